@@ -1,0 +1,52 @@
+"""Installs stemseg_jax and the `stemseg` command."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+)"', (HERE / "stemseg_jax/__init__.py").read_text()
+).group(1)
+
+setup(
+    name="stemseg_jax",
+    version=VERSION,
+    description="Bottom-up video instance segmentation in JAX",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["stemseg_jax", "stemseg_jax.*", "configs"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py",
+        "av>=14",
+        "flatbuffers",
+        "flax>=0.12.7",
+        "grain>=0.2.15",
+        "h5py",
+        "jax>=0.10,<0.13",
+        "jaxtyping",
+        "ml-collections>=1.1",
+        "numpy>=2.0",
+        "opencv-python-headless",
+        "optax>=0.2.5",
+        "orbax-checkpoint>=0.11.36",
+        "pillow",
+        "pycocotools>=2.0.11",
+        "safetensors",
+        "scipy>=1.14",
+        "tensorboardX",
+        "tensorflow-datasets>=4.9.10",
+        "tqdm",
+    ],
+    extras_require={
+        "cuda12": ["jax[cuda12]"],
+        "cuda13": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+        "notebooks": ["ipywidgets", "jupyter", "matplotlib"],
+        "dev": ["beartype", "nbmake", "pytest", "pytest-xdist", "ruff", "tensorboard"],
+    },
+    entry_points={"console_scripts": ["stemseg = stemseg_jax.main:run"]},
+)

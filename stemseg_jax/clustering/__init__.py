@@ -1,0 +1,1 @@
+"""Points of one window to tracklets, on device."""

@@ -1,0 +1,1 @@
+"""Videos and annotations to batches of clips, in NumPy."""

@@ -1,0 +1,1 @@
+"""Official metrics in NumPy, on result files and on arrays."""

@@ -1,0 +1,1 @@
+"""Loss terms: pure functions, one family a file."""

@@ -1,0 +1,1 @@
+"""Network blocks in flax.linen."""

@@ -1,0 +1,1 @@
+"""Small array functions shared by modules, losses, clustering and tracking."""

@@ -1,0 +1,1 @@
+"""Networks, losses, clustering and tracking joined into the methods of the papers."""

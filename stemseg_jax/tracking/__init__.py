@@ -1,0 +1,1 @@
+"""Tracklets of windows to tracks of a video."""

@@ -1,0 +1,21 @@
+"""Types are checked at run time, on eight simulated devices."""
+
+import os
+import pathlib
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_num_cpu_devices", 8)
+install_import_hook("stemseg_jax", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def shared() -> pathlib.Path:
+    """The folder with real samples and golden figures, which no user needs."""
+    default = pathlib.Path(__file__).parents[2] / "shared"
+    folder = pathlib.Path(os.environ.get("STEMSEG_SHARED", default))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no samples in {folder}; set STEMSEG_SHARED to their folder")
+    return folder

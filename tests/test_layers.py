@@ -1,0 +1,114 @@
+"""Who may import whom: the table of the house, checked on the source."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "stemseg_jax"
+
+FOUNDATION = {"structures"}
+BUILDING = {"ops", *FOUNDATION}
+METHOD = {"modules", "losses", "clustering", "tracking", *BUILDING}
+HOST = {"data", "outputs"}
+SCRIPT = {
+    "systems",
+    "optimization",
+    "parallel",
+    "checkpoints",
+    "conversion",
+    "evaluation",
+    *METHOD,
+    *HOST,
+}
+SCRIPTS = {
+    "train",
+    "evaluate",
+    "predict",
+    "score",
+    "check_data",
+    "show_data",
+    "pack",
+    "export_weights",
+    "benchmark",
+    "demo",
+}
+
+MAY_IMPORT = {
+    "structures": set(),
+    "parallel": set(),
+    "ops": FOUNDATION,
+    "modules": BUILDING,
+    "losses": BUILDING,
+    "clustering": BUILDING,
+    "tracking": BUILDING,
+    "data": set(),
+    "outputs": set(),
+    "evaluation": {"outputs"},
+    "systems": METHOD,
+    "optimization": FOUNDATION,
+    "checkpoints": FOUNDATION,
+    "conversion": FOUNDATION,
+    **{script: SCRIPT for script in SCRIPTS},
+    "demo": {"train", "evaluate", *SCRIPT},  # the demo runs the two one after the other
+    "main": {"systems", *SCRIPTS},
+}
+WITHOUT_JAX = {"data", "outputs", "evaluation"}
+OWN = "stemseg_jax"
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path: pathlib.Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_modules(path: pathlib.Path) -> set[str]:
+    """Full names: `from stemseg_jax import ops` gives "stemseg_jax.ops"."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_follow_the_table(path):
+    part = part_of(path)
+    if part == "__init__":
+        allowed = set()
+    else:
+        assert part in MAY_IMPORT, f"{part} is not in the table"
+        allowed = MAY_IMPORT[part] | {part}
+    for name in imported_modules(path):
+        package, _, rest = name.partition(".")
+        if package == OWN:
+            assert rest.partition(".")[0] in allowed | {"__version__"}, (
+                f"{path.relative_to(PACKAGE)} imports {name}; {part} may import "
+                f"{sorted(allowed)}"
+            )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_host_side_needs_no_jax(path):
+    if part_of(path) in WITHOUT_JAX:
+        roots = {name.partition(".")[0] for name in imported_modules(path)}
+        assert not roots & {"jax", "flax", "optax"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_tensorflow_and_no_torch(path):
+    roots = {name.partition(".")[0] for name in imported_modules(path)}
+    assert not roots & {"tensorflow", "torch"}
+
+
+@pytest.mark.parametrize(
+    ("module", "owner"), [("orbax", "checkpoints"), ("jax.sharding", "parallel")]
+)
+def test_one_file_owns(module, owner):
+    for path in FILES:
+        if any(name.startswith(module) for name in imported_modules(path)):
+            assert part_of(path) == owner
