@@ -1,0 +1,161 @@
+"""Tracklets of a window become tracks of the video by what they share in the overlap.
+
+Source: STEm-Seg (Athar et al., ECCV 2020), Sec. 3.4.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int32
+from scipy import optimize
+
+from stemseg_jax.tracking import matching
+
+RULES = ("paper", "released", "refined")
+NO_ID = np.iinfo(np.int32).max  # beyond all ids, so that tables of ids stay sorted
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How tracklets are joined.
+
+    Attributes:
+        rule: "paper" pairs tracks and tracklets so that the sum of their IoUs is
+            largest. "released" is the authors' program, which also joins pairs that
+            share nothing and uses numbers again. "refined" is the paper's rule among
+            pairs of at least `min_iou`.
+        min_iou: "refined" only.
+    """
+
+    rule: str = "paper"
+    min_iou: float = 0.1
+
+    def __post_init__(self):
+        if self.rule not in RULES:
+            raise ValueError(f"rule={self.rule!r} is not one of {', '.join(RULES)}.")
+        if not 0 <= self.min_iou <= 1:
+            raise ValueError(f"min_iou={self.min_iou} is not in [0, 1].")
+
+
+class Stitched(NamedTuple):
+    """A window whose tracklets have the numbers of their tracks."""
+
+    labels: Int32[Array, "T *p"]  # track ids from 1; 0 background, -1 unassigned
+    ids: Int32[Array, "K"]  # of each slot; 0 where nothing of it was kept
+    next_id: Int32[Array, ""]  # above all ids so far
+
+
+def stitch(
+    previous: Int32[Array, "T *p"],
+    slots: Int32[Array, "T *p"],
+    foreground: Bool[Array, "T *p"],
+    known: Int32[Array, ""],
+    next_id: Int32[Array, ""],
+    *,
+    num_slots: int,
+    max_alive: int,
+    settings: Settings,
+) -> Stitched:
+    """Names the tracklets of a window.
+
+    Frames labelled by an earlier window keep these labels, unchanged. All windows of a
+    video have the same shapes: the overlap is the first `known` frames.
+
+    Args:
+        previous: Labels of the frames that earlier windows share with this one, as
+            `advance` gives them; anything in the others.
+        slots: The window's own clusters, -1 for none.
+        foreground: Tells unassigned points from background.
+        known: Number of frames at the front that have labels already.
+        next_id: 1 for the first window, then what the last window gave.
+        num_slots: K.
+        max_alive: Room for the distinct ids in `previous`: K times
+            `windows.labelling_windows`.
+        settings: Static under `jit`.
+
+    Source: STEm-Seg, Sec. 3.4; "released" also stemseg.md section 14.
+    """
+    T = previous.shape[0]
+    is_known = (jnp.arange(T) < known).reshape(T, *[1] * (previous.ndim - 1))
+    previous = jnp.where(is_known, previous, 0)
+    alive = jnp.unique(
+        jnp.where(previous > 0, previous, NO_ID), size=max_alive, fill_value=NO_ID
+    )
+    rows = jnp.where(previous > 0, jnp.searchsorted(alive, previous), -1)
+    shared = jnp.where(is_known, slots, -1)
+    counts = matching.joint_counts(
+        rows.astype(jnp.int32), shared, num_rows=max_alive, num_columns=num_slots
+    )
+    if settings.rule == "released":
+        row = _released_rows(counts, alive, next_id, previous, is_known & foreground)
+        ids = next_id + jnp.arange(num_slots)
+        ids = jnp.where(row < 0, ids, alive[row])
+    else:
+        scores = matching.iou(counts)
+        if settings.rule == "refined":
+            scores = jnp.where(scores < settings.min_iou, 0, scores)
+        row = matching.best_rows(scores)
+        new = (row < 0) & _seen(jnp.where(is_known, -1, slots), num_slots)
+        ids = jnp.where(row < 0, 0, alive[row])
+        ids = jnp.where(new, next_id + jnp.cumsum(new) - 1, ids)
+    own = jnp.where(slots < 0, jnp.where(foreground, -1, 0), ids[slots])
+    labels = jnp.where(is_known, previous, own).astype(jnp.int32)
+    # The highest id kept, not given: what was seen in the overlap only is forgotten.
+    next_id = jnp.maximum(next_id, labels.max() + 1)
+    return Stitched(labels, ids.astype(jnp.int32), next_id)
+
+
+def advance(labels: Int32[Array, "T *p"], step: int | Int32[Array, ""]):
+    """`previous` of `stitch` for the window that begins `step` frames later."""
+    return jnp.roll(labels, -step, axis=0)
+
+
+def _seen(slots, num_slots):
+    place = jnp.where(slots < 0, num_slots, slots).ravel()
+    return jnp.zeros(num_slots, bool).at[place].set(True, mode="drop")
+
+
+def _released_rows(counts, alive, next_id, previous, shared_foreground):
+    """As `matching.best_rows`, by SciPy on the host, with the program's ties."""
+    has_unassigned = (
+        (shared_foreground & (previous == -1)).any(),
+        counts[:, :-1].sum() < shared_foreground.sum(),
+    )
+    num_slots = counts.shape[1] - 1
+    return jax.pure_callback(
+        _released_rows_on_host,
+        jax.ShapeDtypeStruct((num_slots,), jnp.int32),
+        counts,
+        alive,
+        next_id,
+        *has_unassigned,
+        vmap_method="sequential",
+    )
+
+
+def _released_rows_on_host(counts, alive, next_id, old_unassigned, new_unassigned):
+    counts, alive = np.asarray(counts), np.asarray(alive).tolist()
+    sizes, new_sizes = counts.sum(axis=1)[:-1], counts.sum(axis=0)[:-1]
+    row_of = {alive[r]: r for r in np.flatnonzero(sizes)}
+    slot_of = {int(next_id) + int(k): k for k in np.flatnonzero(new_sizes)}
+    rows = [row_of[i] for i in _set_order(row_of, old_unassigned)]
+    slots = [slot_of[i] for i in _set_order(slot_of, new_unassigned)]
+    shared = counts[np.ix_(rows, slots)].astype(np.float32)
+    union = sizes[rows][:, None] + new_sizes[slots] - shared
+    cost = 1 - shared / union.astype(np.float32)
+    result = np.full(len(new_sizes), -1, np.int32)
+    # Every pair counts, also one that shares nothing.
+    for r, c in zip(*optimize.linear_sum_assignment(cost), strict=True):
+        result[slots[c]] = rows[r]
+    return result
+
+
+def _set_order(ids, with_unassigned):
+    """The order in which CPython walks a set of these ascending ids.
+
+    It decides between equal sums, and depends on whether -1 was ever in the set.
+    """
+    return list(set([-1] * bool(with_unassigned) + list(ids)) - {-1})

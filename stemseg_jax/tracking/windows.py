@@ -1,0 +1,135 @@
+"""Which windows a video is cut into, and when each can be worked on.
+
+A window is n consecutive frames; the next one begins n - overlap frames later. The last
+one is moved back to end with the video. A video shorter than n is one window that
+begins before frame 0, where frame 0 stands in.
+
+Source: the authors' program (the paper does not say how clips are laid).
+"""
+
+import math
+from typing import NamedTuple
+
+
+class Window(NamedTuple):
+    """Frames `start` ... `start + size - 1` of a video."""
+
+    start: int  # negative for a video shorter than the window
+    size: int
+    new: int  # first frame that no earlier window has
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """Indices of the frames; frame 0 is repeated in front of a short video."""
+        return tuple(max(self.start + k, 0) for k in range(self.size))
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+    @property
+    def known(self) -> int:
+        """How many of its first places are labelled already, or are repeats."""
+        return self.new - self.start
+
+
+class Progress(NamedTuple):
+    """What one more frame, or the end of the video, makes possible."""
+
+    groups: list[range]  # frames to encode together; the video's last may be short
+    complete: list[Window]  # all frames are there
+    final: list[Window]  # and no later window will share a frame with them
+    keep_from: int  # frames before this one are in no later window
+
+
+def windows(length: int, size: int, overlap: int) -> list[Window]:
+    """The windows of a video whose length is known."""
+    first = starts(length, size, overlap)
+    new = [0] + [start + size for start in first[:-1]]
+    return [Window(start, size, n) for start, n in zip(first, new, strict=True)]
+
+
+def starts(length: int, size: int, overlap: int) -> list[int]:
+    """Where the windows of a video begin; [length - size] if it is a short one."""
+    _check(size, overlap)
+    if length < 1:
+        raise ValueError(f"A video of {length} frames has no window.")
+    regular = list(range(0, length - size + 1, size - overlap))
+    if not regular or regular[-1] + size < length:
+        regular.append(length - size)
+    return regular
+
+
+def group_size(size: int, overlap: int) -> int:
+    """Frames to encode at a time, so that windows are made of whole groups."""
+    return math.gcd(size, size - overlap)
+
+
+def labelling_windows(size: int, overlap: int) -> int:
+    """Of how many earlier windows a window can hold labels, at most."""
+    return math.ceil((size - 1) / (size - overlap))
+
+
+class Planner:
+    """The same windows while the length is unknown: frames come one at a time."""
+
+    def __init__(self, size: int, overlap: int):
+        _check(size, overlap)
+        self.size = size
+        self.stride = size - overlap
+        self.group = group_size(size, overlap)
+        self.arrived = 0
+        self._encoded = 0
+        self._last = None
+        self._waiting = []
+
+    def arrive(self) -> Progress:
+        """One more frame is there."""
+        self.arrived += 1
+        groups = []
+        if self.arrived % self.group == 0:
+            groups = [self._take_group()]
+        complete = []
+        start = self.arrived - self.size
+        if start >= 0 and start % self.stride == 0:
+            complete = [self._open(start)]
+        return self._progress(groups, complete, self._earliest_later_start())
+
+    def end(self) -> Progress:
+        """No more frames come; call it once."""
+        if self.arrived == 0:
+            raise ValueError("The video has no frames.")
+        groups = [self._take_group()] if self._encoded < self.arrived else []
+        complete = []
+        if self._last is None or self._last.end < self.arrived:
+            complete = [self._open(self.arrived - self.size)]
+        return self._progress(groups, complete, self.arrived)
+
+    def _earliest_later_start(self):
+        """Of the windows still to come, whenever the video may end."""
+        start = self.arrived - self.size
+        return start + 1 if start % self.stride == 0 else start
+
+    def _open(self, start):
+        new = 0 if self._last is None else self._last.end
+        self._last = Window(start, self.size, new)
+        self._waiting.append(self._last)
+        return self._last
+
+    def _take_group(self):
+        group = range(self._encoded, self.arrived)
+        self._encoded = self.arrived
+        return group
+
+    def _progress(self, groups, complete, later):
+        final = [window for window in self._waiting if window.end <= later]
+        self._waiting = self._waiting[len(final) :]
+        return Progress(groups, complete, final, max(later, 0))
+
+
+def _check(size, overlap):
+    if not 0 <= overlap < size:
+        raise ValueError(
+            f"overlap={overlap} must be at least 0 and less than the window's {size} "
+            "frames."
+        )
