@@ -1,1 +1,17 @@
 """Readers of official dataset folders, by name."""
+
+import functools
+
+from stemseg_jax.data.datasets import davis, moving_shapes, youtube_vis
+
+# name -> load(root, split, **options) -> records.Dataset
+DATASETS = {
+    "moving_shapes": moving_shapes.load,
+    "davis16": functools.partial(davis.load, year=2016),
+    "davis17": functools.partial(davis.load, year=2017),
+    "davis19": functools.partial(davis.load, year=2019),
+    "ytvis": functools.partial(youtube_vis.load, name="ytvis"),
+    "ytvis21": functools.partial(youtube_vis.load, name="ytvis21"),
+    "ovis": functools.partial(youtube_vis.load, name="ovis"),
+    "own": functools.partial(youtube_vis.load, name="own"),
+}

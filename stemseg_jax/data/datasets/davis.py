@@ -1,0 +1,75 @@
+"""DAVIS 2016, 2017 and the unsupervised re-annotation of 2019.
+
+Licence: CC BY-NC 4.0. 2016: 30 train, 20 val; 2017 and 2019: 60 train, 30 val videos.
+All objects are of one class, and not every object is annotated.
+
+    DAVIS/JPEGImages/480p/<sequence>/00000.jpg
+    DAVIS/Annotations_unsupervised/480p/<sequence>/00000.png     (2019)
+    DAVIS/Annotations/480p/<sequence>/00000.png                  (2016, 2017)
+    DAVIS/ImageSets/{2016,2017,2019}/<split>.txt                 a sequence a line
+    DAVIS/ImageSets/480p/<split>.txt                             (2016, a frame a line)
+"""
+
+import pathlib
+
+from stemseg_jax.data import images, layout, records, stored
+
+NAMES = {
+    2016: ("DAVIS-2016", "DAVIS2016", "DAVIS_2016", "DAVIS"),
+    2017: ("DAVIS-2017", "DAVIS2017", "DAVIS_2017", "DAVIS"),
+    2019: ("DAVIS-2019", "DAVIS2019", "DAVIS-2017", "DAVIS2017", "DAVIS_2017", "DAVIS"),
+}
+ANNOTATIONS = {
+    2016: "Annotations",
+    2017: "Annotations",
+    2019: "Annotations_unsupervised",
+}
+
+
+def load(
+    root: str | None, split: str, *, year: int = 2019, resolution: str = "480p"
+) -> records.Dataset:
+    """Reads the sequences of a split; those without masks are there to be predicted."""
+    if year not in NAMES:
+        raise ValueError(f"year={year} is no DAVIS; one of {sorted(NAMES)}.")
+    folder = layout.dataset_folder(root, names=NAMES[year], holds=("JPEGImages",))
+    sequences = _sequences(folder, split, year)
+    images_at = folder / "JPEGImages" / resolution
+    masks_at = folder / ANNOTATIONS[year] / resolution
+    if not masks_at.is_dir() and split in ("train", "val", "trainval"):
+        raise ValueError(
+            f"{masks_at}: no such folder, but split {split!r} of DAVIS {year} is "
+            f"annotated. Download the {ANNOTATIONS[year]} package, or choose another "
+            f"year."
+        )
+    return records.Dataset(
+        name=f"davis{year % 100}",
+        categories={1: "object"},
+        videos=[_video(images_at / s, masks_at / s, year) for s in sequences],
+        exhaustive=False,
+    )
+
+
+def _sequences(folder: pathlib.Path, split: str, year: int) -> list[str]:
+    years = {2016: ("2016", "480p"), 2017: ("2017",), 2019: ("2017", "2019")}[year]
+    lists = [f"ImageSets/{part}/{split}.txt" for part in years]
+    path = layout.first_existing(folder, lists)
+    if path.parent.name != "480p":
+        return layout.read_lines(path)
+    # One line a frame: "/JPEGImages/480p/bear/00000.jpg /Annotations/..."
+    frames = [
+        pathlib.PurePosixPath(line.split()[0]) for line in layout.read_lines(path)
+    ]
+    return list(dict.fromkeys(frame.parent.name for frame in frames))
+
+
+def _video(frames: pathlib.Path, masks: pathlib.Path, year: int) -> stored.StoredVideo:
+    files = layout.image_files(frames)
+    labels = None
+    if masks.is_dir():
+        paths = [masks / f"{file.stem}.png" for file in files]
+        # Semi-supervised test sets annotate the first frame alone.
+        paths = [path if path.is_file() else None for path in paths]
+        if any(paths):
+            labels = stored.PngLabels(paths, merge=year == 2016)
+    return stored.StoredVideo(frames.name, *images.size(files[0]), files, labels)

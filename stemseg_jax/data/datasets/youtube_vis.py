@@ -1,0 +1,167 @@
+"""YouTube-VIS 2019 and 2021, OVIS, and own videos in the same form.
+
+Licences: YouTube-VIS CC BY 4.0 (annotations); OVIS CC BY-NC-SA 4.0. 2019: 2238 train,
+302 valid, 343 test videos, 40 classes; 2021: 2985 / 421 / 453 videos, 40 other classes;
+OVIS: 607 / 140 / 154 videos, 25 classes. Only train is published with annotations.
+
+    YouTubeVIS/train.json  or  annotations/instances_train.json ...
+    YouTubeVIS/train/JPEGImages/<file_names of the JSON>   or  train/<file_names> ...
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from stemseg_jax.data import layout, records, rle, stored
+
+NAMES = {
+    "ytvis": ("YouTubeVIS", "YouTube-VIS", "youtube_vis", "ytvis_2019", "ytvis"),
+    "ytvis21": ("YouTubeVIS2021", "YouTube-VIS-2021", "youtube_vis_2021", "ytvis_2021"),
+    "ovis": ("OVIS", "ovis"),
+    "own": (),
+}
+# The releases, their mirrors and the common tools spell these differently.
+SPLITS = {
+    "train": ("train",),
+    "valid": ("valid", "val"),
+    "val": ("valid", "val"),
+    "test": ("test",),
+}
+JSON = (
+    "{split}.json",
+    "annotations_{split}.json",
+    "instances_{split}.json",
+    "instances_{split}_sub.json",
+    "annotations/{split}.json",
+    "annotations/instances_{split}.json",
+    "annotations/instances_{split}_sub.json",
+    "annotations/annotations_{split}.json",
+    "{split}/instances.json",
+)
+FRAMES = (
+    "{split}/JPEGImages",
+    "{split}",
+    "{split}_all_frames/JPEGImages",
+    "JPEGImages",
+)
+
+
+def load(
+    root: str | None,
+    split: str,
+    *,
+    name: str = "ytvis",
+    class_agnostic: bool = False,
+) -> records.Dataset:
+    """Reads a split by its JSON file.
+
+    Args:
+        name: One of NAMES. "own" takes any folder of this form as root.
+        class_agnostic: Makes all instances category 1, as for training on DAVIS.
+    """
+    spellings = SPLITS.get(split, (split,))
+    jsons = [form.format(split=s) for s in spellings for form in JSON]
+    folder = layout.dataset_folder(root, names=NAMES[name], holds=jsons)
+    return read(
+        layout.first_existing(folder, jsons),
+        frames=[folder / form.format(split=s) for s in spellings for form in FRAMES],
+        name=name,
+        class_agnostic=class_agnostic,
+    )
+
+
+def read(
+    path: pathlib.Path,
+    *,
+    frames: Sequence[pathlib.Path],
+    name: str,
+    class_agnostic: bool = False,
+) -> records.Dataset:
+    """Reads one JSON file in YouTube-VIS form.
+
+    Args:
+        frames: Folders where the `file_names` may lie; the first that holds the first
+            frame is taken for all.
+    """
+    content = layout.read_json(path)
+    videos = content.get("videos")
+    if not videos:
+        raise ValueError(
+            f"{path}: no videos in this file (keys: {sorted(content)}). Expected the "
+            f"YouTube-VIS form: videos, annotations, categories."
+        )
+    frames_at = _frames_folder(frames, videos[0]["file_names"][0])
+    annotations = content.get("annotations") or None  # valid and test hold null
+    tracks = {video["id"]: [] for video in videos}
+    for annotation in annotations or ():
+        if annotation["video_id"] not in tracks:
+            raise ValueError(
+                f"{path}: annotation {annotation['id']} belongs to video "
+                f"{annotation['video_id']}, which the file does not list."
+            )
+        tracks[annotation["video_id"]].append(annotation)
+    categories = {c["id"]: c["name"] for c in content.get("categories", ())}
+    return records.Dataset(
+        name=name,
+        categories={1: "object"} if class_agnostic else categories,
+        videos=[
+            _video(
+                video,
+                frames_at,
+                tracks[video["id"]] if annotations is not None else None,
+                class_agnostic,
+            )
+            for video in videos
+        ],
+    )
+
+
+def _frames_folder(folders: Sequence[pathlib.Path], first: str) -> pathlib.Path:
+    for folder in folders:
+        if (folder / first).is_file():
+            return folder
+    raise ValueError(
+        f"{folders[0]}: frame {first} is not there, nor in "
+        f"{', '.join(str(folder) for folder in folders[1:])}. Unpack the frames so "
+        f"that one of these holds them."
+    )
+
+
+def _video(
+    video: dict,
+    frames_at: pathlib.Path,
+    tracks: list[dict] | None,
+    class_agnostic: bool,
+) -> stored.StoredVideo:
+    files = [frames_at / file for file in video["file_names"]]
+    size = video["height"], video["width"]
+    name = str(pathlib.PurePosixPath(video["file_names"][0]).parent)
+    labels = None
+    if tracks is not None:
+        labels = stored.RleLabels(
+            categories={
+                track["id"]: 1 if class_agnostic else track["category_id"]
+                for track in tracks
+            },
+            frames=_frames(tracks, len(files), size, name),
+            size=size,
+            name=name,
+        )
+    return stored.StoredVideo(name, *size, files, labels)
+
+
+def _frames(
+    tracks: list[dict], num_frames: int, size: tuple[int, int], name: str
+) -> list[dict[int, bytes]]:
+    """Compressed counts by frame and instance; absences are left out."""
+    frames = [{} for _ in range(num_frames)]
+    for track in tracks:
+        segmentations = track["segmentations"]
+        if len(segmentations) != num_frames:
+            raise ValueError(
+                f"video {name!r}, annotation {track['id']}: {len(segmentations)} "
+                f"segmentations for {num_frames} frames; expected one (or null) each."
+            )
+        for frame, segmentation in zip(frames, segmentations, strict=True):
+            if segmentation:
+                frame[track["id"]] = rle.compress(segmentation, size)
+    return frames

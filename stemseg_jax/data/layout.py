@@ -1,0 +1,95 @@
+"""Finds the folders of a dataset and says what is missing when they are not there."""
+
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+
+
+def dataset_folder(
+    root: str | os.PathLike | None, *, names: Sequence[str], holds: Sequence[str]
+) -> pathlib.Path:
+    """The folder of a dataset: one of `names` under the root, or the root itself.
+
+    Args:
+        root: The folder of all datasets; without it STEMSEG_DATA of the environment.
+        names: Spellings in use.
+        holds: What lies in it; one of these is enough to know it.
+    """
+    root = root or os.environ.get("STEMSEG_DATA")
+    if not root:
+        raise ValueError(
+            "no data folder given. Set --config.data.root=FOLDER or the environment "
+            f"variable STEMSEG_DATA to the folder that holds {names[0]}/."
+        )
+    root = pathlib.Path(root).expanduser()
+    for folder in [*(root / name for name in names), root]:
+        if any((folder / part).exists() for part in holds):
+            return folder
+    raise ValueError(
+        f"{root}: found neither {' nor '.join(f'{name}/' for name in names)} in it, "
+        f"with {' or '.join(holds)} inside. {_contents(root)} docs/data.md shows the "
+        f"layouts; --config.data.root is the folder above."
+    )
+
+
+def first_existing(folder: pathlib.Path, names: Sequence[str]) -> pathlib.Path:
+    """The first of `names` that lies in the folder."""
+    for name in names:
+        if (folder / name).exists():
+            return folder / name
+    raise ValueError(
+        f"{folder}: expected {' or '.join(names)}. {_contents(folder)} docs/data.md "
+        f"shows the layouts."
+    )
+
+
+def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The images of a folder in the order of their names; at least one."""
+    if not folder.is_dir():
+        raise ValueError(
+            f"{folder}: no such folder, expected the frames of a video there. "
+            f"{_contents(folder.parent)}"
+        )
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+    if not files:
+        raise ValueError(
+            f"{folder}: no images ({', '.join(sorted(IMAGES))}) in this folder, "
+            f"expected the frames of a video. Was the archive unpacked fully?"
+        )
+    return files
+
+
+def read_lines(path: pathlib.Path) -> list[str]:
+    """The lines of a list file that hold something; at least one."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such list. {_contents(path.parent)}")
+    lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{path}: the list is empty, expected one name a line.")
+    return lines
+
+
+def read_json(path: pathlib.Path) -> dict:
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"{path}: not a whole JSON file ({error}). Download or write it again."
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path}: holds a list, expected an object with videos and annotations. "
+            f"Is it a results file?"
+        )
+    return content
+
+
+def _contents(folder: pathlib.Path) -> str:
+    if not folder.is_dir():
+        return f"{folder} does not exist."
+    names = sorted(path.name for path in folder.iterdir())
+    more = " ..." if len(names) > 8 else ""
+    return f"{folder} holds: {', '.join(names[:8]) or 'nothing'}{more}."

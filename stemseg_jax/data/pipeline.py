@@ -1,0 +1,233 @@
+"""Batches of training clips, drawn from a weighted mixture of datasets by grain.
+
+What a clip is depends on the seed and its position in the stream alone: neither the
+number of worker processes, nor that of the hosts, nor an interruption changes it.
+"""
+
+import logging
+import zlib
+from collections.abc import Iterator, Sequence
+
+import cv2
+import grain
+import ml_collections
+import numpy as np
+from absl import flags
+
+from stemseg_jax.data import clips, records
+from stemseg_jax.data.datasets import DATASETS
+
+ARRAYS = ("frames", "masks", "valid", "categories", "ignore")  # as in ClipBatch
+ENDLESS = 2**40  # clips
+READ_THREADS = 2  # without worker processes; each decodes one batch ahead
+
+
+def training_batches(
+    config: ml_collections.ConfigDict,
+    *,
+    batch_size: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[dict]:
+    """Endless batches of clips, from batch number `start_step` on.
+
+    Each is a dict of NumPy arrays named as the fields of `structures.ClipBatch`, and
+    of `names` (one "dataset/video:frames" a clip), `dropped` (instances beyond
+    `max_instances`) and `skipped` (broken samples that others stand in for).
+
+    Args:
+        config: The whole configuration; its `data`, `num_frames` and `seed` are read.
+        batch_size: Clips of all processes together. Process p yields the p-th part.
+    """
+    if batch_size % process_count:
+        raise ValueError(
+            f"batch_size={batch_size} cannot be split over {process_count} processes; "
+            f"use a multiple."
+        )
+    data = config.data
+    _check_mixture(data)
+    settings = clips.ClipSettings(
+        num_frames=config.num_frames,
+        height=data.height or -(-data.min_dim // 32) * 32,
+        width=data.width or -(-data.max_dim // 32) * 32,
+        min_dim=data.min_dim,
+        max_dim=data.max_dim,
+        max_instances=data.max_instances,
+        flip=data.flip,
+        reverse=data.reverse,
+    )
+    streams = [
+        _stream(name, load(config, name), settings, config) for name in data.mixture
+    ]
+    stream = grain.MapDataset.mix(streams, weights=list(data.mixture.values()))
+    batches = stream.batch(batch_size // process_count, batch_fn=_collate)
+    batches = batches[process_index::process_count][start_step:]
+
+    # Few large elements: a batch is read at a time, whose clips are decoded in order.
+    workers = data.workers
+    batches = batches.to_iter_dataset(
+        grain.ReadOptions(
+            num_threads=0 if workers else READ_THREADS,
+            prefetch_buffer_size=0 if workers else READ_THREADS,
+        )
+    )
+    if workers:
+        if not flags.FLAGS.is_parsed():  # grain reads a flag of absl
+            flags.FLAGS.mark_as_parsed()
+        batches = batches.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=workers),
+            worker_init_fn=_start_worker,
+        )
+    else:
+        cv2.setNumThreads(0)  # the threads above keep the cores busy
+    return _log_skipped(iter(batches))
+
+
+def load(
+    config: ml_collections.ConfigDict, name: str, *, split: str | None = None
+) -> records.Dataset:
+    """Reads one dataset of the table with the options of the configuration."""
+    data = config.data
+    options = dict(data.options.get(name, {}))
+    split = split or options.get("split", "train")
+    options.pop("split", None)
+    return DATASETS[name](data.root or None, split, **options)
+
+
+def _check_mixture(data: ml_collections.ConfigDict):
+    unknown = sorted(set(data.mixture) - set(DATASETS))
+    if unknown:
+        raise ValueError(
+            f"config.data.mixture names {', '.join(unknown)}, which is not a dataset; "
+            f"known are {', '.join(sorted(DATASETS))}."
+        )
+    if not data.mixture or min(data.mixture.values()) <= 0:
+        raise ValueError(
+            f"config.data.mixture={dict(data.mixture)}: expected at least one dataset "
+            f"with a weight above 0, e.g. {{'davis19': 1.0}}."
+        )
+
+
+def _stream(
+    name: str,
+    dataset: records.Dataset,
+    settings: clips.ClipSettings,
+    config: ml_collections.ConfigDict,
+) -> grain.MapDataset:
+    """The endless shuffled clips of one dataset.
+
+    An element is a frame at first: long videos are drawn in proportion to their length.
+    """
+    sampler = ClipSampler(
+        dataset,
+        settings,
+        span=tuple(config.data.span.get(name, (settings.num_frames - 1,) * 2)),
+        skip_broken=config.data.skip_broken,
+    )
+    seed = zlib.crc32(f"{config.seed} {name}".encode())
+    source = grain.MapDataset.source(sampler.owners).seed(seed)
+    # Endless in practice, yet a length that Python can hold after mixing.
+    epochs = ENDLESS // len(sampler.owners)
+    return source.shuffle().repeat(epochs).random_map(sampler)
+
+
+class ClipSampler:
+    """Draws clips of one dataset.
+
+    Raises:
+        ValueError: No video is long enough for a clip.
+    """
+
+    ATTEMPTS = 20  # broken samples in a row before giving up
+
+    def __init__(
+        self,
+        dataset: records.Dataset,
+        settings: clips.ClipSettings,
+        *,
+        span: tuple[int, int],
+        skip_broken: bool = False,
+    ):
+        if span[0] > span[1] or span[0] < settings.num_frames - 1:
+            raise ValueError(
+                f"config.data.span.{dataset.name}={span}: expected (lowest, highest) "
+                f"distance from first to last frame, at least "
+                f"{settings.num_frames - 1} for {settings.num_frames} frames."
+            )
+        self.dataset = dataset
+        self.settings = settings
+        self.span = span
+        self.skip_broken = skip_broken
+        self.segments = [
+            (number, frames)
+            for number, video in enumerate(dataset.videos)
+            for frames in clips.segments(
+                video.annotated_frames, max_gap=dataset.max_gap
+            )
+            if len(frames) >= settings.num_frames
+        ]
+        if not self.segments:
+            longest = max((len(v.annotated_frames) for v in dataset.videos), default=0)
+            raise ValueError(
+                f"dataset {dataset.name!r}: none of {len(dataset.videos)} videos has "
+                f"{settings.num_frames} annotated frames (the longest has {longest}). "
+                f"Lower config.num_frames, or choose an annotated split."
+            )
+        lengths = [len(frames) for _, frames in self.segments]
+        self.owners = np.repeat(np.arange(len(self.segments)), lengths)
+
+    def __call__(self, segment: np.integer, rng: np.random.Generator) -> dict:
+        skipped = []
+        for _ in range(self.ATTEMPTS):
+            try:
+                return self.draw(int(segment), rng) | {"skipped": skipped}
+            except records.BrokenSample as error:
+                if not self.skip_broken:
+                    raise
+                skipped.append(str(error))
+                segment = rng.choice(self.owners)
+        raise ValueError(
+            f"dataset {self.dataset.name!r}: {self.ATTEMPTS} broken samples in a row, "
+            f"the last: {skipped[-1]}"
+        )
+
+    def draw(self, segment: int, rng: np.random.Generator) -> dict:
+        """One clip of a segment."""
+        number, frames = self.segments[segment]
+        video = self.dataset.videos[number]
+        positions = clips.sample_positions(
+            rng, len(frames), num_frames=self.settings.num_frames, span=self.span
+        )
+        indices = [frames[position] for position in positions]
+        clip = video.clip(indices)
+        if not self.dataset.exhaustive:
+            clip = clips.mark_unlabelled(clip)
+        clip = clips.resize(clip, self.settings.resized(*clip.frames.shape[1:3]))
+        clip = clips.augment(rng, clip, self.settings)
+        name = f"{self.dataset.name}/{video.name}:{','.join(map(str, indices))}"
+        return clips.place(clip, self.settings)._asdict() | {"name": name}
+
+
+def _collate(examples: Sequence[dict]) -> dict:
+    batch = {name: np.stack([e[name] for e in examples]) for name in ARRAYS}
+    return batch | {
+        "names": [example["name"] for example in examples],
+        "dropped": sum(example["dropped"] for example in examples),
+        "skipped": [reason for example in examples for reason in example["skipped"]],
+    }
+
+
+def _start_worker(index: int, count: int):
+    cv2.setNumThreads(0)
+
+
+def _log_skipped(batches: Iterator[dict]) -> Iterator[dict]:
+    """Names each broken sample once."""
+    known = set()
+    for batch in batches:
+        for reason in batch["skipped"]:
+            if reason not in known:
+                known.add(reason)
+                logging.warning("left out (%d so far): %s", len(known), reason)
+        yield batch

@@ -1,0 +1,64 @@
+"""What a dataset reader gives: lazy videos with their annotations.
+
+A still image is a video of one frame. T frames, H W image size, N instances.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+
+
+class BrokenSample(ValueError):
+    """A sample that cannot be read; `config.data.skip_broken` leaves it out."""
+
+
+class RawClip(NamedTuple):
+    """Frames of one video at their own size, with every instance seen in them."""
+
+    frames: UInt8[np.ndarray, "T H W 3"]  # RGB
+    ids: Int[np.ndarray, "N"]  # ascending
+    categories: Int[np.ndarray, "N"]
+    masks: Bool[np.ndarray, "N T H W"]
+    ignore: Bool[np.ndarray, "T H W"]
+
+
+@runtime_checkable
+class Video(Protocol):
+    """One video; nothing is decoded before `clip` or `frame` is called.
+
+    Videos are pickled into worker processes, so they hold paths and not pixels.
+    """
+
+    name: str
+    height: int
+    width: int
+    num_frames: int
+    annotated: bool
+
+    @property
+    def categories(self) -> Mapping[int, int]:
+        """Category of each instance id; empty without annotations."""
+        ...
+
+    @property
+    def annotated_frames(self) -> Sequence[int]:
+        """The frames with at least one instance, ascending."""
+        ...
+
+    def clip(self, indices: Sequence[int]) -> RawClip:
+        """The frames at `indices`, in this order, with all instances seen in them."""
+        ...
+
+    def frame(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
+        """The image alone, RGB."""
+        ...
+
+
+class Dataset(NamedTuple):
+    name: str
+    categories: Mapping[int, str]  # from 1, as result files number them
+    videos: Sequence[Video]
+    exhaustive: bool = True  # False: unlabelled objects may exist (as in DAVIS)
+    max_gap: int | None = None  # frames without instances that a clip may leap over
