@@ -1,0 +1,141 @@
+"""The embedding loss of STEm-Seg: Lovász hinge, smoothness and seediness.
+
+One clip gives sums; `mean` turns those of a batch into the three terms.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from stemseg_jax.losses import lovasz
+from stemseg_jax.ops import gaussian
+
+
+class EmbeddingSums(NamedTuple):
+    """What one clip contributes; with a leading axis, each clip of a batch."""
+
+    lovasz: Float[Array, "*B"]  # summed over instances
+    smoothness: Float[Array, "*B"]  # the clip's mean over instances
+    seediness: Float[Array, "*B"]  # of each instance and of the background, summed
+    instances: Float[Array, "*B"]  # that own a point
+
+
+class EmbeddingTerms(NamedTuple):
+    lovasz: Float[Array, ""]
+    smoothness: Float[Array, ""]
+    seediness: Float[Array, ""]
+
+
+def mean(sums: EmbeddingSums) -> EmbeddingTerms:
+    """The terms of a batch from the sums of its clips [B].
+
+    Lovász: over all instances of the batch. Smoothness: over clips, those without an
+    instance included. Seediness: over instances and, as one more, the background.
+    Without any instance the first two are 0.
+    """
+    instances = sums.instances.sum()
+    return EmbeddingTerms(
+        lovasz=sums.lovasz.sum() / jnp.maximum(instances, 1),
+        smoothness=sums.smoothness.mean(),
+        seediness=sums.seediness.sum() / (instances + 1),
+    )
+
+
+def clip_sums(
+    embeddings: Float[Array, "T h w E"],
+    log_bandwidths: Float[Array, "T h w V"],
+    seediness: Float[Array, "T h w"],
+    masks: Bool[Array, "N T h w"],
+    valid: Bool[Array, "N"],
+    ignore: Bool[Array, "T h w"],
+    *,
+    free_std: tuple[float, ...] = (),
+    parity: str = "paper",
+) -> EmbeddingSums:
+    """Compares each instance's Gaussian with its mask.
+
+    An instance's centre and bandwidths are the means over its points, in all frames.
+    Instances without a point do not count.
+
+    Lovász: the hinge of 2 p - 1 against the mask, over all points of the clip.
+    Smoothness: the variance of the raw log-bandwidths within an instance.
+    Seediness: squared difference, inside an instance from p, which gets no gradient
+    from it, outside of all from 0. Only here `ignore` matters: such background does not
+    count.
+
+    Args:
+        masks: At feature stride. Those of slots that are not valid are disregarded.
+        valid: With `parity="released"`, the valid slots have to come first.
+        free_std: See `gaussian.bandwidths`.
+        parity: "released" repeats the authors' program where it does otherwise than it
+            means to; each case is named at its line.
+
+    Source: STEm-Seg (Athar et al., ECCV 2020), Sec. 3.2, Eq. 1-2.
+        Differs from the paper, as the authors' code does, in: bandwidths are averaged
+        instead of variances, and smoothness is measured on their logarithms. Squared
+        differences of variances of small objects are too small to have an effect.
+    """
+    assert parity in ("paper", "released"), parity
+    released = parity == "released"
+    N, E = masks.shape[0], embeddings.shape[-1]
+    embeddings = embeddings.reshape(-1, E)
+    log_bandwidths = log_bandwidths.reshape(-1, log_bandwidths.shape[-1])
+    seediness, ignore = seediness.ravel(), ignore.ravel()
+    masks = masks.reshape(N, -1) & valid[:, None]
+    present = masks.any(axis=1)
+    instances = present.sum().astype(jnp.float32)
+
+    targets = masks
+    if released:
+        # Instances without a point are dropped from the lists of points, but not from
+        # the masks: what follows such an instance is held against an earlier mask.
+        masks = masks[jnp.argsort(~present, stable=True)]
+    per_instance = jax.vmap(
+        lambda mask, target: _instance(
+            embeddings, log_bandwidths, seediness, mask, target, free_std
+        )
+    )(masks, targets)
+    owns = masks.any(axis=1)
+    compared = owns & targets.any(
+        axis=1
+    )  # differ only where `released` has shifted them
+
+    background = ~masks.any(axis=0)
+    counted = background & ~ignore
+    # The authors' program divides by the ignored background, too.
+    size = (background if released else counted).sum()
+    square = jnp.square(jnp.where(counted, seediness, 0)).sum()
+    outside = square / jnp.maximum(size, 1)
+    if released:
+        # And it leaves out clips without an instance; a clip without background is NaN.
+        outside = jnp.where(size > 0, outside, jnp.nan)
+        outside = jnp.where(instances > 0, outside, 0)
+
+    def total(terms, where):
+        return jnp.where(where, terms, 0).sum()
+
+    return EmbeddingSums(
+        lovasz=total(per_instance.lovasz, compared),
+        smoothness=total(per_instance.smoothness, owns) / jnp.maximum(instances, 1),
+        seediness=total(per_instance.seediness, compared) + outside,
+        instances=instances,
+    )
+
+
+def _instance(embeddings, log_bandwidths, seediness, mask, target, free_std):
+    def average(values):  # [P ...] -> [...]
+        inside = jnp.where(jnp.expand_dims(mask, range(1, values.ndim)), values, 0)
+        return inside.sum(axis=0) / jnp.maximum(mask.sum(), 1)
+
+    deviation = jnp.square(log_bandwidths - average(log_bandwidths)).mean(axis=-1)
+    centre = average(embeddings)
+    bandwidths = average(gaussian.bandwidths(log_bandwidths, free_std))
+    p = gaussian.probabilities(embeddings, centre, bandwidths)
+    error = jnp.square(seediness - jax.lax.stop_gradient(p))
+    return EmbeddingTerms(
+        lovasz=lovasz.hinge(2 * p - 1, target),
+        smoothness=average(deviation),
+        seediness=average(error),
+    )

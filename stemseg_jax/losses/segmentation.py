@@ -1,0 +1,56 @@
+"""Per-pixel losses of the semantic decoder, for one clip."""
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int32
+
+
+def labels(
+    masks: Bool[Array, "N T h w"],
+    categories: Int32[Array, "N"],
+    valid: Bool[Array, "N"],
+) -> Int32[Array, "T h w"]:
+    """The class of each cell: its instance's category, 0 outside of all.
+
+    Where instances overlap the highest category counts, as in the authors' code.
+    """
+    categories = jnp.where(valid, categories, 0)[:, None, None, None]
+    return jnp.where(masks, categories, 0).max(axis=0, initial=0)
+
+
+def semantic(
+    logits: Float[Array, "T h w C"],
+    labels: Int32[Array, "T h w"],
+    ignore: Bool[Array, "T h w"],
+    *,
+    parity: str = "paper",
+) -> Float[Array, ""]:
+    """Cross entropy, mean over cells that are not ignored; 0 if all are.
+
+    Args:
+        labels: 0 is the background, which counts like any class.
+        parity: With "released" the ignored cells count too: the authors' program
+            averages before it looks at them. If all are ignored, it gives NaN.
+    """
+    assert parity in ("paper", "released"), parity
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    if parity == "released":
+        return jnp.where(ignore.all(), jnp.nan, losses.mean())
+    return _mean(losses, ~ignore)
+
+
+def foreground(
+    logits: Float[Array, "T h w"],
+    targets: Float[Array, "T h w"],
+    ignore: Bool[Array, "T h w"],
+) -> Float[Array, ""]:
+    """Binary cross entropy, mean over cells that are not ignored; 0 if all are.
+
+    Args:
+        targets: 1 inside of any instance; between 0 and 1 where a cell is part covered.
+    """
+    return _mean(optax.sigmoid_binary_cross_entropy(logits, targets), ~ignore)
+
+
+def _mean(values: Array, where: Array) -> Array:
+    return jnp.where(where, values, 0).sum() / jnp.maximum(where.sum(), 1)
