@@ -1,0 +1,1 @@
+"""Weights from files of other programs, and our own release form."""

@@ -1,0 +1,135 @@
+"""Loaded weights into a model's variables, and what did not fit."""
+
+import collections
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from stemseg_jax.conversion import sources
+
+LINES = 12  # of each list in a message
+
+
+class Merged(NamedTuple):
+    variables: dict[str, Any]
+    report: str  # what did not fit; empty if everything did
+
+
+def merge(
+    loaded: sources.Loaded,
+    variables: Mapping[str, Any],
+    *,
+    partial: bool = False,
+    whole: bool = False,
+) -> Merged:
+    """The model's variables with the loaded values in their places.
+
+    Args:
+        variables: The model's own, {"params": ..., ...}. What stays must be arrays;
+            what is loaded needs a shape and a dtype only.
+        partial: Take what fits and report the rest, instead of stopping.
+        whole: Whether the file must hold the whole model (to run it), or the parts that
+            such files hold (to start training from it).
+
+    Raises:
+        ValueError: With all that does not fit, unless `partial`; or nothing fits.
+    """
+    model = traverse_util.flatten_dict(dict(variables), sep="/")
+    file = traverse_util.flatten_dict(loaded.variables, sep="/")
+    missing = [
+        path
+        for path in model
+        if path not in file and (whole or _concerns(loaded.parts, path))
+    ]
+    shapes = {
+        path: f"{tuple(file[path].shape)} in the file, {tuple(model[path].shape)} here"
+        for path in file.keys() & model.keys()
+        if file[path].shape != model[path].shape
+    }
+    names = [*loaded.names.values(), *loaded.unknown]
+    surplus = {loaded.names[path] for path in file if path not in model}
+    problems = {
+        "only in the file": _grouped(
+            surplus.union(loaded.unknown), names, separator="."
+        ),
+        "only in the model": _grouped(missing, model, separator="/"),
+        "of another shape": [f"{path}: {shapes[path]}" for path in sorted(shapes)],
+    }
+    report = _report(loaded.origin, problems)
+    fitting = file.keys() & model.keys() - shapes.keys()
+    if not fitting:
+        report = f"{loaded.origin} holds nothing that the model has.\n{report}"
+    if (report and not partial) or not fitting:
+        raise ValueError(
+            report + "\nTake the config that goes with the file, or what fits with "
+            "--config.init_partial=True."
+        )
+    merged = dict(model)
+    for path in fitting:
+        merged[path] = np.array(file[path], model[path].dtype, order="C")
+    assert not any(isinstance(v, jax.ShapeDtypeStruct) for v in merged.values())
+    return Merged(traverse_util.unflatten_dict(merged, sep="/"), report)
+
+
+def _concerns(parts: tuple[str, ...], path: str) -> bool:
+    return not parts or path.split("/")[1] in parts
+
+
+def _report(origin: str, problems: Mapping[str, list[str]]) -> str:
+    if not any(problems.values()):
+        return ""
+    lines = [f"{origin} does not fit the model."]
+    for title, entries in problems.items():
+        if entries:
+            lines.append(f"  {title}:")
+            lines += [f"    {entry}" for entry in entries[:LINES]]
+            if len(entries) > LINES:
+                lines.append(f"    and {len(entries) - LINES} more")
+    return "\n".join(lines)
+
+
+def _grouped(
+    names: Iterable[str], among: Iterable[str], *, separator: str
+) -> list[str]:
+    """Names as few lines: whole subtrees as one, and those that differ in numbers.
+
+    With `among` all names of that side, 255 names "body/stage3_block6/conv1/kernel",
+    ... become "body/stage3_block6..22/* (255)".
+    """
+    names = sorted(names)
+    missing = collections.Counter(_beginnings(names, separator))
+    present = collections.Counter(_beginnings(among, separator))
+    groups = collections.defaultdict(list)
+    for name in names:
+        head = next(
+            head
+            for head in _beginnings([name], separator)
+            if missing[head] == present[head]
+        )
+        groups[re.sub(r"\d+", "#", head)].append((head, name))
+    return [_title(group, members, separator) for group, members in groups.items()]
+
+
+def _beginnings(names: Iterable[str], separator: str) -> Iterator[str]:
+    """ "a", "a.b" and "a.b.c" of "a.b.c"."""
+    for name in names:
+        yield from itertools.accumulate(
+            name.split(separator), lambda head, part: head + separator + part
+        )
+
+
+def _title(group: str, members: list[tuple[str, str]], separator: str) -> str:
+    numbers = zip(
+        *(map(int, re.findall(r"\d+", head)) for head, _ in members), strict=True
+    )
+    for values in (sorted(set(column)) for column in numbers):
+        text = str(values[0]) if len(values) == 1 else f"{values[0]}..{values[-1]}"
+        group = group.replace("#", text, 1)
+    if any(head != name for head, name in members):
+        group += separator + "*"
+    return group if len(members) == 1 else f"{group} ({len(members)})"

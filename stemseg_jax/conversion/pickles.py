@@ -1,0 +1,259 @@
+"""An unpickler that builds numbers, strings, containers and arrays, and nothing else.
+
+A pickle is a program: it names functions and has them called. Here every name it may
+use stands for a harmless stand-in of ours; any other name ends the reading. Nothing is
+imported, looked up or executed on a file's behalf, so a hostile file is only an error.
+"""
+
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+STORAGES = {
+    "DoubleStorage": np.float64,
+    "FloatStorage": np.float32,
+    "HalfStorage": np.float16,
+    "BFloat16Storage": ml_dtypes.bfloat16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+    "ComplexFloatStorage": np.complex64,
+    "ComplexDoubleStorage": np.complex128,
+}
+NUMBERS = "?biufc"  # kinds of NumPy type that hold numbers
+
+
+class Storage(NamedTuple):
+    """A run of elements that lies elsewhere in the file; tensors are views of it."""
+
+    key: str
+    dtype: np.dtype
+    offset: int  # of a storage that views another, in elements
+    size: int  # in elements
+
+
+class Tensor(NamedTuple):
+    """What a pickle says of a tensor; offset and strides are in elements."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class Pickled(NamedTuple):
+    value: Any  # with tensors still as `Tensor`
+    storages: dict[str, np.dtype]  # key -> type of elements
+
+
+def load(file: BinaryIO) -> Pickled:
+    """The object of the next pickle in `file`.
+
+    Raises:
+        pickle.UnpicklingError: The pickle names anything but a tensor or a container.
+        Exception: Damaged pickles raise what Python's unpickler raises.
+    """
+    unpickler = _Unpickler(file, encoding="latin1")
+    return Pickled(unpickler.load(), unpickler.storages)
+
+
+def resolve(value: Any, elements: Callable[[Storage], np.ndarray]) -> Any:
+    """`value` with plain containers, and arrays where its tensors were.
+
+    Args:
+        elements: Gives the elements of a storage as a flat array.
+    """
+    done: dict[int, Any] = {}  # a container may hold another twice, even itself
+
+    def visit(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return _view(value, elements(value.storage))
+        if isinstance(value, _Array):
+            return value.array()
+        if isinstance(value, Storage):
+            return elements(value)
+        if isinstance(value, (tuple, set, frozenset)) and type(value) in _IMMUTABLE:
+            return type(value)(map(visit, value))
+        if isinstance(value, (dict, list)):
+            if id(value) not in done:
+                if isinstance(value, dict):
+                    done[id(value)] = plain = {}
+                    plain.update((visit(k), visit(v)) for k, v in value.items())
+                else:
+                    done[id(value)] = plain = []
+                    plain.extend(map(visit, value))
+            return done[id(value)]
+        if value is None or isinstance(value, _PLAIN):
+            return value
+        raise pickle.UnpicklingError(f"it holds a {type(value).__name__.lstrip('_')}")
+
+    return visit(value)
+
+
+_IMMUTABLE = (tuple, set, frozenset)
+_PLAIN = (bool, int, float, complex, str, bytes, bytearray)
+
+
+def _view(tensor: Tensor, elements: np.ndarray) -> np.ndarray:
+    shape, strides = tensor.shape, tensor.strides
+    counted = [tensor.offset, *shape, *strides]
+    if len(shape) != len(strides) or any(type(n) is not int or n < 0 for n in counted):
+        raise pickle.UnpicklingError(f"it holds a malformed tensor: {tensor}")
+    steps = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    # Checked, because NumPy would read whatever memory lies there.
+    if 0 not in shape and tensor.offset + steps >= elements.size:
+        raise pickle.UnpicklingError(
+            f"it holds a tensor of shape {shape} that reaches beyond its storage "
+            f"of {elements.size} elements"
+        )
+    if 0 in shape:
+        return np.zeros(shape, elements.dtype)
+    return np.lib.stride_tricks.as_strided(
+        elements[tensor.offset :],
+        shape,
+        [step * elements.itemsize for step in strides],
+        writeable=False,
+    )
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: BinaryIO, **options: Any):
+        super().__init__(file, **options)
+        self.storages: dict[str, np.dtype] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _ALLOWED:
+            return _ALLOWED[module, name]
+        raise pickle.UnpicklingError(
+            f"it asks for {module}.{name}, which is neither a tensor nor a container"
+        )
+
+    def persistent_load(self, pid: Any) -> Storage:
+        match pid:
+            case ("storage", _StorageType(dtype), str(key), str(), int(size), *rest):
+                offset = 0
+                if rest and rest[0] is not None:  # a storage that views another
+                    _, offset, size = rest[0]
+                self.storages[key] = dtype
+                return Storage(key, dtype, int(offset), int(size))
+        raise pickle.UnpicklingError(f"it refers to something unknown: {pid!r:.80}")
+
+
+class _StandIn:
+    """A function that pickles call by a name of their own, and cannot change."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable):
+        self._call = call
+
+    def __call__(self, *args: Any) -> Any:
+        return self._call(*args)
+
+    def __setstate__(self, state: Any):
+        raise pickle.UnpicklingError("it tries to change a function")
+
+
+class _StorageType(NamedTuple):
+    dtype: np.dtype
+
+
+class _Dict(dict):
+    """An OrderedDict, of which attributes such as a state dict's `_metadata` drop."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any):
+        pass
+
+
+class _Dtype:
+    """Stands for a numpy.dtype; NumPy's own could be told to hold objects."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, name: str, *flags: Any):
+        self.dtype = np.dtype(str(name))
+        if self.dtype.kind not in NUMBERS:
+            raise pickle.UnpicklingError(f"it holds an array of {name!r}, not numbers")
+
+    def __setstate__(self, state: Any):
+        _, order, subtype, names, fields, *_ = state
+        if (subtype, names, fields) != (None, None, None):
+            raise pickle.UnpicklingError("it holds an array of records, not numbers")
+        if order in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+    """Stands for a numpy.ndarray; pickles make it empty first and fill it then."""
+
+    __slots__ = ("dtype", "order", "raw", "shape")
+
+    def __setstate__(self, state: Any):
+        _, shape, dtype, is_fortran, raw = state
+        self.fill(raw, dtype, shape, "F" if is_fortran else "C")
+
+    def fill(self, raw: Any, dtype: _Dtype, shape: Any, order: str) -> "_Array":
+        self.dtype, self.shape, self.order = dtype.dtype, shape, order
+        # Python 2 wrote byte strings, which arrive as text.
+        self.raw = raw.encode("latin1") if isinstance(raw, str) else raw
+        return self
+
+    def array(self) -> np.ndarray:
+        flat = np.frombuffer(self.raw, self.dtype)
+        native = flat.astype(self.dtype.newbyteorder("="), copy=False)
+        return native.reshape(self.shape, order=self.order)
+
+
+def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *rest: Any):
+    if not isinstance(storage, Storage) or (len(rest) > 2 and rest[2]):
+        raise pickle.UnpicklingError("it holds a tensor of an unknown kind")
+    return Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    if encoding not in ("latin1", "latin-1"):
+        raise pickle.UnpicklingError(f"it holds bytes written as {encoding!r:.20}")
+    return text.encode("latin1")
+
+
+def _scalar(dtype: _Dtype, raw: Any) -> _Array:
+    return _Array().fill(raw, dtype, (), "C")
+
+
+def _frombuffer(raw: Any, dtype: _Dtype, shape: Any, order: str) -> _Array:
+    return _Array().fill(raw, dtype, shape, order)
+
+
+def _allowed() -> Mapping[tuple[str, str], Any]:
+    table: dict[tuple[str, str], Any] = {
+        ("torch._utils", "_rebuild_tensor"): _StandIn(_tensor),
+        ("torch._utils", "_rebuild_tensor_v2"): _StandIn(_tensor),
+        ("torch._utils", "_rebuild_parameter"): _StandIn(lambda data, *_: data),
+        ("torch", "Size"): _StandIn(tuple),
+        ("collections", "OrderedDict"): _StandIn(_Dict),
+        ("_codecs", "encode"): _StandIn(_latin1),
+        ("numpy", "dtype"): _StandIn(_Dtype),
+        ("numpy", "ndarray"): "ndarray",
+    }
+    for module in ("torch", "torch.cuda"):
+        for name, dtype in STORAGES.items():
+            table[module, name] = _StorageType(np.dtype(dtype))
+    for module in ("builtins", "__builtin__"):
+        table[module, "set"] = _StandIn(set)
+        table[module, "frozenset"] = _StandIn(frozenset)
+    for module in ("numpy.core", "numpy._core"):  # before and since NumPy 2
+        table[f"{module}.multiarray", "_reconstruct"] = _StandIn(lambda *_: _Array())
+        table[f"{module}.multiarray", "scalar"] = _StandIn(_scalar)
+        table[f"{module}.numeric", "_frombuffer"] = _StandIn(_frombuffer)
+    return table
+
+
+_ALLOWED = _allowed()
