@@ -86,8 +86,8 @@ class VideoFile:
             container = av.open(str(self.path))
         except av.error.FFmpegError as error:
             raise ValueError(
-                f"{self.path}: cannot be opened as a video ({error.strerror}). Expected "
-                "a file that FFmpeg reads, complete and not encrypted."
+                f"{self.path}: cannot be opened as a video ({error.strerror}). "
+                "Expected a file that FFmpeg reads, complete and not encrypted."
             ) from error
         if not container.streams.video:
             kinds = sorted({stream.type for stream in container.streams})
@@ -108,8 +108,8 @@ class VideoFile:
 
     def _damaged(self, index: int, why: str) -> str:
         return (
-            f"{self.path}: frame {index} cannot be decoded ({why}). Copy the file again, "
-            f"or keep what can be saved: ffmpeg -i {self.path.name} repaired.mp4"
+            f"{self.path}: frame {index} cannot be decoded ({why}). Copy the file "
+            f"again, or keep what can be saved: ffmpeg -i {self.path.name} repaired.mp4"
         )
 
     def _check_end(self, stream: av.VideoStream, last: av.VideoFrame, count: int):
@@ -120,9 +120,9 @@ class VideoFile:
         missing = (stream.duration - end) * stream.time_base
         if missing > 1:
             raise ValueError(
-                f"{self.path}: ends after {count} frames, {float(missing):.1f} s before "
-                "the length in its header: the file is cut short. Copy it again, or "
-                f"keep what is there: ffmpeg -i {self.path.name} shorter.mp4"
+                f"{self.path}: ends after {count} frames, {float(missing):.1f} s "
+                "before the length in its header: the file is cut short. Copy it again, "
+                f"or keep what is there: ffmpeg -i {self.path.name} shorter.mp4"
             )
 
 

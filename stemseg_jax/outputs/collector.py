@@ -1,0 +1,195 @@
+"""From the labels of frames to the tracks of a video: keep, choose, restore.
+
+Which tracks are kept, and what they are, is known only when a video has ended; until
+then its label maps wait here in compressed form.
+"""
+
+import zlib
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Int, Int32
+
+from stemseg_jax.outputs import rle
+from stemseg_jax.outputs.tracks import Track, VideoTracks
+
+
+@runtime_checkable
+class Geometry(Protocol):
+    """How a label map lies over the frame; sizes are (height, width)."""
+
+    original: tuple[int, int]
+    resized: tuple[int, int]  # as the network saw the frame, without padding
+    labels: tuple[int, int]
+    stride: int  # of the label map in the padded frame
+
+
+@runtime_checkable
+class Statistics(Protocol):
+    """What is known of one track once the video has ended."""
+
+    pixels: int  # label-map cells over all frames
+    first: int
+    last: int
+    logits: Any  # Float[np.ndarray, "C"] | None: mean class logits, background first
+    votes: Any  # Int[np.ndarray, "C"] | None: cells whose best class is c
+
+
+class Chosen(NamedTuple):
+    """A track that is kept."""
+
+    label: int  # in the label maps
+    id: int  # in the results, from 1
+    category: int
+    score: float
+
+
+class LabelCollector:
+    """The label maps of one video, in order, compressed."""
+
+    geometry: Geometry
+
+    def __init__(self):
+        self._maps: list[bytes] = []
+
+    def __len__(self) -> int:
+        """Frames so far."""
+        return len(self._maps)
+
+    def add(
+        self, first: int, labels: Int[np.ndarray, "T h w"], geometry: Geometry
+    ) -> None:
+        """Takes the frames from `first` on; labels < 1 belong to no track."""
+        assert first == len(self), f"frame {first} came, {len(self)} is due"
+        assert first == 0 or geometry == self.geometry, "one geometry per video"
+        assert labels.shape[1:] == tuple(geometry.labels), (labels.shape, geometry)
+        self.geometry = geometry
+        for frame in labels:
+            frame = np.ascontiguousarray(frame, np.int32)
+            self._maps.append(zlib.compress(frame, level=1))
+
+    def labels(self, index: int) -> Int32[np.ndarray, "h w"]:
+        """A label map as it came."""
+        frame = np.frombuffer(zlib.decompress(self._maps[index]), np.int32)
+        return frame.reshape(self.geometry.labels)
+
+    def masks(
+        self, index: int, labels: Sequence[int]
+    ) -> dict[int, Bool[np.ndarray, "H W"]]:
+        """The masks, in the original frame, of those labels that frame `index` has."""
+        frame = self.labels(index)
+        present = np.intersect1d(frame, labels)
+        return {int(k): restore(frame == k, self.geometry) for k in present}
+
+    def tracks(self, name: str, chosen: Sequence[Chosen]) -> VideoTracks:
+        """The chosen tracks with their masks, painted in the order given.
+
+        A mask of a few cells may vanish when it is restored; it is kept, empty.
+        """
+        labels = [track.label for track in chosen]
+        segmentations = {label: [None] * len(self) for label in labels}
+        for index in range(len(self)):
+            for label, mask in self.masks(index, labels).items():
+                segmentations[label][index] = rle.encode(mask)
+        height, width = self.geometry.original
+        tracks = (
+            Track(t.id, t.category, t.score, tuple(segmentations[t.label]))
+            for t in chosen
+        )
+        return VideoTracks(name, height, width, len(self), tuple(tracks))
+
+
+def collect(frames: Generator) -> tuple[LabelCollector, dict[int, Statistics]]:
+    """Runs `System.track` to its end: what it yields, and what it returns."""
+    labels = LabelCollector()
+    while True:
+        try:
+            part = next(frames)
+        except StopIteration as end:
+            return labels, end.value
+        labels.add(part.first, part.labels, part.geometry)
+
+
+def select(
+    statistics: Mapping[int, Statistics],
+    *,
+    by: str,
+    limit: int,
+    category_from: str = "logits",
+) -> tuple[Chosen, ...]:
+    """The tracks to keep, in the order in which they are painted.
+
+    By "lifetime" (last frame less first): the longest, numbered and painted from the
+    longest, so that short tracks lie on top. By "pixels": the largest; numbered from
+    the shortest lifetime, painted in the order of their labels. Of equals the track
+    that appears first comes first, then the smaller label.
+
+    The score is a track's pixels over those of the largest track kept.
+
+    Args:
+        statistics: Of each label, as `System.track` returns them.
+        category_from: "logits": the largest mean logit, background apart. "votes": the
+            class of most pixels; without a vote, or between equals, the lowest. 0 for
+            tracks that have neither.
+
+    Source: the authors' writers: "lifetime" as for DAVIS and YouTube-VIS, "pixels" as
+        for KITTI-MOTS, whose overlaps go to the largest label.
+    """
+    measures = {
+        "lifetime": lambda label: _lifetime(statistics[label]),
+        "pixels": lambda label: statistics[label].pixels,
+    }
+    if by not in measures:
+        raise ValueError(f"select_by={by!r} is unknown; known: {sorted(measures)}.")
+    labels = sorted(statistics, key=lambda label: (statistics[label].first, label))
+    labels = sorted(labels, key=measures[by], reverse=True)[:limit]
+    if by == "pixels":
+        labels = sorted(labels, key=measures["lifetime"])
+    largest = max((statistics[label].pixels for label in labels), default=1)
+    chosen = tuple(
+        Chosen(
+            label=label,
+            id=number,
+            category=_category(statistics[label], category_from),
+            score=statistics[label].pixels / largest,
+        )
+        for number, label in enumerate(labels, start=1)
+    )
+    return tuple(sorted(chosen)) if by == "pixels" else chosen
+
+
+def restore(
+    mask: Bool[np.ndarray, "h w"], geometry: Geometry
+) -> Bool[np.ndarray, "H W"]:
+    """A mask of the label map, in the original frame.
+
+    Enlarged by the stride, cropped to the resized frame, brought to the original size,
+    all bilinearly with half-pixel centres; then > 0.5.
+    """
+    height, width = geometry.labels
+    padded = (height * geometry.stride, width * geometry.stride)
+    rows, columns = geometry.resized
+    enlarged = _resize(mask.astype(np.float32), padded)[:rows, :columns]
+    return _resize(enlarged, geometry.original) > 0.5
+
+
+def _resize(
+    image: Float[np.ndarray, "h w"], size: tuple[int, int]
+) -> Float[np.ndarray, "H W"]:
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _lifetime(track: Statistics) -> int:
+    return track.last - track.first
+
+
+def _category(track: Statistics, category_from: str) -> int:
+    evidence = {"logits": track.logits, "votes": track.votes}
+    if category_from not in evidence:
+        raise ValueError(
+            f"category_from={category_from!r} is unknown; known: {sorted(evidence)}."
+        )
+    classes = evidence[category_from]
+    return 0 if classes is None else 1 + int(np.argmax(classes[1:]))
