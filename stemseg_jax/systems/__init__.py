@@ -1,1 +1,5 @@
-"""Networks, losses, clustering and tracking joined into the methods of the papers."""
+"""The systems by name."""
+
+from stemseg_jax.systems.stemseg import STEmSeg
+
+SYSTEMS = {"stemseg": STEmSeg}

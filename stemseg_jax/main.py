@@ -1,0 +1,143 @@
+"""The command line: flags and dispatch.
+
+python -m stemseg_jax.main --config=configs/ytvis.py --workdir=runs/ytvis
+"""
+
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+PACKAGE = "stemseg_jax"
+MODES = {
+    "train": "train --config into --workdir, or go on there",
+    "evaluate": "score --checkpoint on the config's dataset",
+    "predict": "label the videos of --input",
+    "demo": "train, score and show a small model on built-in data",
+    "score": "score --results files of any method",
+    "check_data": "look for faults in the folder --input",
+    "show_data": "draw what the network is fed",
+    "pack": "pack the config's datasets into ArrayRecord files",
+    "export_weights": "write --checkpoint as .safetensors",
+    "benchmark": "time each stage on its own",
+}
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="A file of configs/, e.g. configs/ytvis.py[:smoke]."
+)
+_MODE = flags.DEFINE_enum(
+    "mode", "train", list(MODES), "; ".join(f"{k}: {v}" for k, v in MODES.items())
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "A run's folder, .safetensors, .pth or .pkl."
+)
+_INPUT = flags.DEFINE_string(
+    "input",
+    None,
+    "predict: video file, folder or glob of frames; check_data: a folder.",
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Where predictions or pictures go.")
+_TASK = flags.DEFINE_string(
+    "task", None, "davis19, davis16, ytvis, ovis, kitti_mots or mots_challenge."
+)
+_GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "score: the annotations.")
+_RESULTS = flags.DEFINE_multi_string(
+    "results", None, "score: result files; given twice, the two are compared."
+)
+_JSON = flags.DEFINE_string("json", None, "Where to write every figure in full.")
+
+
+def main(argv: list[str]) -> int | None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected argument {argv[1]!r}; options start with --.")
+    logging.set_verbosity(logging.INFO)
+    # Our own messages; orbax reports each of its threads.
+    logging.get_absl_handler().addFilter(lambda record: PACKAGE in record.pathname)
+    try:
+        return dispatch(_MODE.value)
+    except (ValueError, FloatingPointError, OSError) as error:
+        # What a user can cause, said once and without a stack; --verbosity=1 shows it.
+        logging.debug("", exc_info=True)
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+
+
+def dispatch(mode: str) -> int | None:
+    """Runs one script. Imported here, so that scoring files need not wait for jax."""
+    if mode == "score":
+        from stemseg_jax import score
+
+        return score.run(
+            task=_required(_TASK),
+            ground_truth=_required(_GROUND_TRUTH),
+            results=_required(_RESULTS),
+            json_file=_JSON.value,
+        )
+    if mode == "check_data":
+        from stemseg_jax import check_data
+
+        return check_data.run(_required(_INPUT), _JSON.value)
+    if mode == "demo":
+        from stemseg_jax import demo
+
+        return demo.run(_required(_CONFIG), workdir=_WORKDIR.value or "runs/demo")
+
+    config = _required(_CONFIG)
+    if mode == "train":
+        from stemseg_jax import train
+
+        return train.run(config, _required(_WORKDIR))
+    if mode == "evaluate":
+        from stemseg_jax import evaluate
+
+        evaluate.run(
+            config,
+            checkpoint=_CHECKPOINT.value or _required(_WORKDIR),
+            workdir=_required(_WORKDIR),
+            json_file=_JSON.value,
+        )
+        return None
+    if mode == "predict":
+        from stemseg_jax import predict
+
+        return predict.run(
+            config,
+            checkpoint=_required(_CHECKPOINT),
+            source=_required(_INPUT),
+            output=_required(_OUTPUT),
+        )
+    if mode == "show_data":
+        from stemseg_jax import show_data
+
+        return show_data.run(config, _required(_OUTPUT))
+    if mode == "pack":
+        from stemseg_jax import pack
+
+        return pack.run(config, _required(_OUTPUT))
+    if mode == "export_weights":
+        from stemseg_jax import export_weights
+
+        return export_weights.run(
+            config, checkpoint=_required(_CHECKPOINT), output=_required(_OUTPUT)
+        )
+    from stemseg_jax import benchmark
+
+    return benchmark.run(config)
+
+
+def _required(flag: flags.FlagHolder):
+    if flag.value:
+        return flag.value
+    raise app.UsageError(
+        f"--mode={_MODE.value} ({MODES[_MODE.value]}) needs --{flag.name}=..."
+    )
+
+
+def run() -> None:
+    """The console script `stemseg`."""
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()
