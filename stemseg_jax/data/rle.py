@@ -1,5 +1,7 @@
 """Run-length encoded masks in the forms of the COCO family of files."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Int
 from pycocotools import mask as coco
@@ -25,14 +27,23 @@ def compress(segmentation: dict | list, size: tuple[int, int]) -> bytes:
     return counts.encode() if isinstance(counts, str) else counts
 
 
-def decode(counts: bytes, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
-    """The mask of compressed counts.
+def union(masks: Sequence[bytes], size: tuple[int, int]) -> bytes:
+    """Counts of the pixels in any of the masks."""
+    return coco.merge([{"size": list(size), "counts": c} for c in masks])["counts"]
+
+
+def decode(
+    counts: bytes | dict | list, size: tuple[int, int]
+) -> Bool[np.ndarray, "H W"]:
+    """The mask of compressed counts, or of whatever `compress` takes.
 
     Raises:
         ValueError: The runs do not fill the frame. (pycocotools notices only runs that
             are too long, and returns whatever lay in memory for the rest.)
     """
     height, width = size
+    if not isinstance(counts, bytes):
+        counts = compress(counts, size)
     try:
         pixels = int(run_lengths(counts).sum())
     except (IndexError, ValueError):

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,8 +13,9 @@ from stemseg_jax.data import images, records, rle
 
 
 class FrameLabels(NamedTuple):
-    masks: dict[int, Bool[np.ndarray, "H W"]]  # by instance id; none is empty
-    ignore: Bool[np.ndarray, "H W"] | None
+    masks: Mapping[int, Bool[np.ndarray, "H W"]]  # by instance id; none is empty
+    categories: Mapping[int, int]  # of these instances at least
+    ignore: Bool[np.ndarray, "H W"] | None = None
 
 
 @runtime_checkable
@@ -78,14 +79,18 @@ class StoredVideo:
                     masks[n, t] = frame.masks[instance]
             if frame.ignore is not None:
                 ignore[t] = frame.ignore
-        categories = [self.categories[instance] for instance in ids]
+        categories = {i: frame.categories[i] for frame in labels for i in frame.masks}
         return records.RawClip(
-            frames, np.array(ids, int), np.array(categories, int), masks, ignore
+            frames,
+            np.array(ids, int),
+            np.array([categories[instance] for instance in ids], int),
+            masks,
+            ignore,
         )
 
     def _read_labels(self, index: int) -> FrameLabels:
         if self.labels is None:
-            return FrameLabels({}, None)
+            return FrameLabels({}, {})
         labels = self.labels.read(index)
         for instance, mask in labels.masks.items():
             self._check_size(mask.shape, f"{self.files[index]}, mask {instance}")
@@ -106,14 +111,15 @@ class RleLabels:
     """Run-length encoded masks, as the COCO family of files keeps them.
 
     Args:
-        frames: Per frame, the compressed counts of each instance seen there.
-        ignore: Per frame, the compressed counts of the ignored region, if any.
+        frames: Per frame, the compressed counts of each instance in it, or what
+            `rle.compress` makes them of.
         size: (height, width).
         name: Where the labels come from, for errors.
+        ignore: Per frame that has one, the counts of the ignored region.
     """
 
     categories: Mapping[int, int]
-    frames: Sequence[Mapping[int, bytes]]
+    frames: Sequence[Mapping[int, bytes | dict | list]]
     size: tuple[int, int]
     name: str
     ignore: Mapping[int, bytes] = dataclasses.field(default_factory=dict)
@@ -127,55 +133,72 @@ class RleLabels:
             instance: self._decode(counts, f"frame {index}, instance {instance}")
             for instance, counts in self.frames[index].items()
         }
+        masks = {instance: mask for instance, mask in masks.items() if mask.any()}
         ignore = None
         if index in self.ignore:
             ignore = self._decode(self.ignore[index], f"frame {index}, ignore region")
-        return FrameLabels({i: m for i, m in masks.items() if m.any()}, ignore)
+        return FrameLabels(masks, self.categories, ignore)
 
-    def _decode(self, counts: bytes, where: str) -> Bool[np.ndarray, "H W"]:
+    def _decode(
+        self, counts: bytes | dict | list, where: str
+    ) -> Bool[np.ndarray, "H W"]:
         try:
             return rle.decode(counts, self.size)
         except ValueError as error:
             raise records.BrokenSample(f"{self.name}, {where}: {error}") from error
 
 
+# What the numbers in a PNG mean.
+Meaning = Callable[[np.ndarray], FrameLabels]
+
+
 @dataclasses.dataclass(frozen=True)
 class PngLabels:
-    """One indexed PNG per frame: 0 is background, 1..254 instances, 255 void.
+    """One PNG per frame that numbers the pixels.
 
     Args:
-        files: Per frame, its mask; None for a frame without one.
-        category: The one category of all instances.
-        merge: Whether all instances are one (DAVIS 2016).
+        files: Per frame, its PNG; None for a frame without one.
+        meaning: Turns the numbers of a PNG into labels.
     """
 
     files: Sequence[pathlib.Path | None]
-    category: int = 1
-    merge: bool = False
-
-    @functools.cached_property
-    def present(self) -> Sequence[frozenset[int]]:
-        """The instances of each frame; reads every mask once."""
-        return [frozenset(self.read(t).masks) for t in range(len(self.files))]
+    meaning: Meaning
 
     @functools.cached_property
     def categories(self) -> Mapping[int, int]:
-        return dict.fromkeys(sorted(frozenset().union(*self.present)), self.category)
+        return {i: frame[i] for frame in self._present for i in sorted(frame)}
 
     @functools.cached_property
     def annotated_frames(self) -> Sequence[int]:
-        return [t for t, instances in enumerate(self.present) if instances]
+        return [t for t, instances in enumerate(self._present) if instances]
+
+    @functools.cached_property
+    def _present(self) -> Sequence[Mapping[int, int]]:
+        """Categories of the instances of each frame; reads every PNG, once."""
+        frames = [self.read(t) for t in range(len(self.files))]
+        return [{i: f.categories[i] for i in f.masks} for f in frames]
 
     def read(self, index: int) -> FrameLabels:
-        path = self.files[index]
-        if path is None:
-            return FrameLabels({}, None)
-        labels = images.read_labels(path)
-        if self.merge:
-            labels = (labels > 0).astype(np.uint8)
-        ids = np.flatnonzero(np.bincount(labels.ravel(), minlength=1))
-        void = labels == 255
-        return FrameLabels(
-            {int(i): labels == i for i in ids if i not in (0, 255)},
-            void if void.any() else None,
-        )
+        if self.files[index] is None:
+            return FrameLabels({}, {})
+        return self.meaning(images.read_labels(self.files[index]))
+
+
+def masks_of(
+    numbers: np.ndarray, *, leave_out: Sequence[int] = (0,)
+) -> dict[int, Bool[np.ndarray, "H W"]]:
+    """One mask for each number of a label map."""
+    present = np.flatnonzero(np.bincount(numbers.ravel(), minlength=1))
+    return {int(n): numbers == n for n in present if n not in leave_out}
+
+
+def indexed(numbers: np.ndarray) -> FrameLabels:
+    """0 is background, 1 to 254 are instances of category 1, 255 is void."""
+    masks = masks_of(numbers, leave_out=(0, 255))
+    return FrameLabels(masks, dict.fromkeys(masks, 1), numbers == 255)
+
+
+def foreground(numbers: np.ndarray) -> FrameLabels:
+    """All that is not 0 is one instance."""
+    mask = numbers > 0
+    return FrameLabels({1: mask} if mask.any() else {}, {1: 1})

@@ -2,7 +2,15 @@
 
 import functools
 
-from stemseg_jax.data.datasets import davis, moving_shapes, youtube_vis
+from stemseg_jax.data.datasets import (
+    coco,
+    davis,
+    mapillary,
+    mots,
+    moving_shapes,
+    pascal_voc,
+    youtube_vis,
+)
 
 # name -> load(root, split, **options) -> records.Dataset
 DATASETS = {
@@ -14,4 +22,10 @@ DATASETS = {
     "ytvis21": functools.partial(youtube_vis.load, name="ytvis21"),
     "ovis": functools.partial(youtube_vis.load, name="ovis"),
     "own": functools.partial(youtube_vis.load, name="own"),
+    "kitti_mots": mots.load_kitti,
+    "mots_challenge": mots.load_mots_challenge,
+    # Still images: clips are made of them by synthetic.py.
+    "coco": coco.load,
+    "pascal_voc": pascal_voc.load,
+    "mapillary": mapillary.load,
 }

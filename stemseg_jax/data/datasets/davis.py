@@ -71,5 +71,6 @@ def _video(frames: pathlib.Path, masks: pathlib.Path, year: int) -> stored.Store
         # Semi-supervised test sets annotate the first frame alone.
         paths = [path if path.is_file() else None for path in paths]
         if any(paths):
-            labels = stored.PngLabels(paths, merge=year == 2016)
+            meaning = stored.foreground if year == 2016 else stored.indexed
+            labels = stored.PngLabels(paths, meaning)
     return stored.StoredVideo(frames.name, *images.size(files[0]), files, labels)

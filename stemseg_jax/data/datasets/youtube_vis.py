@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Sequence
 
 from stemseg_jax.data import layout, records, rle, stored
+from stemseg_jax.data.categories import OBJECT
 
 NAMES = {
     "ytvis": ("YouTubeVIS", "YouTube-VIS", "youtube_vis", "ytvis_2019", "ytvis"),
@@ -50,13 +51,13 @@ def load(
     split: str,
     *,
     name: str = "ytvis",
-    class_agnostic: bool = False,
+    categories: str | None = None,
 ) -> records.Dataset:
     """Reads a split by its JSON file.
 
     Args:
         name: One of NAMES. "own" takes any folder of this form as root.
-        class_agnostic: Makes all instances category 1, as for training on DAVIS.
+        categories: "object" makes all instances one class, as for training on DAVIS.
     """
     spellings = SPLITS.get(split, (split,))
     jsons = [form.format(split=s) for s in spellings for form in JSON]
@@ -65,7 +66,7 @@ def load(
         layout.first_existing(folder, jsons),
         frames=[folder / form.format(split=s) for s in spellings for form in FRAMES],
         name=name,
-        class_agnostic=class_agnostic,
+        categories=categories,
     )
 
 
@@ -74,7 +75,7 @@ def read(
     *,
     frames: Sequence[pathlib.Path],
     name: str,
-    class_agnostic: bool = False,
+    categories: str | None = None,
 ) -> records.Dataset:
     """Reads one JSON file in YouTube-VIS form.
 
@@ -90,29 +91,44 @@ def read(
             f"YouTube-VIS form: videos, annotations, categories."
         )
     frames_at = _frames_folder(frames, videos[0]["file_names"][0])
+    classes = {c["id"]: c["name"] for c in content.get("categories", ())}
+    if categories not in (None, "object"):
+        raise ValueError(
+            f"categories={categories!r}: videos in YouTube-VIS form keep their own "
+            f"classes (None) or become class-agnostic ('object')."
+        )
     annotations = content.get("annotations") or None  # valid and test hold null
     tracks = {video["id"]: [] for video in videos}
     for annotation in annotations or ():
-        if annotation["video_id"] not in tracks:
-            raise ValueError(
-                f"{path}: annotation {annotation['id']} belongs to video "
-                f"{annotation['video_id']}, which the file does not list."
-            )
+        _check_known(annotation, tracks, classes, path)
         tracks[annotation["video_id"]].append(annotation)
-    categories = {c["id"]: c["name"] for c in content.get("categories", ())}
+    agnostic = categories == "object"
     return records.Dataset(
         name=name,
-        categories={1: "object"} if class_agnostic else categories,
+        categories=OBJECT if agnostic else classes,
         videos=[
             _video(
                 video,
                 frames_at,
                 tracks[video["id"]] if annotations is not None else None,
-                class_agnostic,
+                dict.fromkeys(classes, 1) if agnostic else {c: c for c in classes},
             )
             for video in videos
         ],
     )
+
+
+def _check_known(annotation: dict, videos: dict, classes: dict, path: pathlib.Path):
+    if annotation["video_id"] not in videos:
+        raise ValueError(
+            f"{path}: annotation {annotation['id']} belongs to video "
+            f"{annotation['video_id']}, which the file does not list."
+        )
+    if annotation["category_id"] not in classes:
+        raise ValueError(
+            f"{path}: annotation {annotation['id']} has category "
+            f"{annotation['category_id']}; the file lists {sorted(classes)}."
+        )
 
 
 def _frames_folder(folders: Sequence[pathlib.Path], first: str) -> pathlib.Path:
@@ -130,7 +146,7 @@ def _video(
     video: dict,
     frames_at: pathlib.Path,
     tracks: list[dict] | None,
-    class_agnostic: bool,
+    category_of: dict[int, int],
 ) -> stored.StoredVideo:
     files = [frames_at / file for file in video["file_names"]]
     size = video["height"], video["width"]
@@ -138,11 +154,8 @@ def _video(
     labels = None
     if tracks is not None:
         labels = stored.RleLabels(
-            categories={
-                track["id"]: 1 if class_agnostic else track["category_id"]
-                for track in tracks
-            },
-            frames=_frames(tracks, len(files), size, name),
+            {track["id"]: category_of[track["category_id"]] for track in tracks},
+            _frames(tracks, len(files), size, name),
             size=size,
             name=name,
         )

@@ -1,0 +1,128 @@
+"""Mapillary Vistas v1.2 and v2.0: street scenes, from which clips are made.
+
+Licence: CC BY-NC-SA. 18 000 training and 2000 validation images.
+
+    Mapillary/training/images/<name>.jpg
+    Mapillary/training/instances/<name>.png        (v1.2)  256 * label + number, 16 bits
+    Mapillary/training/v1.2/instances/<name>.png   (v1.2 and v2.0 in one package)
+    Mapillary/training/v2.0/instances/<name>.png   (v2.0)
+    Mapillary/config.json  or  config_v1.2.json, config_v2.0.json     the labels' names
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from stemseg_jax.data import categories, images, layout, records, stored
+
+SPLITS = {"train": "training", "val": "validation"}
+NAMES = (
+    *("Mapillary", "mapillary", "mapillary_vistas", "Mapillary_Vistas"),
+    *("mapillary-vistas-dataset_public_v1.2", "mapillary-vistas-dataset_public_v2.0"),
+)
+
+
+def load(
+    root: str | None,
+    split: str,
+    *,
+    version: str = "v1.2",
+    min_area: int = 30,
+    max_instances: int = 30,
+) -> records.Dataset:
+    """Reads the images of a split; cars and pedestrians, numbered as in KITTI-MOTS.
+
+    Args:
+        version: "v1.2" or "v2.0".
+        min_area: Smaller instances are ignored regions, in pixels.
+        max_instances: The largest are kept, the others are ignored regions.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} is unknown; known: {sorted(SPLITS)}.")
+    part = SPLITS[split]
+    folder = layout.dataset_folder(root, names=NAMES, holds=(f"{part}/images",))
+    config = [f"config_{version}.json", f"{part}/{version}/config.json"]
+    instances = [f"{part}/{version}/instances"]
+    if version == "v1.2":  # packed alone, it does not say its version
+        config.append("config.json")
+        instances.append(f"{part}/instances")
+    labels = layout.read_json(layout.first_existing(folder, config))["labels"]
+    meaning = Meaning(
+        number_of=_numbers([label["name"] for label in labels], config[0]),
+        ignored=frozenset(
+            index
+            for index, label in enumerate(labels)
+            if label["name"] in categories.MAPILLARY_IGNORED
+        ),
+        min_area=min_area,
+        max_instances=max_instances,
+    )
+    masks_at = layout.first_existing(folder, instances)
+    videos = []
+    for file in layout.image_files(folder / part / "images"):
+        still = MapillaryLabels(masks_at / f"{file.stem}.png", meaning)
+        videos.append(stored.StoredVideo(file.stem, *images.size(file), [file], still))
+    return records.Dataset("mapillary", categories.KITTI_MOTS, videos)
+
+
+def _numbers(names: Sequence[str], file: str) -> dict[int, int]:
+    """Category of each label that stands for one."""
+    number_of = {name: n for n, name in categories.KITTI_MOTS.items()}
+    found = {
+        index: number_of[categories.MAPILLARY_TO_KITTI_MOTS[name]]
+        for index, name in enumerate(names)
+        if name in categories.MAPILLARY_TO_KITTI_MOTS
+    }
+    if set(found.values()) != set(categories.KITTI_MOTS):
+        raise ValueError(
+            f"{file}: none of the labels is "
+            f"{' or '.join(categories.MAPILLARY_TO_KITTI_MOTS)}; is it the config of "
+            f"Mapillary Vistas?"
+        )
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Meaning:
+    """What the numbers of an instance PNG stand for."""
+
+    number_of: Mapping[int, int]
+    ignored: frozenset[int]
+    min_area: int
+    max_instances: int
+
+    def __call__(self, numbers: np.ndarray) -> stored.FrameLabels:
+        wanted = np.isin(numbers >> 8, [*self.number_of, *self.ignored])
+        areas = np.bincount(numbers[wanted].ravel())
+        # The largest first; objects of ignored kinds compete, as in the authors' set.
+        order = np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)].tolist()
+        kept = [
+            n
+            for n in order[: self.max_instances]
+            if n >> 8 in self.number_of and areas[n] >= self.min_area
+        ]
+        return stored.FrameLabels(
+            {n: numbers == n for n in kept},
+            {n: self.number_of[n >> 8] for n in kept},
+            wanted & ~np.isin(numbers, kept),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class MapillaryLabels:
+    """The labels of one image; whether it has instances shows when it is read."""
+
+    file: pathlib.Path
+    meaning: Meaning
+
+    annotated_frames: Sequence[int] = (0,)
+
+    @functools.cached_property
+    def categories(self) -> Mapping[int, int]:
+        return self.read(0).categories
+
+    def read(self, index: int) -> stored.FrameLabels:
+        return self.meaning(images.read_labels(self.file))

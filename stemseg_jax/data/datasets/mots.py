@@ -1,0 +1,211 @@
+"""KITTI-MOTS and MOTSChallenge: cars and pedestrians, with regions to ignore.
+
+Licence: CC BY-NC-SA 3.0. KITTI-MOTS: 12 train and 9 val sequences, 29 test sequences
+without annotations; MOTSChallenge: 4 train sequences, pedestrians alone.
+
+    KITTI_MOTS/training/image_02/0000/000000.png        (test: testing/image_02)
+    KITTI_MOTS/instances_txt/0000.txt  or  instances/0000/000000.png
+    MOTSChallenge/images/0002/000001.jpg  or  train/MOTS20-02/img1/000001.jpg
+    MOTSChallenge/instances_txt/0002.txt  or  instances/0002/000001.png
+                                          or  train/MOTS20-02/gt/gt.txt
+
+An object is numbered 1000 * class + n; class 10 is the region to ignore.
+"""
+
+import logging
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from stemseg_jax.data import images, layout, records, stored
+from stemseg_jax.data.categories import KITTI_MOTS
+
+KITTI_SPLITS = {
+    "train": (0, 1, 3, 4, 5, 9, 11, 12, 15, 17, 19, 20),
+    "val": (2, 6, 7, 8, 10, 13, 14, 16, 18),
+    "test": tuple(range(29)),
+}
+CHALLENGE_SPLITS = {"train": (2, 5, 9, 11), "test": (1, 6, 7, 12)}
+IGNORE = 10
+# A clip may leap over five frames without objects, as in the authors' loader.
+MAX_GAP = 5
+
+
+def load_kitti(
+    root: str | None,
+    split: str,
+    *,
+    sequences: Sequence[str] | None = None,
+    mots_challenge: Sequence[str] = (),
+    labels: str = "txt",
+) -> records.Dataset:
+    """Reads KITTI-MOTS.
+
+    Args:
+        sequences: Names in place of the split's own.
+        mots_challenge: Sequences of MOTSChallenge that join; ("0002",) in STEm-Seg.
+        labels: "txt", or "png" where the two should be compared.
+    """
+    folder = layout.dataset_folder(
+        root,
+        names=("KITTI_MOTS", "KITTI-MOTS", "KITTIMOTS", "kitti_mots"),
+        holds=("training/image_02", "testing/image_02", "train", "images"),
+    )
+    part = "testing" if split == "test" else "training"
+    frames = [f"{part}/image_02/{{name}}", "images/{name}", f"{split}/{{name}}"]
+    videos = _videos(
+        folder,
+        _names(split, sequences, KITTI_SPLITS),
+        frames=frames,
+        txt=["instances_txt/{name}.txt", "training/instances_txt/{name}.txt"],
+        png=["instances/{name}", "training/instances/{name}"],
+        labels=labels,
+    )
+    if mots_challenge:
+        videos += load_mots_challenge(
+            root, "train", sequences=mots_challenge, labels=labels
+        ).videos
+    return records.Dataset("kitti_mots", KITTI_MOTS, videos, max_gap=MAX_GAP)
+
+
+def load_mots_challenge(
+    root: str | None,
+    split: str,
+    *,
+    sequences: Sequence[str] | None = None,
+    labels: str = "txt",
+) -> records.Dataset:
+    """Reads MOTSChallenge; the arguments as those of `load_kitti`."""
+    folder = layout.dataset_folder(
+        root,
+        names=("MOTSChallenge", "MOTS_Challenge", "MOTS20", "MOTS"),
+        holds=("images", "train", "test"),
+    )
+    videos = _videos(
+        folder,
+        _names(split, sequences, CHALLENGE_SPLITS),
+        frames=[
+            "images/{name}",
+            "train/images/{name}",
+            f"{split}/MOTS20-{{short}}/img1",
+        ],
+        txt=["instances_txt/{name}.txt", "train/MOTS20-{short}/gt/gt.txt"],
+        png=["instances/{name}", "train/instances/{name}"],
+        labels=labels,
+    )
+    return records.Dataset("mots_challenge", KITTI_MOTS, videos, max_gap=MAX_GAP)
+
+
+def _names(split: str, sequences: Sequence[str] | None, splits: dict) -> Sequence[str]:
+    if sequences:
+        return sequences
+    if split not in splits:
+        raise ValueError(f"split={split!r} is unknown; known: {sorted(splits)}.")
+    return [f"{number:04d}" for number in splits[split]]
+
+
+def _videos(
+    folder: pathlib.Path,
+    names: Sequence[str],
+    *,
+    frames: Sequence[str],
+    txt: Sequence[str],
+    png: Sequence[str],
+    labels: str,
+) -> list[stored.StoredVideo]:
+    """The sequences that are there; those that are not are named in the log."""
+    if labels not in ("txt", "png"):
+        raise ValueError(f"labels={labels!r}: expected 'txt' or 'png'.")
+
+    def found(forms: Sequence[str], name: str) -> pathlib.Path | None:
+        paths = [folder / f.format(name=name, short=name[-2:]) for f in forms]
+        return next((path for path in paths if path.exists()), None)
+
+    videos, missing = [], []
+    for name in names:
+        if (frames_at := found(frames, name)) is None:
+            missing.append(name)
+            continue
+        files = layout.image_files(frames_at)
+        size = images.size(files[0])
+        numbers = _frame_numbers(files)
+        annotation = None
+        first, second = (txt, png) if labels == "txt" else (png, txt)
+        if (path := found(first, name) or found(second, name)) is not None:
+            read = _txt_labels if path.suffix == ".txt" else _png_labels
+            annotation = read(path, numbers, size)
+        videos.append(stored.StoredVideo(name, *size, files, annotation))
+    if not videos:
+        expected = " or ".join(
+            str(folder / f.format(name=names[0], short=names[0][-2:])) for f in frames
+        )
+        raise ValueError(
+            f"{folder}: none of the sequences {', '.join(names)} is there; expected "
+            f"frames in {expected}."
+        )
+    if missing:
+        logging.warning("%s: no frames of sequences %s", folder, ", ".join(missing))
+    return videos
+
+
+def _frame_numbers(files: Sequence[pathlib.Path]) -> dict[int, int]:
+    """Index of each frame number: KITTI counts from 0, MOTSChallenge from 1."""
+    try:
+        return {int(file.stem): index for index, file in enumerate(files)}
+    except ValueError as error:
+        raise ValueError(
+            f"{files[0].parent}: frames are named by their number here, e.g. "
+            f"000000.png ({error})."
+        ) from error
+
+
+def _txt_labels(
+    path: pathlib.Path, numbers: dict[int, int], size: tuple[int, int]
+) -> stored.RleLabels:
+    """Lines of "frame id class height width rle"."""
+    frames = [{} for _ in numbers]
+    categories, ignore = {}, {}
+    for count, line in enumerate(path.read_text().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            frame, instance, category, height, width, counts = line.split()
+            index = numbers[int(frame)]
+            instance, category = int(instance), int(category)
+        except (ValueError, KeyError) as error:
+            raise ValueError(
+                f"{path}, line {count}: expected 'frame id class height width rle' of "
+                f"one of {len(numbers)} frames, got {line[:60]!r} ({error!r})."
+            ) from error
+        if (int(height), int(width)) != size:
+            raise ValueError(
+                f"{path}, line {count}: a mask of {height} x {width} for frames of "
+                f"{size[0]} x {size[1]}."
+            )
+        if category == IGNORE:
+            ignore[index] = counts.encode()
+        elif category in KITTI_MOTS:
+            frames[index][instance] = counts.encode()
+            categories[instance] = category
+    return stored.RleLabels(
+        categories, frames, size=size, name=str(path), ignore=ignore
+    )
+
+
+def _png_labels(
+    folder: pathlib.Path, numbers: dict[int, int], size: tuple[int, int]
+) -> stored.PngLabels:
+    files = {int(file.stem): file for file in layout.image_files(folder)}
+    return stored.PngLabels([files.get(number) for number in numbers], _meaning)
+
+
+def _meaning(numbers: np.ndarray) -> stored.FrameLabels:
+    masks = stored.masks_of(numbers)
+    ignored = [masks.pop(n) for n in list(masks) if n // 1000 == IGNORE]
+    masks = {n: mask for n, mask in masks.items() if n // 1000 in KITTI_MOTS}
+    return stored.FrameLabels(
+        masks,
+        {n: n // 1000 for n in masks},
+        np.any(ignored, axis=0) if ignored else None,
+    )

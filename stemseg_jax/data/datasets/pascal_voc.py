@@ -1,0 +1,89 @@
+"""Pascal VOC 2012 segmentation: still images, from which clips are made.
+
+Images under Flickr's terms. 1464 train and 1449 val images, 20 classes.
+
+    VOCdevkit/VOC2012/JPEGImages/2007_000032.jpg
+    VOCdevkit/VOC2012/SegmentationObject/2007_000032.png    numbers of the instances
+    VOCdevkit/VOC2012/SegmentationClass/2007_000032.png     their classes, 255 void
+    VOCdevkit/VOC2012/ImageSets/Segmentation/<split>.txt
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from stemseg_jax.data import categories as classes
+from stemseg_jax.data import images, layout, records, stored
+
+VOID = 255
+
+
+def load(
+    root: str | None,
+    split: str,
+    *,
+    categories: str | None = None,
+    min_area: int = 50,
+    year: int = 2012,
+) -> records.Dataset:
+    """Reads the images of a split.
+
+    Args:
+        categories: Whose classes to map onto: "ytvis", "object" (those of STEm-Seg for
+            DAVIS), or Pascal VOC's own.
+        min_area: Smaller instances are left out, in pixels.
+    """
+    folder = layout.dataset_folder(
+        root,
+        names=[
+            parent + name
+            for parent in ("", "VOCdevkit/", "VOC/")
+            for name in (f"VOC{year}", f"VOC_{year}")
+        ],
+        holds=("SegmentationObject",),
+    )
+    number_of = classes.mapping("pascal_voc", categories)
+    lists = folder / "ImageSets" / "Segmentation"
+    videos = []
+    for name in layout.read_lines(lists / f"{split}.txt"):
+        file = folder / "JPEGImages" / f"{name}.jpg"
+        labels = VocLabels(
+            folder / "SegmentationObject" / f"{name}.png",
+            folder / "SegmentationClass" / f"{name}.png",
+            number_of,
+            min_area,
+        )
+        videos.append(stored.StoredVideo(name, *images.size(file), [file], labels))
+    return records.Dataset(
+        "pascal_voc", classes.names("pascal_voc", categories), videos
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class VocLabels:
+    """The labels of one image; whether an instance counts shows when it is read."""
+
+    objects: pathlib.Path
+    classes: pathlib.Path
+    number_of: Mapping[int, int]
+    min_area: int
+
+    annotated_frames: Sequence[int] = (0,)
+
+    @functools.cached_property
+    def categories(self) -> Mapping[int, int]:
+        return self.read(0).categories
+
+    def read(self, index: int) -> stored.FrameLabels:
+        numbers = images.read_labels(self.objects)
+        kinds = images.read_labels(self.classes)
+        void = (numbers == VOID) | (kinds == VOID)
+        masks, categories = {}, {}
+        for number, mask in stored.masks_of(numbers, leave_out=(0, VOID)).items():
+            kind = int(np.bincount(kinds[mask & ~void], minlength=1).argmax())
+            if kind in self.number_of and mask.sum() >= self.min_area:
+                masks[number], categories[number] = mask, self.number_of[kind]
+        return stored.FrameLabels(masks, categories, void)
