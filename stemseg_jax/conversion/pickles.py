@@ -5,9 +5,10 @@ use stands for a harmless stand-in of ours; any other name ends the reading. Not
 imported, looked up or executed on a file's behalf, so a hostile file is only an error.
 """
 
+import io
 import pickle
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -27,6 +28,10 @@ STORAGES = {
     "ComplexDoubleStorage": np.complex128,
 }
 NUMBERS = "?biufc"  # kinds of NumPy type that hold numbers
+
+
+class Refused(Exception):
+    """A pickle asks for more than is allowed."""
 
 
 class Storage(NamedTuple):
@@ -52,11 +57,11 @@ class Pickled(NamedTuple):
     storages: dict[str, np.dtype]  # key -> type of elements
 
 
-def load(file: BinaryIO) -> Pickled:
+def load(file: io.BufferedIOBase) -> Pickled:
     """The object of the next pickle in `file`.
 
     Raises:
-        pickle.UnpicklingError: The pickle names anything but a tensor or a container.
+        Refused: The pickle names anything but a tensor or a container.
         Exception: Damaged pickles raise what Python's unpickler raises.
     """
     unpickler = _Unpickler(file, encoding="latin1")
@@ -91,7 +96,7 @@ def resolve(value: Any, elements: Callable[[Storage], np.ndarray]) -> Any:
             return done[id(value)]
         if value is None or isinstance(value, _PLAIN):
             return value
-        raise pickle.UnpicklingError(f"it holds a {type(value).__name__.lstrip('_')}")
+        raise Refused(f"it holds a {type(value).__name__.lstrip('_')}")
 
     return visit(value)
 
@@ -104,11 +109,11 @@ def _view(tensor: Tensor, elements: np.ndarray) -> np.ndarray:
     shape, strides = tensor.shape, tensor.strides
     counted = [tensor.offset, *shape, *strides]
     if len(shape) != len(strides) or any(type(n) is not int or n < 0 for n in counted):
-        raise pickle.UnpicklingError(f"it holds a malformed tensor: {tensor}")
+        raise Refused(f"it holds a malformed tensor: {tensor}")
     steps = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     # Checked, because NumPy would read whatever memory lies there.
     if 0 not in shape and tensor.offset + steps >= elements.size:
-        raise pickle.UnpicklingError(
+        raise Refused(
             f"it holds a tensor of shape {shape} that reaches beyond its storage "
             f"of {elements.size} elements"
         )
@@ -123,14 +128,14 @@ def _view(tensor: Tensor, elements: np.ndarray) -> np.ndarray:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, **options: Any):
+    def __init__(self, file: io.BufferedIOBase, **options: Any):
         super().__init__(file, **options)
         self.storages: dict[str, np.dtype] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
-        raise pickle.UnpicklingError(
+        raise Refused(
             f"it asks for {module}.{name}, which is neither a tensor nor a container"
         )
 
@@ -142,7 +147,7 @@ class _Unpickler(pickle.Unpickler):
                     _, offset, size = rest[0]
                 self.storages[key] = dtype
                 return Storage(key, dtype, int(offset), int(size))
-        raise pickle.UnpicklingError(f"it refers to something unknown: {pid!r:.80}")
+        raise Refused(f"it refers to something unknown: {pid!r:.80}")
 
 
 class _StandIn:
@@ -157,7 +162,7 @@ class _StandIn:
         return self._call(*args)
 
     def __setstate__(self, state: Any):
-        raise pickle.UnpicklingError("it tries to change a function")
+        raise Refused("it tries to change a function")
 
 
 class _StorageType(NamedTuple):
@@ -181,12 +186,12 @@ class _Dtype:
     def __init__(self, name: str, *flags: Any):
         self.dtype = np.dtype(str(name))
         if self.dtype.kind not in NUMBERS:
-            raise pickle.UnpicklingError(f"it holds an array of {name!r}, not numbers")
+            raise Refused(f"it holds an array of {name!r}, not numbers")
 
     def __setstate__(self, state: Any):
         _, order, subtype, names, fields, *_ = state
         if (subtype, names, fields) != (None, None, None):
-            raise pickle.UnpicklingError("it holds an array of records, not numbers")
+            raise Refused("it holds an array of records, not numbers")
         if order in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(order)
 
@@ -214,13 +219,13 @@ class _Array:
 
 def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *rest: Any):
     if not isinstance(storage, Storage) or (len(rest) > 2 and rest[2]):
-        raise pickle.UnpicklingError("it holds a tensor of an unknown kind")
+        raise Refused("it holds a tensor of an unknown kind")
     return Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
 def _latin1(text: str, encoding: str) -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"it holds bytes written as {encoding!r:.20}")
+        raise Refused(f"it holds bytes written as {encoding!r:.20}")
     return text.encode("latin1")
 
 
@@ -247,6 +252,7 @@ def _allowed() -> Mapping[tuple[str, str], Any]:
         for name, dtype in STORAGES.items():
             table[module, name] = _StorageType(np.dtype(dtype))
     for module in ("builtins", "__builtin__"):
+        table[module, "bytes"] = _StandIn(lambda: b"")  # how none are written
         table[module, "set"] = _StandIn(set)
         table[module, "frozenset"] = _StandIn(frozenset)
     for module in ("numpy.core", "numpy._core"):  # before and since NumPy 2

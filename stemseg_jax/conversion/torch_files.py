@@ -32,9 +32,9 @@ def read_zip(path: pathlib.Path) -> Any:
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2]: name for name in archive.namelist()}
             if "data.pkl" not in names or "constants.pkl" in names:
-                raise pickle.UnpicklingError("it is no archive of torch.save")
+                raise pickles.Refused("it is no archive of torch.save")
             if "byteorder" in names and archive.read(names["byteorder"]) != b"little":
-                raise pickle.UnpicklingError("it is not little-endian")
+                raise pickles.Refused("it is not little-endian")
             with archive.open(names["data.pkl"]) as file:
                 value = pickles.load(file).value
 
@@ -59,9 +59,9 @@ def read_legacy(path: pathlib.Path) -> Any:
         with path.open("rb") as file:
             magic, version, system = (pickles.load(file).value for _ in range(3))
             if (magic, version) != (LEGACY_MAGIC, LEGACY_VERSION):
-                raise pickle.UnpicklingError(f"its version is unknown: {version!r:.20}")
+                raise pickles.Refused(f"its version is unknown: {version!r:.20}")
             if not system["little_endian"]:
-                raise pickle.UnpicklingError("it is not little-endian")
+                raise pickles.Refused("it is not little-endian")
             value, dtypes = pickles.load(file)
             keys = pickles.load(file).value
             start = file.tell()
@@ -88,7 +88,7 @@ def read_pickle(path: pathlib.Path) -> Any:
 
     def read() -> Any:
         def elements(storage: pickles.Storage):
-            raise pickle.UnpicklingError("it holds a tensor without its elements")
+            raise pickles.Refused("it holds a tensor without its elements")
 
         with path.open("rb") as file:
             return pickles.resolve(pickles.load(file).value, elements)
@@ -99,7 +99,7 @@ def read_pickle(path: pathlib.Path) -> Any:
 def _read(path: pathlib.Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
-    except pickle.UnpicklingError as error:
+    except pickles.Refused as error:
         raise ValueError(
             f"{path} was refused: {error}. Nothing was executed."
         ) from error
@@ -132,7 +132,7 @@ def _elements(mapped: np.ndarray, start: int, storage: pickles.Storage) -> np.nd
 def _start(mapped: np.ndarray, info: zipfile.ZipInfo) -> int:
     """Where a member's bytes start: after its own header, of varying length."""
     if info.compress_type != zipfile.ZIP_STORED:
-        raise pickle.UnpicklingError("it is compressed, which torch.save never does")
+        raise pickles.Refused("it is compressed, which torch.save never does")
     header = mapped[info.header_offset : info.header_offset + 30].tobytes()
     name, extra = struct.unpack("<26xHH", header)
     return info.header_offset + 30 + name + extra
