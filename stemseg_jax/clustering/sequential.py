@@ -9,7 +9,6 @@ Source: STEm-Seg (Athar et al., ECCV 2020), Sec. 3.3, Eq. 2.
 import dataclasses
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
@@ -33,6 +32,7 @@ class Settings:
         secondary_threshold: The same for leftover points; "released" only.
         min_cells: Smaller clusters are dropped and their points left for others;
             "refined" only.
+        min_probability: See `assign_nearest`; "refined" only.
     """
 
     rule: str = "paper"
@@ -41,6 +41,7 @@ class Settings:
     primary_threshold: float = 0.5
     secondary_threshold: float = 0.3
     min_cells: int = 20
+    min_probability: float = 0.0
 
     def __post_init__(self):
         if self.rule not in RULES:
@@ -48,7 +49,12 @@ class Settings:
         for name in ("max_instances", "min_cells"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
-        for name in ("min_seediness", "primary_threshold", "secondary_threshold"):
+        for name in (
+            "min_seediness",
+            "primary_threshold",
+            "secondary_threshold",
+            "min_probability",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not in [0, 1].")
 
@@ -84,17 +90,17 @@ def cluster(
         foreground: All other points get label -1 and have no influence.
         settings: Static under `jit`.
 
-    Source: STEm-Seg, Sec. 3.3; "released" also stemseg.md section 13.
+    Source: STEm-Seg, Sec. 3.3.
         Differs from the paper in: at most K instances; only foreground is clustered.
     """
-    points = embeddings.T, bandwidths.T, seediness  # long axis last: vectorises
-    search = {"paper": _paper, "released": _released, "refined": _refined}
-    found = search[settings.rule](*points, foreground, settings)
-    labels, slots, count = found
     K = settings.max_instances
-    sizes = jax.ops.segment_sum(
-        jnp.ones_like(labels), jnp.where(labels < 0, K, labels), K + 1
-    )[:K]
+    embeddings, bandwidths = embeddings.T, bandwidths.T  # long axis last: it vectorises
+    labels, slots, count = _search(
+        embeddings, bandwidths, seediness, foreground, settings
+    )
+    if settings.rule == "released":
+        labels = _give_leftovers(embeddings, foreground, labels, slots, count, settings)
+    sizes = jnp.zeros(K, jnp.int32).at[jnp.where(labels < 0, K, labels)].add(1)
     return Clusters(labels, *slots, jnp.arange(K) < count, sizes)
 
 
@@ -102,37 +108,32 @@ def assign_nearest(
     embeddings: Float[Array, "*p E"],
     foreground: Bool[Array, "*p"],
     clusters: Clusters,
+    *,
+    min_probability: float = 0.0,
 ) -> Int32[Array, "*p"]:
     """The slot whose centre is nearest to each foreground point, or -1.
 
     Distances are weighted with each centre's own bandwidths, so the nearest centre is
     the most probable one. Without any valid slot all labels are -1.
-    One slot after the other: at 8 x 736 x 1248 points there is no room for [P K E].
+
+    Args:
+        embeddings: Of points that need not be those of `cluster`: centres found on
+            few cells serve every pixel.
+        min_probability: Less probable points, of objects without a cluster or of none,
+            stay unassigned.
     """
-
-    def compare(best, slot):
-        distance, label = best
-        index, centre, bandwidth, valid = slot
-        candidate = _squared_distance(embeddings, centre, bandwidth)
-        closer = valid & (candidate < distance)
-        return (
-            jnp.where(closer, candidate, distance),
-            jnp.where(closer, index, label),
-        ), None
-
-    start = (
-        jnp.full(foreground.shape, jnp.inf, embeddings.dtype),
-        jnp.full(foreground.shape, -1, jnp.int32),
-    )
-    K = clusters.valid.shape[0]
-    slots = (
-        jnp.arange(K, dtype=jnp.int32),
-        clusters.centres,
-        clusters.bandwidths,
-        clusters.valid,
-    )
-    (_, labels), _ = lax.scan(compare, start, slots)
-    return jnp.where(foreground, labels, -1)
+    planes = jnp.moveaxis(embeddings, -1, 0)
+    distance = jnp.full(foreground.shape, jnp.inf, embeddings.dtype)
+    labels = jnp.full(foreground.shape, -1, jnp.int32)
+    for slot in range(len(clusters.valid)):  # unrolled, it becomes one pass over points
+        candidate = _squared_distance(
+            planes, clusters.centres[slot], clusters.bandwidths[slot]
+        )
+        nearer = clusters.valid[slot] & (candidate < distance)
+        distance = jnp.where(nearer, candidate, distance)
+        labels = jnp.where(nearer, slot, labels)
+    probable = jnp.exp(-distance / 2) >= min_probability
+    return jnp.where(foreground & probable, labels, -1)
 
 
 class _Slots(NamedTuple):
@@ -141,144 +142,95 @@ class _Slots(NamedTuple):
     seediness: Float[Array, "K"]
 
 
-def _no_slots(embeddings, settings):
-    K, E = settings.max_instances, embeddings.shape[0]
-    zeros = jnp.zeros((K, E), embeddings.dtype)
-    return _Slots(zeros, zeros, zeros[:, 0])
+def _search(embeddings, bandwidths, seediness, foreground, settings):
+    """The labels, the slots and how many of them were filled; points are [E P]."""
+    refined = settings.rule == "refined"
+    K = settings.max_instances
 
-
-def _fill(slots, index, centre, bandwidth, seediness):
-    return _Slots(
-        slots.centres.at[index].set(centre, mode="drop"),
-        slots.bandwidths.at[index].set(bandwidth, mode="drop"),
-        slots.seediness.at[index].set(seediness, mode="drop"),
-    )
-
-
-def _squared_distance(embeddings, centre, bandwidth):
-    return (bandwidth * jnp.square(embeddings - centre)).sum(axis=-1)
-
-
-def _distances(embeddings, centre, bandwidth):
-    """Squared, of points [E P] to one centre [E]."""
-    return (bandwidth[:, None] * jnp.square(embeddings - centre[:, None])).sum(axis=0)
-
-
-def _best_seed(seediness, candidates):
-    return jnp.argmax(jnp.where(candidates, seediness, -jnp.inf))
-
-
-def _is_good(seediness, candidates, settings):
-    return (candidates & (seediness >= settings.min_seediness)).any()
-
-
-def _paper(embeddings, bandwidths, seediness, foreground, settings):
-    def more(state):
-        labels, _, count = state
-        unassigned = foreground & (labels < 0)
-        return (count < settings.max_instances) & _is_good(
-            seediness, unassigned, settings
-        )
-
-    def step(state):
-        labels, slots, count = state
-        unassigned = foreground & (labels < 0)
-        seed = _best_seed(seediness, unassigned)
-        centre, bandwidth = embeddings[:, seed], bandwidths[:, seed]
-        probability = jnp.exp(-0.5 * _distances(embeddings, centre, bandwidth))
-        caught = unassigned & (probability > settings.primary_threshold)
-        caught = caught.at[seed].set(True)  # also where the distance is not a number
-        slots = _fill(slots, count, centre, bandwidth, seediness[seed])
-        return jnp.where(caught, count, labels), slots, count + 1
-
-    labels = jnp.full(seediness.shape, -1, jnp.int32)
-    return lax.while_loop(more, step, (labels, _no_slots(embeddings, settings), 0))
-
-
-def _released(embeddings, bandwidths, seediness, foreground, settings):
-    def more(state):
-        labels, _, count, _, _, _ = state
-        unassigned = foreground & (labels < 0)
-        return (count < settings.max_instances) & _is_good(
-            seediness, unassigned, settings
-        )
-
-    def step(state):
-        labels, slots, count, _, farthest, distance = state
-        unassigned = foreground & (labels < 0)
-        seed = _best_seed(seediness, unassigned)
-        centre, bandwidth = embeddings[:, seed], bandwidths[:, seed]
-        # The square root is not in the formula that training uses.
-        current = jnp.sqrt(_distances(embeddings, centre, bandwidth))
-        caught = unassigned & (jnp.exp(-0.5 * current) > settings.primary_threshold)
-        farther = current > distance
-        return (
-            jnp.where(caught, count, labels),
-            _fill(slots, count, centre, bandwidth, seediness[seed]),
-            count + 1,
-            unassigned,
-            jnp.where(farther, count, farthest),
-            jnp.where(farther, current, distance),
-        )
-
-    labels = jnp.full(seediness.shape, -1, jnp.int32)
-    start = (
-        labels,
-        _no_slots(embeddings, settings),
-        0,
-        foreground,
-        labels,
-        jnp.full(seediness.shape, -1, embeddings.dtype),
-    )
-    labels, slots, count, stale, farthest, distance = lax.while_loop(more, step, start)
-    # Where the limit K ended the search, the program still has the points in hand that
-    # were unassigned before the last step, and may take them from the last instance.
-    remaining = jnp.where(
-        count == settings.max_instances, stale, foreground & (labels < 0)
-    )
-    probable = jnp.exp(-0.5 * distance) > settings.secondary_threshold
-    # Of all centres the farthest: it takes the maximum of distances, not the minimum.
-    return jnp.where(remaining & probable & (count > 0), farthest, labels), slots, count
-
-
-def _refined(embeddings, bandwidths, seediness, foreground, settings):
-    def more(state):
+    def go_on(state):
         labels, seeds, _, count, rounds = state
-        return (
-            (count < settings.max_instances)
-            & (rounds < ROUNDS_PER_SLOT * settings.max_instances)
-            & _is_good(seediness, seeds & (labels < 0), settings)
-        )
+        good = seeds & (labels < 0) & (seediness >= settings.min_seediness)
+        return good.any() & (count < K) & (rounds < ROUNDS_PER_SLOT * K)
 
     def step(state):
         labels, seeds, slots, count, rounds = state
         unassigned = foreground & (labels < 0)
-        seed = _best_seed(seediness, seeds & unassigned)
 
         def catch(centre, bandwidth):
-            probability = jnp.exp(-0.5 * _distances(embeddings, centre, bandwidth))
-            return unassigned & (probability > settings.primary_threshold)
+            distance = _distance(embeddings, centre, bandwidth, settings)
+            return unassigned & (jnp.exp(-distance / 2) > settings.primary_threshold)
 
-        first = catch(embeddings[:, seed], bandwidths[:, seed]).at[seed].set(True)
-        centre = _mean(embeddings, first)
-        bandwidth = _mean(bandwidths, first)
+        seed = _first_highest(jnp.where(seeds & unassigned, seediness, -jnp.inf))
+        centre, bandwidth = embeddings[:, seed], bandwidths[:, seed]
         caught = catch(centre, bandwidth)
-        kept = caught.sum() >= settings.min_cells
-        slot = jnp.where(kept, count, settings.max_instances)
-        return (
-            jnp.where(kept & caught, count, labels),
-            seeds & ~first,  # each round uses up its seed, so the search ends
-            _fill(slots, slot, centre, bandwidth, seediness[seed]),
-            count + kept,
-            rounds + 1,
+        seeds = (seeds & ~caught).at[seed].set(False)
+        slot = count
+        if refined:
+            centre, bandwidth = _mean(embeddings, caught), _mean(bandwidths, caught)
+            caught = catch(centre, bandwidth)
+            slot = jnp.where(caught.sum() < settings.min_cells, K, count)
+        slots = _Slots(
+            slots.centres.at[slot].set(centre),  # nowhere, if the slot is K
+            slots.bandwidths.at[slot].set(bandwidth),
+            slots.seediness.at[slot].set(seediness[seed]),
         )
+        labels = jnp.where(caught & (slot < K), slot, labels)
+        return labels, seeds, slots, count + (slot < K), rounds + 1
 
     labels = jnp.full(seediness.shape, -1, jnp.int32)
-    start = labels, foreground, _no_slots(embeddings, settings), 0, 0
-    labels, _, slots, count, _ = lax.while_loop(more, step, start)
-    return labels, slots, count
+    zeros = jnp.zeros((K, len(embeddings)), embeddings.dtype)
+    slots = _Slots(zeros, zeros, jnp.zeros(K, seediness.dtype))
+    if labels.size:  # without points there is nothing to trace `step` on
+        start = labels, foreground, slots, 0, 0
+        labels, _, slots, count, _ = lax.while_loop(go_on, step, start)
+        return labels, slots, count
+    return labels, slots, 0
 
 
-def _mean(values, mask):
-    """Of the chosen columns of [E P]."""
-    return jnp.where(mask, values, 0).sum(axis=1) / jnp.maximum(mask.sum(), 1)
+def _give_leftovers(embeddings, foreground, labels, slots, count, settings):
+    """The secondary step of the authors' program.
+
+    A point goes to the farthest of all centres (it takes the maximum of distances where
+    the minimum was meant), provided that even there it is probable enough. Where the
+    limit K ended the search, the program still has in hand the points that were
+    unassigned before its last step, and may take them from the last instance.
+    """
+    K = settings.max_instances
+    remaining = foreground & ((labels < 0) | ((count == K) & (labels == K - 1)))
+
+    def compare(index, best):
+        distance, label = best
+        candidate = _distance(
+            embeddings, slots.centres[index], slots.bandwidths[index], settings
+        )
+        farther = candidate > distance
+        return jnp.where(farther, candidate, distance), jnp.where(farther, index, label)
+
+    start = jnp.full(labels.shape, -1, embeddings.dtype), labels
+    distance, farthest = lax.fori_loop(0, count, compare, start)
+    probable = jnp.exp(-distance / 2) > settings.secondary_threshold
+    return jnp.where(remaining & probable & (count > 0), farthest, labels)
+
+
+def _squared_distance(embeddings, centre, bandwidth):
+    """Of points [E *p] to a centre [E]."""
+    terms = zip(embeddings, centre, bandwidth, strict=True)
+    return sum(b * jnp.square(e - c) for e, c, b in terms)
+
+
+def _distance(embeddings, centre, bandwidth, settings):
+    """The squared distance, or its root in the authors' program: not as in training."""
+    squared = _squared_distance(embeddings, centre, bandwidth)
+    return jnp.sqrt(squared) if settings.rule == "released" else squared
+
+
+def _first_highest(values):
+    """As argmax, which on a CPU is six times slower."""
+    places = jnp.arange(len(values))
+    return jnp.where(values == values.max(), places, len(values)).min()
+
+
+def _mean(values, chosen):
+    """Over the chosen columns of [E P]."""
+    total = jnp.matmul(values, chosen.astype(values.dtype), precision="highest")
+    return total / jnp.maximum(chosen.sum(), 1)

@@ -44,7 +44,7 @@ class Stitched(NamedTuple):
     """A window whose tracklets have the numbers of their tracks."""
 
     labels: Int32[Array, "T *p"]  # track ids from 1; 0 background, -1 unassigned
-    ids: Int32[Array, "K"]  # of each slot; 0 where nothing of it was kept
+    ids: Int32[Array, "K"]  # of each slot; 0 if it has no track
     next_id: Int32[Array, ""]  # above all ids so far
 
 
@@ -81,26 +81,22 @@ def stitch(
     T = previous.shape[0]
     is_known = (jnp.arange(T) < known).reshape(T, *[1] * (previous.ndim - 1))
     previous = jnp.where(is_known, previous, 0)
-    alive = jnp.unique(
-        jnp.where(previous > 0, previous, NO_ID), size=max_alive, fill_value=NO_ID
-    )
-    rows = jnp.where(previous > 0, jnp.searchsorted(alive, previous), -1)
+    alive, rows = _compact(previous, max_alive)
     shared = jnp.where(is_known, slots, -1)
     counts = matching.joint_counts(
-        rows.astype(jnp.int32), shared, num_rows=max_alive, num_columns=num_slots
+        rows, shared, num_rows=max_alive, num_columns=num_slots
     )
+    appears = _appears(jnp.where(is_known, -1, slots), num_slots)
     if settings.rule == "released":
         row = _released_rows(counts, alive, next_id, previous, is_known & foreground)
-        ids = next_id + jnp.arange(num_slots)
-        ids = jnp.where(row < 0, ids, alive[row])
+        fresh = next_id + jnp.arange(num_slots)
     else:
         scores = matching.iou(counts)
         if settings.rule == "refined":
             scores = jnp.where(scores < settings.min_iou, 0, scores)
         row = matching.best_rows(scores)
-        new = (row < 0) & _seen(jnp.where(is_known, -1, slots), num_slots)
-        ids = jnp.where(row < 0, 0, alive[row])
-        ids = jnp.where(new, next_id + jnp.cumsum(new) - 1, ids)
+        fresh = next_id + jnp.cumsum(appears & (row < 0)) - 1
+    ids = jnp.where(row < 0, jnp.where(appears, fresh, 0), alive[row])
     own = jnp.where(slots < 0, jnp.where(foreground, -1, 0), ids[slots])
     labels = jnp.where(is_known, previous, own).astype(jnp.int32)
     # The highest id kept, not given: what was seen in the overlap only is forgotten.
@@ -108,12 +104,23 @@ def stitch(
     return Stitched(labels, ids.astype(jnp.int32), next_id)
 
 
-def advance(labels: Int32[Array, "T *p"], step: int | Int32[Array, ""]):
+def advance(
+    labels: Int32[Array, "T *p"], step: int | Int32[Array, ""]
+) -> Int32[Array, "T *p"]:
     """`previous` of `stitch` for the window that begins `step` frames later."""
     return jnp.roll(labels, -step, axis=0)
 
 
-def _seen(slots, num_slots):
+def _compact(labels, size):
+    """The ids in a label map in ascending order, and each point's place among them."""
+    ids = jnp.where(labels > 0, labels, NO_ID)
+    table = jnp.unique(ids, size=size, fill_value=NO_ID)
+    place = jnp.searchsorted(table, labels, method="scan_unrolled")
+    return table, jnp.where(labels > 0, place, -1).astype(jnp.int32)
+
+
+def _appears(slots, num_slots):
+    """Which slots have a point."""
     place = jnp.where(slots < 0, num_slots, slots).ravel()
     return jnp.zeros(num_slots, bool).at[place].set(True, mode="drop")
 
