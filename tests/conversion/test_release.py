@@ -1,0 +1,79 @@
+"""What is released loads back exactly, with its config, or not at all."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from stemseg_jax.conversion import loading, release
+
+CONFIG = {"system": "stemseg", "model": {"mixing": "xyff", "widths": [256, 128]}}
+
+
+def variables():
+    rng = np.random.default_rng(0)
+    return {
+        "params": {
+            "body": {"kernel": jnp.asarray(rng.normal(size=(3, 3, 4, 8)), jnp.float32)},
+            "half": {"kernel": jnp.asarray(rng.normal(size=5), jnp.bfloat16)},
+        },
+        "constants": {
+            "head": {"time_scale": jnp.float32(0.1)},
+            "transposed": np.arange(6.0).reshape(2, 3).T,
+        },
+    }
+
+
+def test_it_loads_back_exactly(tmp_path):
+    path = tmp_path / "new folder" / "davis.safetensors"
+    release.write(path, variables(), CONFIG)
+    loaded = loading.load(path)
+    expected = variables()
+    assert loaded.config == CONFIG
+    assert loaded.conventions is None and loaded.parts == ()
+    assert "davis.safetensors (a release of ours)" in loaded.origin
+    assert jax.tree.structure(loaded.variables) == jax.tree.structure(expected)
+    for actual, leaf in zip(
+        jax.tree.leaves(loaded.variables), jax.tree.leaves(expected), strict=True
+    ):
+        assert actual.dtype == leaf.dtype and actual.shape == leaf.shape
+        np.testing.assert_array_equal(actual, np.asarray(leaf))
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    path = tmp_path / "davis.safetensors"
+    release.write(path, variables(), CONFIG)
+    before = path.read_bytes()
+    broken = {"params": {"x": np.array(["no number"])}}
+    with pytest.raises(Exception):  # noqa: B017  the library's own
+        release.write(path, broken, CONFIG)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_the_config_is_readable_by_others(tmp_path):
+    path = tmp_path / "x.safetensors"
+    release.write(path, variables(), CONFIG)
+    with safetensors.safe_open(path, "numpy") as file:
+        assert json.loads(file.metadata()["config"]) == CONFIG
+        assert "params/body/kernel" in file.keys()  # noqa: SIM118
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    path = tmp_path / "x.safetensors"
+    release.write(path, variables(), CONFIG)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match=r"x\.safetensors is damaged or truncated"):
+        loading.load(path)
+
+
+def test_another_programs_state_dict(tmp_path):
+    path = tmp_path / "resnet.safetensors"
+    tensors = {"layer1.0.conv1.weight": np.ones((2, 3, 1, 1), np.float32)}
+    safetensors.numpy.save_file(tensors, path)
+    loaded = loading.load(path)
+    kernel = loaded.variables["params"]["body"]["stage1_block0"]["conv1"]["kernel"]
+    assert kernel.shape == (1, 1, 3, 2) and loaded.config is None
