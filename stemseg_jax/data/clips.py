@@ -10,9 +10,6 @@ from jaxtyping import Bool, Int32, UInt8
 
 from stemseg_jax.data import records
 
-# The mean colour of the backbones' preprocessing, so that padding becomes 0 on device.
-PADDING_RGB = (123, 116, 103)
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipSettings:
@@ -27,6 +24,7 @@ class ClipSettings:
         max_instances: Slots of a clip.
         flip: Whether to mirror every other clip.
         reverse: Whether to play every other clip backwards.
+        fill: RGB of pixels without a source; the mean colour becomes 0 in the network.
     """
 
     num_frames: int
@@ -37,6 +35,7 @@ class ClipSettings:
     max_instances: int = 20
     flip: bool = True
     reverse: bool = True
+    fill: tuple[int, int, int] = (123, 116, 103)
 
     def __post_init__(self):
         if self.height % 32 or self.width % 32:
@@ -175,7 +174,7 @@ def place(clip: records.RawClip, settings: ClipSettings) -> Clip:
     T, h, w = clip.ignore.shape
     N, H, W = settings.max_instances, settings.height, settings.width
     frames = np.empty((T, H, W, 3), np.uint8)
-    frames[:, h:] = frames[:, :h, w:] = PADDING_RGB
+    frames[:, h:] = frames[:, :h, w:] = settings.fill
     frames[:, :h, :w] = clip.frames
     masks = np.zeros((N, T, H, W), bool)
     masks[: len(kept), :, :h, :w] = clip.masks[kept]

@@ -4,17 +4,17 @@ What a clip is depends on the seed and its position in the stream alone: neither
 number of worker processes, nor that of the hosts, nor an interruption changes it.
 """
 
-import logging
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent import futures
 
 import cv2
 import grain
 import ml_collections
 import numpy as np
-from absl import flags
+from absl import flags, logging
 
-from stemseg_jax.data import clips, records
+from stemseg_jax.data import clips, duplication, records, synthetic
 from stemseg_jax.data.datasets import DATASETS
 
 ARRAYS = ("frames", "masks", "valid", "categories", "ignore")  # as in ClipBatch
@@ -37,7 +37,8 @@ def training_batches(
     `max_instances`) and `skipped` (broken samples that others stand in for).
 
     Args:
-        config: The whole configuration; its `data`, `num_frames` and `seed` are read.
+        config: The whole configuration; `data`, `num_frames`, `seed`, `parity` and
+            `model.pixels` are read.
         batch_size: Clips of all processes together. Process p yields the p-th part.
     """
     if batch_size % process_count:
@@ -46,7 +47,7 @@ def training_batches(
             f"use a multiple."
         )
     data = config.data
-    _check_mixture(data)
+    _check(data)
     settings = clips.ClipSettings(
         num_frames=config.num_frames,
         height=data.height or -(-data.min_dim // 32) * 32,
@@ -56,6 +57,7 @@ def training_batches(
         max_instances=data.max_instances,
         flip=data.flip,
         reverse=data.reverse,
+        fill=_mean_colour(config.model.pixels),
     )
     streams = [
         _stream(name, load(config, name), settings, config) for name in data.mixture
@@ -95,12 +97,23 @@ def load(
     return DATASETS[name](data.root or None, split, **options)
 
 
-def _check_mixture(data: ml_collections.ConfigDict):
+def _check(data: ml_collections.ConfigDict):
     unknown = sorted(set(data.mixture) - set(DATASETS))
     if unknown:
         raise ValueError(
             f"config.data.mixture names {', '.join(unknown)}, which is not a dataset; "
             f"known are {', '.join(sorted(DATASETS))}."
+        )
+    unread = sorted({*data.span, *data.options, *data.duplicate} - set(DATASETS))
+    if unread:
+        raise ValueError(
+            f"config.data.span, options or duplicate name {', '.join(unread)}, which "
+            f"is not a dataset; known are {', '.join(sorted(DATASETS))}."
+        )
+    if data.motion not in ("", *synthetic.MOTIONS):
+        raise ValueError(
+            f"config.data.motion={data.motion!r}: known are "
+            f"{', '.join(synthetic.MOTIONS)}, or '' to follow config.parity."
         )
     if not data.mixture or min(data.mixture.values()) <= 0:
         raise ValueError(
@@ -109,21 +122,27 @@ def _check_mixture(data: ml_collections.ConfigDict):
         )
 
 
+def _mean_colour(pixels: ml_collections.ConfigDict) -> tuple[int, ...]:
+    rgb = pixels.mean if pixels.order == "rgb" else pixels.mean[::-1]
+    return tuple(round(channel) for channel in rgb)
+
+
 def _stream(
     name: str,
     dataset: records.Dataset,
     settings: clips.ClipSettings,
     config: ml_collections.ConfigDict,
 ) -> grain.MapDataset:
-    """The endless shuffled clips of one dataset.
-
-    An element is a frame at first: long videos are drawn in proportion to their length.
-    """
+    """The endless shuffled clips of one dataset."""
+    data = config.data
+    motions = synthetic.MOTIONS[data.motion or config.parity]
     sampler = ClipSampler(
         dataset,
         settings,
-        span=tuple(config.data.span.get(name, (settings.num_frames - 1,) * 2)),
-        skip_broken=config.data.skip_broken,
+        span=tuple(data.span.get(name, (settings.num_frames - 1,) * 2)),
+        motion=motions.get(name, motions[""]),
+        duplicate=name in data.duplicate,
+        skip_broken=data.skip_broken,
     )
     seed = zlib.crc32(f"{config.seed} {name}".encode())
     source = grain.MapDataset.source(sampler.owners).seed(seed)
@@ -135,11 +154,17 @@ def _stream(
 class ClipSampler:
     """Draws clips of one dataset.
 
+    Args:
+        span: Bounds of the distance from a clip's first to its last frame.
+        motion: How stills move.
+        duplicate: Whether videos of one instance get a second one.
+        skip_broken: Whether to draw anew where a sample cannot be read.
+
     Raises:
         ValueError: No video is long enough for a clip.
     """
 
-    ATTEMPTS = 20  # broken samples in a row before giving up
+    ATTEMPTS = 20  # before giving up
 
     def __init__(
         self,
@@ -147,6 +172,8 @@ class ClipSampler:
         settings: clips.ClipSettings,
         *,
         span: tuple[int, int],
+        motion: synthetic.Motion = synthetic.PAPER,
+        duplicate: bool = False,
         skip_broken: bool = False,
     ):
         if span[0] > span[1] or span[0] < settings.num_frames - 1:
@@ -158,55 +185,93 @@ class ClipSampler:
         self.dataset = dataset
         self.settings = settings
         self.span = span
+        self.motion = motion
+        self.duplicate = duplicate
         self.skip_broken = skip_broken
-        self.segments = [
-            (number, frames)
-            for number, video in enumerate(dataset.videos)
-            for frames in clips.segments(
-                video.annotated_frames, max_gap=dataset.max_gap
-            )
-            if len(frames) >= settings.num_frames
-        ]
-        if not self.segments:
-            longest = max((len(v.annotated_frames) for v in dataset.videos), default=0)
-            raise ValueError(
-                f"dataset {dataset.name!r}: none of {len(dataset.videos)} videos has "
-                f"{settings.num_frames} annotated frames (the longest has {longest}). "
-                f"Lower config.num_frames, or choose an annotated split."
-            )
+        self.segments = _segments(dataset, settings.num_frames)
         lengths = [len(frames) for _, frames in self.segments]
+        # One entry a frame: long videos are drawn in proportion to their length.
         self.owners = np.repeat(np.arange(len(self.segments)), lengths)
 
     def __call__(self, segment: np.integer, rng: np.random.Generator) -> dict:
+        """A clip of the segment, or of another one if it has nothing to learn from."""
         skipped = []
         for _ in range(self.ATTEMPTS):
             try:
-                return self.draw(int(segment), rng) | {"skipped": skipped}
+                example = self.draw(int(segment), rng)
+                if example["valid"].any():
+                    return example | {"skipped": skipped}
             except records.BrokenSample as error:
                 if not self.skip_broken:
                     raise
                 skipped.append(str(error))
-                segment = rng.choice(self.owners)
+            segment = rng.choice(self.owners)
         raise ValueError(
-            f"dataset {self.dataset.name!r}: {self.ATTEMPTS} broken samples in a row, "
-            f"the last: {skipped[-1]}"
+            f"dataset {self.dataset.name!r}: {self.ATTEMPTS} samples in a row are "
+            f"broken or without instances{', the last: ' if skipped else ''}"
+            f"{''.join(skipped[-1:])}. Look at it with --mode=check_data."
         )
 
     def draw(self, segment: int, rng: np.random.Generator) -> dict:
         """One clip of a segment."""
         number, frames = self.segments[segment]
         video = self.dataset.videos[number]
-        positions = clips.sample_positions(
-            rng, len(frames), num_frames=self.settings.num_frames, span=self.span
-        )
-        indices = [frames[position] for position in positions]
+        still = video.num_frames == 1
+        if still:
+            indices = frames
+        else:
+            positions = clips.sample_positions(
+                rng, len(frames), num_frames=self.settings.num_frames, span=self.span
+            )
+            indices = [frames[position] for position in positions]
         clip = video.clip(indices)
+        if self.duplicate and len(clip.ids) == 1 and not still:
+            clip = duplication.duplicate(rng, clip)
         if not self.dataset.exhaustive:
             clip = clips.mark_unlabelled(clip)
-        clip = clips.resize(clip, self.settings.resized(*clip.frames.shape[1:3]))
+        size = self.settings.resized(*clip.frames.shape[1:3])
+        if still:
+            clip = synthetic.clip_from_still(
+                rng,
+                clip,
+                num_frames=self.settings.num_frames,
+                size=size,
+                motion=self.motion,
+                fill=self.settings.fill,
+            )
+        else:
+            clip = clips.resize(clip, size)
         clip = clips.augment(rng, clip, self.settings)
         name = f"{self.dataset.name}/{video.name}:{','.join(map(str, indices))}"
         return clips.place(clip, self.settings)._asdict() | {"name": name}
+
+
+def _segments(
+    dataset: records.Dataset, num_frames: int
+) -> list[tuple[int, Sequence[int]]]:
+    """(number of the video, frames) wherever a clip can be cut."""
+    # Some readers look into every mask for this, which waits for the disk most of all.
+    with futures.ThreadPoolExecutor() as pool:
+        annotated = list(pool.map(lambda video: video.annotated_frames, dataset.videos))
+    segments = [
+        (number, segment)
+        for number, frames in enumerate(annotated)
+        for segment in clips.segments(frames, max_gap=dataset.max_gap)
+        if len(segment) >= num_frames or dataset.videos[number].num_frames == 1
+    ]
+    if not segments:
+        raise ValueError(
+            f"dataset {dataset.name!r}: none of {len(annotated)} videos has "
+            f"{num_frames} annotated frames (the longest has "
+            f"{max(map(len, annotated), default=0)}). Lower config.num_frames, or "
+            f"choose an annotated split."
+        )
+    used = len({number for number, _ in segments})
+    if used < len(annotated):
+        logging.info(
+            "%s: %d of %d videos are long enough", dataset.name, used, len(annotated)
+        )
+    return segments
 
 
 def _collate(examples: Sequence[dict]) -> dict:

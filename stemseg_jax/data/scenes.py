@@ -22,11 +22,17 @@ EXTENT = 1.5  # half the side of an object's texture, in radii
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SceneSettings:
-    """Size of the frame in pixels, and the ranges of `moving_shapes.load`."""
+    """Settings of one scene.
+
+    Args:
+        height: Size of the frame in pixels.
+        radius: Smallest and largest mean radius of an object, as a share of the frame's
+            shorter side. An object has the area of a disc of this radius.
+    """
 
     height: int
     width: int
-    objects: tuple[int, int]
+    objects: int
     radius: tuple[float, float]
 
     def __post_init__(self):
@@ -34,10 +40,8 @@ class SceneSettings:
             raise ValueError(
                 f"frames of {self.height} x {self.width}: expected 16 x 16 or more."
             )
-        if not 1 <= self.objects[0] <= self.objects[1] <= 255:
-            raise ValueError(
-                f"objects={self.objects}: expected 1 <= fewest <= most <= 255."
-            )
+        if not 1 <= self.objects <= 255:
+            raise ValueError(f"{self.objects} objects in a scene: expected 1 to 255.")
         if not 0 < self.radius[0] <= self.radius[1] <= 1:
             raise ValueError(
                 f"radius={self.radius}: expected 0 < smallest <= largest <= 1."
@@ -53,14 +57,14 @@ class Scene:
     def __init__(self, settings: SceneSettings, seed: Sequence[int]):
         self.height, self.width = settings.height, settings.width
         rng = np.random.default_rng(seed)
-        count = int(rng.integers(settings.objects[0], settings.objects[1] + 1))
+        count = settings.objects
         self.categories = rng.integers(1, len(CATEGORIES) + 1, count)
 
         # Objects: slow swings that carry some of them out of the frame and back.
-        amplitude = rng.uniform((0.10, 0.25), (0.45, 0.75), (count, 2))
+        amplitude = rng.uniform((0.05, 0.25), (0.40, 0.75), (count, 2))
         resident = rng.integers(count)  # never leaves, so that no frame is empty
         amplitude[resident] = np.minimum(amplitude[resident], 0.3)
-        middle = rng.uniform(0.38, 0.62, (count, 2))
+        middle = rng.uniform(0.40, 0.60, (count, 2))
         heading = rng.uniform(0, math.tau, count)
         radius = rng.uniform(*settings.radius, count) * min(self.height, self.width)
         self.centres = _Swing(rng, middle, amplitude, period=(50, 120))  # (y, x)
@@ -144,12 +148,12 @@ class Scene:
         canvas = np.zeros((SAMPLES * height, SAMPLES * width), np.uint8)
         corners = (outline[:, ::-1] - (left, top) + 0.5) * SAMPLES - 0.5  # (x, y)
         corners = np.rint(corners * 2**FRACTION_BITS).astype(np.int32)
-        # A mean of 16 samples of 0 or 240 is a whole number, so coverage is exact.
-        # OpenCV also fills samples that an edge touches: objects are 1/8 pixel fatter
-        # than their outline, in image and mask alike.
-        cv2.fillPoly(canvas, [corners], 240, shift=FRACTION_BITS)
+        # OpenCV fills every sample that an edge touches, so those count half. A mean of
+        # 16 samples of 0, 112 or 224 is a whole number: nothing is lost to rounding.
+        cv2.fillPoly(canvas, [corners], 224, shift=FRACTION_BITS)
+        cv2.polylines(canvas, [corners], True, 112, shift=FRACTION_BITS)
         coverage = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
-        return window, coverage.astype(np.float32) / 240
+        return window, coverage.astype(np.float32) / 224
 
     def _texture_at(self, pose, texture, window):
         """An object's texture, which turns and grows with it, over a window."""

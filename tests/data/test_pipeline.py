@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from configs import defaults
 from stemseg_jax.data import pipeline
 
 SHAPES = {
@@ -17,24 +18,20 @@ SHAPES = {
 }
 
 
-def config_of(**changes) -> ConfigDict:
-    """Every key that the pipeline reads."""
-    data = {
-        "root": None,
-        "mixture": {"moving_shapes": 1.0},  # dataset -> weight
-        "options": {"moving_shapes": SHAPES},  # dataset -> options of its reader, split
-        "span": {},  # dataset -> (fewest, most) frames from first to last of a clip
-        "min_dim": 32,
-        "max_dim": 64,
-        "height": 0,
-        "width": 0,
-        "max_instances": 4,
-        "flip": True,
-        "reverse": True,
-        "workers": 0,
-        "skip_broken": False,
-    }
-    return ConfigDict({"seed": 1, "num_frames": 4, "data": data | changes})
+def config_of(**data) -> ConfigDict:
+    """The default configuration on small clips of built-in data."""
+    config = defaults.get_config()
+    config.num_frames = 4
+    config.data.update(
+        mixture=ConfigDict({"moving_shapes": 1.0}),
+        options=ConfigDict({"moving_shapes": SHAPES}),
+        min_dim=32,
+        max_dim=64,
+        max_instances=4,
+        workers=0,
+    )
+    config.data.update(data)
+    return config
 
 
 def take(config, count, **options):

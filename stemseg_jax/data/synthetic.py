@@ -1,0 +1,160 @@
+"""Clips from still images: every frame is the image, moved and coloured at random."""
+
+import dataclasses
+
+import numpy as np
+
+from stemseg_jax.data import geometric, photometric, records
+from stemseg_jax.data.clips import resize
+
+INVALID = np.iinfo(np.uint16).max  # label of pixels without a source
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Motion:
+    """Ranges from which the change of one frame is drawn, evenly.
+
+    Args:
+        rotation: Degrees, either way.
+        translation: Share of height and width, either way.
+        tied: Whether one draw of the translation serves both axes.
+        scale: Bounds.
+        perspective: Deviation of the corners' distances inwards, as a share of the
+            size; 0 leaves it out.
+        brightness, hue_saturation: Largest change, of 255, either way. One of the two
+            is made, or both.
+        blur_probability, blur_lengths: Of the motion blur; pixels of the image.
+    """
+
+    rotation: float = 10.0
+    translation: float = 0.1
+    tied: bool = False
+    scale: tuple[float, float] = (0.8, 1.2)
+    perspective: float = 0.0
+    brightness: int = 0
+    hue_saturation: int = 5
+    blur_probability: float = 0.25
+    blur_lengths: tuple[int, ...] = (9, 11)
+
+
+# STEm-Seg (ECCV 2020): affine maps, hue and saturation, motion blur. The ranges of the
+# last two are those of the authors' code, since the paper gives none.
+PAPER = Motion()
+# STEm-Seg on OVIS (2021), Sec. 3: affine and perspective.
+OVIS = Motion(perspective=0.08, brightness=40)
+# The authors' loaders, which scale nothing and shift along the diagonal alone.
+RELEASED = Motion(tied=True, scale=(1.0, 1.0), perspective=0.08, brightness=40)
+RELEASED_COCO = dataclasses.replace(RELEASED, rotation=12.0)
+RELEASED_MAPILLARY = dataclasses.replace(RELEASED, blur_probability=0.0)
+
+# config.data.motion -> dataset -> ranges; "" stands for all other sets.
+MOTIONS = {
+    "paper": {"": PAPER},
+    "ovis": {"": OVIS},
+    "released": {
+        "coco": RELEASED_COCO,
+        "mapillary": RELEASED_MAPILLARY,
+        "": RELEASED,
+    },
+}
+
+
+def clip_from_still(
+    rng: np.random.Generator,
+    still: records.RawClip,
+    *,
+    num_frames: int,
+    size: tuple[int, int],
+    motion: Motion,
+    fill: tuple[int, int, int],
+) -> records.RawClip:
+    """Frames of a still image: one as it is, the others changed, in random order.
+
+    Each is changed on its own, and one draw serves the image and its labels. Pixels
+    without a source get the colour `fill` and are ignored. Where instances overlap, the
+    last one is seen, and an ignored region before all.
+
+    Args:
+        still: A clip of one frame.
+        size: (height, width) of the frames. Moving and resizing are one step.
+
+    Source: STEm-Seg, Sec. 4, and the authors' loaders for the ranges.
+        Differs from the authors' code in: the first frame is free of overlaps too;
+        what perspective cuts away is seen again where the affine map bares it; pixels
+        without a source are background there.
+    """
+    image = still.frames[0]
+    labels = _label_map(still)
+    plain = geometric.resizing(image.shape[:2], size)
+    # The plain frame is resized like any video's; its labels like those of the others.
+    frames = [resize(still._replace(masks=still.masks[:0]), size).frames[0]]
+    seen = [geometric.warp(labels, plain, size, nearest=True, fill=INVALID)]
+    for _ in range(num_frames - 1):
+        matrix = plain @ _draw_motion(rng, image.shape[:2], motion)
+        changed = _change_colour(rng, image, motion)
+        frames.append(geometric.warp(changed, matrix, size, fill=fill))
+        seen.append(geometric.warp(labels, matrix, size, nearest=True, fill=INVALID))
+    order = rng.permutation(num_frames)
+    seen = np.stack(seen)[order]  # [T H W]
+    numbers = np.arange(1, len(still.ids) + 1, dtype=np.uint16)
+    return records.RawClip(
+        frames=np.stack(frames)[order],
+        ids=still.ids,
+        categories=still.categories,
+        masks=seen == numbers[:, None, None, None],
+        ignore=seen > len(still.ids),
+    )
+
+
+def _label_map(still: records.RawClip) -> np.ndarray:
+    """0 background, 1..N instances, N + 1 ignored."""
+    labels = np.zeros(still.ignore.shape[1:], np.uint16)
+    for number, mask in enumerate(still.masks[:, 0], start=1):
+        labels[mask] = number
+    labels[still.ignore[0]] = len(still.ids) + 1
+    return labels
+
+
+def _draw_motion(
+    rng: np.random.Generator, size: tuple[int, int], motion: Motion
+) -> geometric.Matrix:
+    matrix = np.eye(3)
+    if motion.perspective:
+        corners = np.abs(rng.normal(0, motion.perspective, (4, 2))) % 1
+        matrix = geometric.perspective(size, corners)
+    y, x = rng.uniform(-motion.translation, motion.translation, 2)
+    return (
+        geometric.affine(
+            size,
+            rotation=rng.uniform(-motion.rotation, motion.rotation),
+            scale=rng.uniform(*motion.scale),
+            translation=(x, x) if motion.tied else (y, x),
+        )
+        @ matrix
+    )
+
+
+def _change_colour(
+    rng: np.random.Generator, image: np.ndarray, motion: Motion
+) -> np.ndarray:
+    """Also blurs: along any direction alike, so it may come before the motion."""
+    changes = [
+        (photometric.brighten, motion.brightness),
+        (photometric.shift_hue_and_saturation, motion.hue_saturation),
+    ]
+    changes = [(change, most) for change, most in changes if most]
+    if changes:
+        chosen = rng.choice(
+            len(changes), size=rng.integers(1, len(changes) + 1), replace=False
+        )
+        for index in sorted(chosen):
+            change, most = changes[index]
+            image = change(image, int(rng.integers(-most, most + 1)))
+    if rng.random() < motion.blur_probability:
+        image = photometric.blur_motion(
+            image,
+            length=int(rng.choice(motion.blur_lengths)),
+            angle=rng.uniform(0, 360),
+            direction=rng.uniform(-1, 1),
+        )
+    return image
