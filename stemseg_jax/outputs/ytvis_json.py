@@ -1,0 +1,196 @@
+"""YouTube-VIS and OVIS results: one list of tracks over all videos, as JSON and zip."""
+
+import gzip
+import json
+import math
+import os
+import pathlib
+import zipfile
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from stemseg_jax.outputs import rle
+from stemseg_jax.outputs.tracks import VideoTracks
+
+
+class VideoSize(NamedTuple):
+    """What the masks of a video must agree with."""
+
+    height: int
+    width: int
+    num_frames: int
+
+
+def write(
+    folder: pathlib.Path,
+    videos: Iterable[VideoTracks],
+    video_ids: Mapping[str, int],
+) -> pathlib.Path:
+    """Writes `results.json`, and `results.zip` with it as the server wants it.
+
+    Videos are taken one at a time. Both files appear once all is written and checked.
+
+    Args:
+        video_ids: By a video's name, its id in the annotation file.
+
+    Raises:
+        ValueError: A video without an id or given twice, or what `check` refuses.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / ".results.json.partial"
+    written = set()
+    with partial.open("w") as stream:
+        separator = "["
+        for video in videos:
+            if video.name not in video_ids:
+                raise ValueError(f"video {video.name} has no id in the annotation file")
+            if video.name in written:
+                raise ValueError(f"video {video.name} is given twice")
+            written.add(video.name)
+            for entry in _entries(video, video_ids[video.name]):
+                stream.write(separator + json.dumps(entry))
+                separator = ",\n"
+        stream.write("]" if written and separator != "[" else "[]")
+    archive = folder / ".results.zip.partial"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
+        target.write(partial, "results.json")
+    os.replace(archive, folder / "results.zip")
+    os.replace(partial, folder / "results.json")
+    return folder / "results.json"
+
+
+def _entries(video: VideoTracks, video_id: int) -> Iterable[dict[str, Any]]:
+    size = {video_id: VideoSize(video.height, video.width, video.num_frames)}
+    for number, track in enumerate(video.tracks):
+        entry = {
+            "video_id": video_id,
+            "category_id": track.category,
+            "score": float(track.score),
+            "segmentations": [
+                None if mask is None else rle.to_json(mask)
+                for mask in track.segmentations
+            ],
+        }
+        where = f"video {video.name}, track {number}"
+        check_head(entry, size, where, score_range=(0, 1))
+        check_masks(entry, size[video_id], where)
+        yield entry
+
+
+def read(file: pathlib.Path) -> Any:
+    """The content of a .json, a .json.gz, or a .zip as it is handed in.
+
+    Raises:
+        ValueError: No such file, or one that is not JSON.
+    """
+    file = pathlib.Path(file)
+    try:
+        if file.suffix == ".gz":
+            return json.loads(gzip.decompress(file.read_bytes()))
+        if file.suffix == ".zip":
+            with zipfile.ZipFile(file) as archive:
+                return json.loads(archive.read("results.json"))
+        return json.loads(file.read_bytes())
+    except (OSError, KeyError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        raise ValueError(f"{file}: no readable JSON ({error})") from error
+
+
+def check(
+    file: pathlib.Path,
+    videos: Mapping[int, VideoSize],
+    categories: Collection[int],
+) -> None:
+    """Refuses a result file that the servers of YouTube-VIS and OVIS would refuse.
+
+    Raises:
+        ValueError: Names the first entry with a video or category that does not exist,
+            a score outside [0, 1], or masks that do not fit the video.
+    """
+    entries = read_entries(file)
+    for number, entry in enumerate(entries):
+        where = f"{file}: entry {number}"
+        check_head(entry, videos, where, score_range=(0, 1))
+        check_masks(entry, videos[entry["video_id"]], where)
+        if entry["category_id"] not in categories:
+            raise ValueError(
+                f"{where}: category {entry['category_id']} does not exist; "
+                f"known are {sorted(categories)}"
+            )
+
+
+def read_entries(file: pathlib.Path) -> list:
+    entries = read(file)
+    if not isinstance(entries, list):
+        raise ValueError(
+            f"{file}: expected a list of tracks, found a {type(entries).__name__}; "
+            "give the result file, not an annotation file"
+        )
+    return entries
+
+
+def check_head(
+    entry: Any,
+    videos: Mapping[int, VideoSize],
+    where: str,
+    *,
+    score_range: tuple[float, float] = (-math.inf, math.inf),
+) -> None:
+    """Refuses an entry whose video, category or score cannot be.
+
+    Raises:
+        ValueError: Begins with `where` and names the video.
+    """
+    keys = ("video_id", "category_id", "score", "segmentations")
+    if not isinstance(entry, dict) or not {*keys} <= {*entry}:
+        raise ValueError(f"{where}: expected the keys {', '.join(keys)}")
+    video, category, score = (entry[key] for key in keys[:3])
+    if not _is_number(video) or video not in videos:
+        raise ValueError(f"{where}: video {video!r} is not in the annotation file")
+    where = f"{where}, video {video}"
+    if not _is_number(category) or not isinstance(category, int):
+        raise ValueError(f"{where}: the category is {category!r}; expected an integer")
+    if not _is_number(score) or not math.isfinite(score):
+        raise ValueError(f"{where}: the score is {score!r}; expected a number")
+    low, high = score_range
+    if not low <= score <= high:
+        raise ValueError(f"{where}: the score is {score}; expected {low} to {high}")
+
+
+def check_masks(entry: Any, size: VideoSize, where: str) -> list[rle.Rle | None]:
+    """The masks of an entry, one per frame, each found to fill its frame.
+
+    Raises:
+        ValueError: Begins with `where` and names the frame, counted from 0.
+    """
+    segmentations = entry["segmentations"]
+    if not isinstance(segmentations, list) or len(segmentations) != size.num_frames:
+        given = len(segmentations) if isinstance(segmentations, list) else "no list of"
+        raise ValueError(
+            f"{where}: {given} segmentations for {size.num_frames} frames; write null "
+            "for a frame without the object"
+        )
+    masks: list[rle.Rle | None] = []
+    for frame, segmentation in enumerate(segmentations):
+        if segmentation is None:
+            masks.append(None)
+            continue
+        try:
+            if not isinstance(segmentation, dict) or isinstance(
+                segmentation.get("counts"), list
+            ):
+                raise ValueError("expected null or compressed run lengths")
+            masks.append(rle.from_json(segmentation, size.height, size.width))
+        except ValueError as error:
+            raise ValueError(f"{where}, frame {frame}: {error}") from error
+    try:
+        rle.areas([mask for mask in masks if mask is not None])
+    except rle.BrokenMaskError as error:
+        present = [frame for frame, mask in enumerate(masks) if mask is not None]
+        frame = present[error.index]
+        raise ValueError(f"{where}, frame {frame}: {error}") from error
+    return masks
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
