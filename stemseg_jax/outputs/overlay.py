@@ -99,7 +99,7 @@ class Style(NamedTuple):
 
     @property
     def line(self) -> float:
-        return max(1.2, 1.8 * self.unit)
+        return max(1.4, 2.2 * self.unit)
 
     @property
     def sigma(self) -> float:
