@@ -61,10 +61,10 @@ class Scene:
         self.categories = rng.integers(1, len(CATEGORIES) + 1, count)
 
         # Objects: slow swings that carry some of them out of the frame and back.
-        amplitude = rng.uniform((0.05, 0.25), (0.40, 0.75), (count, 2))
+        amplitude = rng.uniform((0.10, 0.25), (0.45, 0.80), (count, 2))
         resident = rng.integers(count)  # never leaves, so that no frame is empty
         amplitude[resident] = np.minimum(amplitude[resident], 0.3)
-        middle = rng.uniform(0.40, 0.60, (count, 2))
+        middle = rng.uniform(0.38, 0.62, (count, 2))
         heading = rng.uniform(0, math.tau, count)
         radius = rng.uniform(*settings.radius, count) * min(self.height, self.width)
         self.centres = _Swing(rng, middle, amplitude, period=(50, 120))  # (y, x)

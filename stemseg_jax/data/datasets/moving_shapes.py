@@ -28,7 +28,7 @@ def load(
     width: int = 160,
     seed: int = 0,
     objects: tuple[int, int] = (2, 4),
-    radius: tuple[float, float] = (0.18, 0.25),
+    radius: tuple[float, float] = (0.19, 0.26),
 ) -> records.Dataset:
     """Videos of moving shapes, rendered when they are asked for.
 
@@ -36,9 +36,9 @@ def load(
         root: Not used; there is no folder.
         split: "train", "val" or "test". No two splits share a video.
         num_videos: As many as wished; video i is the same however many there are.
-        objects: Fewest and most objects of a video. One of them never leaves the frame.
-        radius: Smallest and largest mean radius of an object, as a share of the frame's
-            shorter side. An object covers what a disc of this radius would.
+        objects: Fewest and most objects of a video; successive videos go through the
+            range in turn. One object of each video never leaves the frame.
+        radius: Smallest and largest mean radius of an object; see `SceneSettings`.
 
     Raises:
         ValueError: For an unknown split and for settings out of range.
@@ -49,14 +49,21 @@ def load(
         raise ValueError(
             f"{num_videos} videos of {num_frames} frames: expected one or more of both."
         )
-    settings = scenes.SceneSettings(
-        height=height, width=width, objects=tuple(objects), radius=tuple(radius)
-    )
+    fewest, most = objects
+    if fewest > most:
+        raise ValueError(
+            f"objects={objects}: expected the fewest first, then the most."
+        )
     videos = [
         MovingShapesVideo(
-            f"{split}_{index:06d}",
-            num_frames,
-            settings,
+            name=f"{split}_{index:06d}",
+            num_frames=num_frames,
+            settings=scenes.SceneSettings(
+                height=height,
+                width=width,
+                objects=fewest + index % (most - fewest + 1),
+                radius=tuple(radius),
+            ),
             seed=(seed, SPLITS.index(split), index),
         )
         for index in range(num_videos)
@@ -64,7 +71,7 @@ def load(
     return records.Dataset("moving_shapes", scenes.CATEGORIES, videos)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class MovingShapesVideo:
     """One video; see `records.Video`. Instance ids rise towards the viewer."""
 
