@@ -5,11 +5,13 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+Root = str | os.PathLike | None  # the folder of all datasets; None: see dataset_folder
+
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 def dataset_folder(
-    root: str | os.PathLike | None, *, names: Sequence[str], holds: Sequence[str]
+    root: Root, *, names: Sequence[str], holds: Sequence[str]
 ) -> pathlib.Path:
     """The folder of a dataset: one of `names` under the root, or the root itself.
 

@@ -16,7 +16,7 @@ from stemseg_jax.data import layout, records, rle, stored
 
 
 def load(
-    root: str | None, split: str, *, categories: str | None = None, year: int = 2017
+    root: layout.Root, split: str, *, categories: str | None = None, year: int = 2017
 ) -> records.Dataset:
     """Reads the images with at least one instance of the wanted classes.
 

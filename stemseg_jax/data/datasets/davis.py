@@ -27,7 +27,7 @@ ANNOTATIONS = {
 
 
 def load(
-    root: str | None, split: str, *, year: int = 2019, resolution: str = "480p"
+    root: layout.Root, split: str, *, year: int = 2019, resolution: str = "480p"
 ) -> records.Dataset:
     """Reads the sequences of a split; those without masks are there to be predicted."""
     if year not in NAMES:

@@ -26,7 +26,7 @@ NAMES = (
 
 
 def load(
-    root: str | None,
+    root: layout.Root,
     split: str,
     *,
     version: str = "v1.2",

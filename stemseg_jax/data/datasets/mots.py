@@ -33,7 +33,7 @@ MAX_GAP = 5
 
 
 def load_kitti(
-    root: str | None,
+    root: layout.Root,
     split: str,
     *,
     sequences: Sequence[str] | None = None,
@@ -70,7 +70,7 @@ def load_kitti(
 
 
 def load_mots_challenge(
-    root: str | None,
+    root: layout.Root,
     split: str,
     *,
     sequences: Sequence[str] | None = None,

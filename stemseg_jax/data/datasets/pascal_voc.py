@@ -22,7 +22,7 @@ VOID = 255
 
 
 def load(
-    root: str | None,
+    root: layout.Root,
     split: str,
     *,
     categories: str | None = None,

@@ -47,7 +47,7 @@ FRAMES = (
 
 
 def load(
-    root: str | None,
+    root: layout.Root,
     split: str,
     *,
     name: str = "ytvis",
@@ -64,7 +64,8 @@ def load(
     folder = layout.dataset_folder(root, names=NAMES[name], holds=jsons)
     return read(
         layout.first_existing(folder, jsons),
-        frames=[folder / form.format(split=s) for s in spellings for form in FRAMES],
+        root=folder,
+        frames=[form.format(split=s) for s in spellings for form in FRAMES],
         name=name,
         categories=categories,
     )
@@ -73,15 +74,16 @@ def load(
 def read(
     path: pathlib.Path,
     *,
-    frames: Sequence[pathlib.Path],
+    root: pathlib.Path,
+    frames: Sequence[str],
     name: str,
     categories: str | None = None,
 ) -> records.Dataset:
     """Reads one JSON file in YouTube-VIS form.
 
     Args:
-        frames: Folders where the `file_names` may lie; the first that holds the first
-            frame is taken for all.
+        frames: Folders of the root where the `file_names` may lie; the first that holds
+            the first frame is taken for all.
     """
     content = layout.read_json(path)
     videos = content.get("videos")
@@ -90,7 +92,7 @@ def read(
             f"{path}: no videos in this file (keys: {sorted(content)}). Expected the "
             f"YouTube-VIS form: videos, annotations, categories."
         )
-    frames_at = _frames_folder(frames, videos[0]["file_names"][0])
+    frames_at = _frames_folder(root, frames, videos[0]["file_names"][0])
     classes = {c["id"]: c["name"] for c in content.get("categories", ())}
     if categories not in (None, "object"):
         raise ValueError(
@@ -131,14 +133,15 @@ def _check_known(annotation: dict, videos: dict, classes: dict, path: pathlib.Pa
         )
 
 
-def _frames_folder(folders: Sequence[pathlib.Path], first: str) -> pathlib.Path:
+def _frames_folder(
+    root: pathlib.Path, folders: Sequence[str], first: str
+) -> pathlib.Path:
     for folder in folders:
-        if (folder / first).is_file():
-            return folder
+        if (root / folder / first).is_file():
+            return root / folder
     raise ValueError(
-        f"{folders[0]}: frame {first} is not there, nor in "
-        f"{', '.join(str(folder) for folder in folders[1:])}. Unpack the frames so "
-        f"that one of these holds them."
+        f"{root}: frame {first} is in none of {', '.join(dict.fromkeys(folders))}. "
+        f"Unpack the frames into one of these."
     )
 
 
