@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+KEPT = pathlib.Path(__file__).parent / "figures"  # a few of them, thinned
+
 Shape = tuple[int, ...]
 OUTPUTS = ("conv_embedding", "conv_variance", "conv_seediness", "conv_out")
 
