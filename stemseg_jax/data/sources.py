@@ -120,9 +120,9 @@ class VideoFile:
         missing = (stream.duration - end) * stream.time_base
         if missing > 1:
             raise ValueError(
-                f"{self.path}: ends after {count} frames, {float(missing):.1f} s "
-                "before the length in its header: the file is cut short. Copy it again, "
-                f"or keep what is there: ffmpeg -i {self.path.name} shorter.mp4"
+                f"{self.path}: ends after {count} frames, {float(missing):.1f} s before "
+                "its header says: the file is cut short. Copy it again, or keep what is "
+                f"there: ffmpeg -i {self.path.name} shorter.mp4"
             )
 
 

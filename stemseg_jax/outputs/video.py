@@ -28,7 +28,9 @@ class Writer:
         ValueError: If frames differ in size, or there was none.
     """
 
-    def __init__(self, path: pathlib.Path, *, fps: Fraction | float, quality: int = 18):
+    def __init__(
+        self, path: pathlib.Path, *, fps: Fraction | float | int, quality: int = 18
+    ):
         self.path = pathlib.Path(path)
         # A float such as 29.97 is a fraction of 2**48, more than a container holds.
         self.fps = Fraction(fps).limit_denominator(1_000_000)
