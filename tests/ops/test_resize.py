@@ -1,0 +1,39 @@
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stemseg_jax.ops import resize
+
+
+def test_doubling_by_hand():
+    x = jnp.array([0.0, 4.0]).reshape(1, 2, 1)
+    np.testing.assert_allclose(resize.linear(x, (4,)).ravel(), [0, 1, 3, 4])
+
+
+def test_halving_does_not_smooth():
+    x = jnp.arange(8.0).at[0].set(100).reshape(1, 8, 1)
+    # Cell o lies at 4 o + 1.5: between the second and the third.
+    np.testing.assert_allclose(resize.linear(x, (2,)).ravel(), [1.5, 5.5])
+
+
+@pytest.mark.parametrize("size", [(6, 10), (9, 16), (3, 5), (7, 4)])
+def test_equals_opencv(size):
+    x = np.random.default_rng(0).random((6, 8, 3), dtype=np.float32)
+    expected = cv2.resize(x, size[::-1], interpolation=cv2.INTER_LINEAR)
+    result = resize.linear(jnp.asarray(x)[None], size)[0]
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+
+
+def test_trilinear_is_one_axis_after_the_other():
+    x = jnp.asarray(np.random.default_rng(0).random((2, 2, 3, 4, 5)), jnp.float32)
+    together = jax.jit(resize.linear, static_argnums=1)(x, (4, 6, 8))
+    frames = resize.linear(x.reshape(2, 2, -1, 1), (4, 60)).reshape(2, 4, 3, 4, 5)
+    cells = resize.linear(frames.reshape(8, 3, 4, 5), (6, 8)).reshape(2, 4, 6, 8, 5)
+    np.testing.assert_allclose(together, cells, atol=1e-6)
+
+
+def test_the_same_size_changes_nothing():
+    x = jnp.asarray(np.random.default_rng(0).random((1, 3, 4, 2)), jnp.float32)
+    np.testing.assert_array_equal(resize.linear(x, (3, 4)), x)
