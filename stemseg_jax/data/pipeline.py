@@ -227,8 +227,6 @@ class ClipSampler:
         clip = video.clip(indices)
         if self.duplicate and len(clip.ids) == 1 and not still:
             clip = duplication.duplicate(rng, clip)
-        if not self.dataset.exhaustive:
-            clip = clips.mark_unlabelled(clip)
         size = self.settings.resized(*clip.frames.shape[1:3])
         if still:
             clip = synthetic.clip_from_still(
@@ -241,6 +239,8 @@ class ClipSampler:
             )
         else:
             clip = clips.resize(clip, size)
+        if not self.dataset.exhaustive:
+            clip = clips.mark_unlabelled(clip)
         clip = clips.augment(rng, clip, self.settings)
         name = f"{self.dataset.name}/{video.name}:{','.join(map(str, indices))}"
         return clips.place(clip, self.settings)._asdict() | {"name": name}

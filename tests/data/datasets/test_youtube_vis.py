@@ -81,9 +81,9 @@ def test_an_rle_of_the_wrong_size_is_named_with_frame_and_instance(tmp_path):
 
 def test_an_rle_of_no_meaning_is_named(tmp_path):
     def scramble(content):
-        content["annotations"][0]["segmentations"][2] = {"counts": "~", "size": []}
+        content["annotations"][0]["segmentations"][2] = {"counts": "o", "size": []}
 
-    with pytest.raises(records.BrokenSample, match="no run lengths"):
+    with pytest.raises(records.BrokenSample, match="covers 0 pixels"):
         broken(tmp_path, scramble).clip([2])
 
 
