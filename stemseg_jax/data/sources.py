@@ -51,7 +51,8 @@ class VideoFile:
         self.name = self.path.stem
         with self._open() as container:
             stream = container.streams.video[0]
-            self.fps = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
+            rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
+            self.fps = Fraction(rate.numerator, rate.denominator)  # PyAV 19 has its own
             self.num_frames = stream.frames or None
             if self.num_frames is None and stream.duration:
                 self.num_frames = round(stream.duration * stream.time_base * self.fps)
@@ -117,11 +118,11 @@ class VideoFile:
         if stream.duration is None or last.pts is None:
             return
         end = last.pts + (last.duration or 0) - (stream.start_time or 0)
-        missing = (stream.duration - end) * stream.time_base
+        missing = float((stream.duration - end) * stream.time_base)
         if missing > 1:
             raise ValueError(
-                f"{self.path}: ends after {count} frames, {float(missing):.1f} s before "
-                "its header says: the file is cut short. Copy it again, or keep what is "
+                f"{self.path}: ends after {count} frames, {missing:.1f} s before its "
+                "header says: the file is cut short. Copy it again, or keep what is "
                 f"there: ffmpeg -i {self.path.name} shorter.mp4"
             )
 

@@ -5,7 +5,7 @@ then its label maps wait here in compressed form.
 """
 
 import zlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import cv2
@@ -83,14 +83,23 @@ class LabelCollector:
         present = np.intersect1d(frame, labels)
         return {int(k): restore(frame == k, self.geometry) for k in present}
 
-    def tracks(self, name: str, chosen: Sequence[Chosen]) -> VideoTracks:
+    def tracks(
+        self,
+        name: str,
+        chosen: Sequence[Chosen],
+        *,
+        progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    ) -> VideoTracks:
         """The chosen tracks with their masks, painted in the order given.
 
         A mask of a few cells may vanish when it is restored; it is kept, empty.
+
+        Args:
+            progress: Is handed the frames' indices to pass on, e.g. `tqdm.tqdm`.
         """
         labels = [track.label for track in chosen]
         segmentations = {label: [None] * len(self) for label in labels}
-        for index in range(len(self)):
+        for index in progress(range(len(self))):
             for label, mask in self.masks(index, labels).items():
                 segmentations[label][index] = rle.encode(mask)
         height, width = self.geometry.original

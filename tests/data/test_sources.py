@@ -46,6 +46,7 @@ def test_a_video_file_is_read_lazily_and_again(tmp_path):
     (source,) = sources.find(write_video(tmp_path / "clip.mp4", 12))
     assert (source.name, source.height, source.width) == ("clip", 32, 48)
     assert (source.fps, source.num_frames) == (Fraction(30000, 1001), 12)
+    assert isinstance(source.fps, Fraction)
     first = list(itertools.islice(source, 3))
     assert [index for index, _ in first] == [0, 1, 2]
     assert first[0][1].dtype == np.uint8 and first[0][1].flags.c_contiguous

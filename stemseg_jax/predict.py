@@ -1,0 +1,181 @@
+"""Labels any video: palette masks, tracks, and an overlay to watch."""
+
+import contextlib
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+from absl import logging
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from stemseg_jax import models
+from stemseg_jax.data import categories, sources
+from stemseg_jax.outputs import collector, davis_png, overlay, tracks_json, video
+from stemseg_jax.outputs.tracks import VideoTracks
+from stemseg_jax.structures import Frame
+from stemseg_jax.systems import base
+
+MAX_TRACKS = 254  # that a palette PNG can tell apart
+
+
+class Files(NamedTuple):
+    """What is written for a video."""
+
+    masks: pathlib.Path  # a folder of palette PNGs, one per frame
+    tracks: pathlib.Path  # see outputs/tracks_json.py
+    overlay: pathlib.Path
+
+
+def run(
+    config: ConfigDict, *, checkpoint: str, source: str, output: str
+) -> list[Files]:
+    """Labels the videos that `source` stands for, each into `output/<its name>/`.
+
+    Raises:
+        ValueError: If `source` is no video (see `sources.find`), or the checkpoint
+            belongs to another model.
+    """
+    videos = sources.find(source)
+    system, variables = models.load(config, checkpoint)
+    return [
+        predict_video(
+            system,
+            variables,
+            found,
+            pathlib.Path(output),
+            names=category_names(config),
+            selection=config.selection.to_dict(),
+        )
+        for found in videos
+    ]
+
+
+def category_names(config: ConfigDict) -> Mapping[int, str]:
+    """What the model calls its classes; empty if it has none."""
+    if not config.model.num_classes:
+        return {}
+    return categories.CATEGORIES.get(config.evaluation.dataset, {})
+
+
+def predict_video(
+    system: base.System,
+    variables: base.Variables,
+    source: sources.Source,
+    output: pathlib.Path,
+    *,
+    names: Mapping[int, str],
+    selection: Mapping[str, Any],
+) -> Files:
+    """Labels one video into `output/<name>/`, which appears once all is in it.
+
+    The source is read twice: which tracks are drawn is known only at the end. A track
+    has the same id, from 1, in the masks, in the JSON and in the overlay.
+
+    Args:
+        names: Of the categories, for the JSON and the overlay.
+        selection: Options of `collector.select`.
+
+    Raises:
+        ValueError: If the source cannot be read to its end, or `output/<name>` is there
+            and was not written by this function.
+    """
+    with _appearing(output / source.name) as partial:
+        labels, statistics = track(system, variables, source)
+        limit = min(selection["limit"], MAX_TRACKS)
+        chosen = collector.select(statistics, **{**selection, "limit": limit})
+        tracks = labels.tracks(
+            source.name,
+            chosen,
+            progress=lambda frames: _bar(frames, f"masks of {source.name}"),
+        )
+        files = Files(
+            partial / "masks", partial / "tracks.json", partial / "overlay.mp4"
+        )
+        tracks_json.write(files.tracks, tracks, fps=source.fps, categories=names)
+        draw(files, source, tracks, names)
+    folder = output / source.name
+    logging.info(
+        "%s: %d track(s) in %d frame(s), written to %s",
+        *(source.name, len(tracks.tracks), tracks.num_frames, folder),
+    )
+    return Files(*(folder / file.name for file in files))
+
+
+def track(
+    system: base.System, variables: base.Variables, source: sources.Source
+) -> tuple[collector.LabelCollector, Mapping[int, collector.Statistics]]:
+    """The labels of all frames, with a progress bar."""
+    bar = _bar(source, f"track {source.name}", total=source.num_frames)
+    with bar, _without_compilation(bar):
+        frames = (Frame(index, image) for index, image in bar)
+        return collector.collect(system.track(variables, frames))
+
+
+def draw(
+    files: Files,
+    source: sources.Source,
+    tracks: VideoTracks,
+    names: Mapping[int, str],
+) -> None:
+    """Masks and overlay, frame by frame."""
+    files.masks.mkdir()
+    captions = {
+        track.id: names.get(track.category, "").replace("_", " ")
+        for track in tracks.tracks
+    }
+    scale = overlay.enlargement(source.height, source.width)
+    frames = _bar(source, f"draw {source.name}", total=tracks.num_frames)
+    with video.Writer(files.overlay, fps=source.fps) as writer:
+        for index, image in frames:
+            labels = davis_png.paint(tracks, index)
+            davis_png.write_labels(files.masks / f"{index:05d}.png", labels)
+            writer.write(overlay.draw(image, labels, captions, scale=scale))
+
+
+@contextlib.contextmanager
+def _appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder to write to, which gets its name when all is in it, or goes away."""
+    ours = not folder.exists() or (folder / "tracks.json").exists()
+    if not ours:
+        raise ValueError(
+            f"{folder} is there already and holds no tracks.json: it is not replaced. "
+            "Choose another --output, or move it away."
+        )
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _bar(frames, description: str, **options) -> tqdm:
+    return tqdm(frames, desc=description, unit="frame", smoothing=0, **options)
+
+
+@contextlib.contextmanager
+def _without_compilation(bar: tqdm) -> Iterator[None]:
+    """Keeps the time that XLA compiles out of the bar's rate, and says it."""
+    compilation = 0.0
+
+    def listen(event: str, seconds: float, **_) -> None:
+        nonlocal compilation
+        if event == "/jax/core/compile/backend_compile_duration":
+            compilation += seconds
+            if not bar.disable:
+                bar.start_t += seconds
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    if compilation:
+        logging.info("Compiled in %.1f s, which the rate leaves out", compilation)

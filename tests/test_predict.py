@@ -1,0 +1,241 @@
+"""From a video file to masks, tracks and overlay, with a system worked by hand."""
+
+import json
+import pathlib
+from fractions import Fraction
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+from tqdm import tqdm
+
+from configs import defaults
+from stemseg_jax import models, predict
+from stemseg_jax.data import sources
+from stemseg_jax.outputs import davis_png, tracks_json, video
+from stemseg_jax.structures import Geometry, LabelledFrames, TrackStatistics
+
+SIZE = (64, 96)
+SELECTION = {"limit": 20, "by": "lifetime", "category_from": "logits"}
+NAMES = {1: "person", 2: "giant_panda"}
+
+
+class ByColour:
+    """Calls red pixels track 7 and green ones track 3; two frames at a time."""
+
+    network = None
+
+    def init(self, key, batch): ...
+    def loss(self, variables, batch, key): ...
+    def frozen_modules(self): ...
+
+    def track(self, variables, frames):
+        geometry = Geometry(SIZE, SIZE, SIZE, 1)
+        seen = {7: [], 3: []}
+        held = []
+        for frame in frames:
+            labels = np.zeros(SIZE, np.int32)
+            for id, channel in ((7, 0), (3, 1)):
+                bright = frame.image[..., channel] > 150
+                labels[bright & (frame.image.sum(axis=-1) < 300)] = id
+                if (labels == id).any():
+                    seen[id].append(frame.index)
+            held.append(labels)
+            if len(held) == 2:
+                yield LabelledFrames(frame.index - 1, np.stack(held), geometry)
+                held = []
+        if held:
+            yield LabelledFrames(frame.index, np.stack(held), geometry)
+        return {
+            id: TrackStatistics(
+                9 * id, times[0], times[-1], np.eye(3)[id % 3 + 1], None
+            )
+            for id, times in seen.items()
+            if times
+        }
+
+
+def images(count: int) -> list[np.ndarray]:
+    """A red bar that leaves after half of the frames, and a green one that stays."""
+    frames = np.full((count, *SIZE, 3), 40, np.uint8)
+    for index, frame in enumerate(frames):
+        frame[40:56, index : index + 40] = (30, 220, 30)
+        if index < (count + 1) // 2:
+            frame[8:24, 30:62] = (220, 30, 30)
+    return list(frames)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    def write(count=7, name="clip"):
+        path = tmp_path / "videos" / f"{name}.mp4"
+        with video.Writer(path, fps=Fraction(30000, 1001), quality=4) as writer:
+            for image in images(count):
+                writer.write(image)
+        return path
+
+    return write
+
+
+def predicted(path, output, system=None, **selection):
+    (source,) = sources.find(path)
+    return predict.predict_video(
+        system or ByColour(),
+        {},
+        source,
+        output,
+        names=NAMES,
+        selection={**SELECTION, **selection},
+    )
+
+
+def test_masks_tracks_and_overlay_say_the_same(clip, tmp_path):
+    files = predicted(clip(), tmp_path / "out")
+    assert files.masks.parent == tmp_path / "out" / "clip"
+    held = tracks_json.read(files.tracks)
+    assert held.fps == pytest.approx(29.97, abs=0.01) and held.categories == NAMES
+    # The green track, 3, lives longer and is number 1; the red one, 7, number 2.
+    assert [(t.id, t.category) for t in held.video.tracks] == [(1, 1), (2, 2)]
+    red = held.video.tracks[1].segmentations
+    assert [mask is not None for mask in red] == [True] * 4 + [False] * 3
+
+    pngs = sorted(files.masks.iterdir())
+    assert [png.name for png in pngs] == [f"{i:05d}.png" for i in range(7)]
+    for index, (png, image) in enumerate(zip(pngs, images(7), strict=True)):
+        labels = np.array(PIL.Image.open(png))
+        np.testing.assert_array_equal(labels, davis_png.paint(held.video, index))
+        expected = (image[..., 1] > 150) + 2 * (image[..., 0] > 150)
+        assert (labels != expected).mean() < 0.05  # the codec blurs colours
+
+    (drawn,) = sources.find(files.overlay)
+    assert (drawn.num_frames, drawn.fps) == (7, Fraction(30000, 1001))
+    assert (drawn.height, drawn.width) == (4 * 64, 4 * 96)  # small frames are enlarged
+
+
+def test_a_video_of_one_frame(clip, tmp_path):
+    files = predicted(clip(1), tmp_path / "out")
+    assert tracks_json.read(files.tracks).video.num_frames == 1
+    assert len(list(files.masks.iterdir())) == 1
+    assert sum(1 for _ in sources.find(files.overlay)[0]) == 1
+
+
+def test_a_folder_of_frames(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index, image in enumerate(images(3)):
+        PIL.Image.fromarray(image).save(folder / f"{index}.png")
+    files = predicted(folder, tmp_path / "out")
+    assert files.tracks.parent.name == "frames"
+    labels = np.array(PIL.Image.open(files.masks / "00001.png"))
+    expected = (images(3)[1][..., 1] > 150) + 2 * (images(3)[1][..., 0] > 150)
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_nothing_found_gives_empty_results(clip, tmp_path):
+    files = predicted(clip(), tmp_path / "out", limit=0)
+    assert tracks_json.read(files.tracks).video.tracks == ()
+    assert not np.array(PIL.Image.open(files.masks / "00000.png")).any()
+
+
+def test_a_failure_leaves_nothing(clip, tmp_path):
+    class Fails(ByColour):
+        def track(self, variables, frames):
+            labelled = super().track(variables, frames)
+            yield next(labelled)
+            raise FloatingPointError("half way")
+
+    with pytest.raises(FloatingPointError, match="half way"):
+        predicted(clip(), tmp_path / "out", system=Fails())
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_failure_in_the_second_pass_keeps_the_older_results(
+    clip, tmp_path, monkeypatch
+):
+    files = predicted(clip(), tmp_path / "out")
+    before = files.tracks.read_bytes()
+
+    def fails(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(davis_png, "write_labels", fails)
+    with pytest.raises(OSError, match="disk full"):
+        predicted(clip(3), tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["clip"]
+    assert files.tracks.read_bytes() == before and files.overlay.exists()
+
+
+def test_older_results_are_replaced_as_a_whole(clip, tmp_path):
+    predicted(clip(7), tmp_path / "out")
+    files = predicted(clip(3), tmp_path / "out")
+    assert len(list(files.masks.iterdir())) == 3
+
+
+def test_a_folder_of_somebody_else_is_not_touched(clip, tmp_path):
+    theirs = tmp_path / "out" / "clip" / "notes.txt"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("mine")
+    with pytest.raises(ValueError, match=r"clip is there already.*another --output"):
+        predicted(clip(), tmp_path / "out")
+    assert theirs.read_text() == "mine"
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    monkeypatch.setattr(models, "load", lambda config, checkpoint: (ByColour(), {}))
+
+
+def test_run_labels_every_video_of_a_glob(clip, tmp_path, loaded):
+    for name in ("b", "a"):
+        clip(3, name)
+    config = defaults.get_config()
+    config.evaluation.dataset, config.model.num_classes = "ytvis", 41
+    results = predict.run(
+        config,
+        checkpoint="any",
+        source=str(tmp_path / "videos" / "*.mp4"),
+        output=str(tmp_path / "out"),
+    )
+    assert [files.tracks.parent.name for files in results] == ["a", "b"]
+    content = json.loads(pathlib.Path(results[0].tracks).read_text())
+    assert content["categories"]["2"] == "giant_panda"
+
+
+def test_input_is_looked_at_before_the_model_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "load", None)
+    with pytest.raises(ValueError, match=r"none\.mp4: no such file"):
+        predict.run(
+            defaults.get_config(),
+            checkpoint="any",
+            source=str(tmp_path / "none.mp4"),
+            output=str(tmp_path),
+        )
+
+
+def test_a_real_video(shared, tmp_path):
+    class LeftAndRight(ByColour):
+        def track(self, variables, frames):
+            labels = np.ones((1, 34, 60), np.int32)
+            labels[:, :, 30:] = 2
+            for frame in frames:
+                geometry = Geometry((1080, 1920), (540, 960), (34, 60), 16)
+                yield LabelledFrames(frame.index, labels, geometry)
+            return {k: TrackStatistics(1, 0, 7, None, None) for k in (1, 2)}
+
+    path = shared / "data" / "videos" / "street_pedestrians.mp4"
+    files = predicted(path, tmp_path / "out", system=LeftAndRight())
+    labels = np.array(PIL.Image.open(files.masks / "00007.png"))
+    assert labels.shape == (1080, 1920)
+    assert (labels[:, :959] == 1).all() and (labels[:, 961:] == 2).all()
+    assert sources.find(files.overlay)[0].num_frames == 8
+
+
+def test_compilation_does_not_count_as_speed():
+    with tqdm(total=1) as bar:
+        start = bar.start_t
+        with predict._without_compilation(bar):
+            jax.jit(lambda x: x * 3 + 1)(np.ones(7)).block_until_ready()
+        later = bar.start_t
+        jax.jit(lambda x: x * 5 + 2)(np.ones(7)).block_until_ready()
+        assert start < later == bar.start_t
