@@ -1,11 +1,16 @@
 """Scores result files of any method against the annotations, and prints the table."""
 
+import functools
 import json
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from stemseg_jax.evaluation import METRICS
+from tqdm import tqdm
+
+from stemseg_jax.evaluation import METRICS, comparison
+from stemseg_jax.evaluation.scored import Figures, Scored
 
 
 def run(
@@ -15,13 +20,48 @@ def run(
     results: Sequence[str],
     json_file: str | None = None,
 ) -> int:
-    """`--mode=score`; gives the exit code."""
-    figures(
-        task=task,
-        ground_truth=pathlib.Path(ground_truth),
-        results=pathlib.Path(results[0]),
-        json_file=json_file,
+    """`--mode=score`: one result, or two and their difference. Gives the exit code."""
+    if len(results) > 2:
+        raise ValueError(f"--results is given {len(results)} times; at most 2 compare")
+    if len(results) == 1:
+        figures(
+            task=task,
+            ground_truth=pathlib.Path(ground_truth),
+            results=pathlib.Path(results[0]),
+            json_file=json_file,
+        )
+        return 0
+    first, second = (
+        read(task, pathlib.Path(ground_truth), pathlib.Path(result))
+        for result in results
     )
+    compared = comparison.compare(first, second)
+    print(f"A = {results[0]}\nB = {results[1]}")
+    print_table(
+        [
+            (
+                name,
+                {
+                    "A": row.first,
+                    "B": row.second,
+                    "B - A": row.difference,
+                    "95 % from": row.low,
+                    "to": row.high,
+                },
+            )
+            for name, row in compared.items()
+        ]
+    )
+    print(f"Interval: bootstrap over {len(first.videos)} videos.")
+    if json_file:
+        write_json(
+            json_file,
+            {
+                "A": first.report(),
+                "B": second.report(),
+                "comparison": {name: row._asdict() for name, row in compared.items()},
+            },
+        )
     return 0
 
 
@@ -32,13 +72,54 @@ def figures(
     results: pathlib.Path,
     json_file: str | pathlib.Path | None = None,
 ) -> dict[str, Any]:
-    """All figures of one result; prints the table and writes them to `json_file`."""
+    """Scores one result: prints the table, writes and gives every figure."""
+    scored = read(task, ground_truth, results)
+    print_table(scored.table())
+    report = scored.report()
+    if json_file:
+        write_json(json_file, report)
+    return report
+
+
+def read(task: str, ground_truth: pathlib.Path, results: pathlib.Path) -> Scored:
+    """Scores the files of one result.
+
+    Raises:
+        ValueError: An unknown task, or files that cannot be scored: which, and why.
+    """
     if task not in METRICS:
         raise ValueError(f"task={task!r} is unknown; known: {', '.join(METRICS)}")
-    report = METRICS[task](pathlib.Path(ground_truth), pathlib.Path(results))
-    for name, value in report.items():
-        if isinstance(value, float):
-            print(f"{name:10} {value:8.4f}")
-    if json_file:
-        pathlib.Path(json_file).write_text(json.dumps(report))
-    return report
+    progress = functools.partial(tqdm, desc="score", unit="video", leave=False)
+    return METRICS[task](ground_truth, results, progress=progress)
+
+
+def print_table(rows: Sequence[tuple[str, Figures]]) -> None:
+    """One line a row; a blank before each row whose columns are others."""
+    width = max(len(name) for name, _ in rows)
+    header: list[str] = []
+    for name, values in rows:
+        if [*values] != header:
+            header = [*values]
+            print("\n" + " " * width, *(f"{column:>9}" for column in header))
+        print(f"{name:{width}}", *(_cell(value) for value in values.values()))
+
+
+def write_json(file: str | pathlib.Path, report: dict[str, Any]) -> None:
+    """JSON knows no NaN and no infinity: they are written as strings."""
+    file = pathlib.Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(_plain(report), allow_nan=False) + "\n")
+
+
+def _cell(value: float) -> str:
+    return f"{value:9d}" if isinstance(value, int) else f"{value:9.4f}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(own) for own in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else f"{'-' * (value < 0)}Infinity"
+    return value

@@ -2,12 +2,15 @@
 
 import functools
 
-from stemseg_jax.evaluation import davis, ytvis
+from stemseg_jax.evaluation import davis, mots, ytvis
 
+# By task: (ground_truth, results, *, progress) -> Scored.
 METRICS = {
-    "davis19": functools.partial(davis.evaluate, task="unsupervised"),
-    "davis17": functools.partial(davis.evaluate, task="semi-supervised"),
-    "davis16": functools.partial(davis.evaluate, task="single-object"),
-    "ytvis": ytvis.evaluate,
-    "ovis": functools.partial(ytvis.evaluate, occlusion=True),
+    "davis19": functools.partial(davis.score, task="unsupervised"),
+    "davis17": functools.partial(davis.score, task="semi-supervised"),
+    "davis16": functools.partial(davis.score, task="single-object"),
+    "ytvis": ytvis.score,
+    "ovis": functools.partial(ytvis.score, occlusion=True),
+    "kitti_mots": functools.partial(mots.score, benchmark="kitti_mots"),
+    "mots_challenge": functools.partial(mots.score, benchmark="mots_challenge"),
 }

@@ -7,19 +7,21 @@ Source: davisvideochallenge/davis2017-evaluation; fperazzi/davis for one object.
 more than 255 frames Decay differs from them: their quarter limits overflow.
 """
 
+import functools
+import math
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from scipy.optimize import linear_sum_assignment
 
 from stemseg_jax.evaluation import boundary
+from stemseg_jax.evaluation.scored import Figures, Progress, Scored
 from stemseg_jax.outputs import davis_png
 
 VOID = davis_png.VOID
-TASKS = ("unsupervised", "semi-supervised", "single-object")
 STATISTICS = ("Mean", "Recall", "Decay")
 FIGURES = ("J&F-Mean", *(f"{m}-{s}" for m in "JF" for s in STATISTICS))
 
@@ -37,30 +39,20 @@ class SequenceScore(NamedTuple):
     """The objects of one sequence, and what the assignment was made from."""
 
     objects: tuple[ObjectScore, ...]
-    similarity: Float[np.ndarray, "P G"]  # (J + F) / 2, mean over frames
+    similarity: Float[np.ndarray, "P G"]  # mean over frames
     num_proposals: int
     num_frames: int
 
 
-def evaluate(
+def score(
     ground_truth: pathlib.Path,
     results: pathlib.Path,
     *,
     split: str = "val",
     task: str = "unsupervised",
-) -> dict:
-    """Scores a folder of palette PNGs against a DAVIS root; the keys are `report`'s."""
-    return report(dict(score_sequences(ground_truth, results, split=split, task=task)))
-
-
-def score_sequences(
-    ground_truth: pathlib.Path,
-    results: pathlib.Path,
-    *,
-    split: str = "val",
-    task: str = "unsupervised",
-) -> Iterator[tuple[str, SequenceScore]]:
-    """Scores one sequence of the split after the other.
+    progress: Progress = iter,
+) -> Scored:
+    """Scores a folder of palette PNGs, one sequence of the split after the other.
 
     Args:
         ground_truth: The root with `ImageSets` and `Annotations_unsupervised/480p`
@@ -72,25 +64,33 @@ def score_sequences(
             labels the task does not allow; or the sequence that DAVIS does not have.
     """
     if task not in TASKS:
-        raise ValueError(f"task={task!r}; known are {', '.join(TASKS)}")
+        raise ValueError(f"task={task!r}; known are {'; '.join(TASKS)}")
     ground_truth, results = pathlib.Path(ground_truth), pathlib.Path(results)
-    kind = "Annotations_unsupervised" if task == "unsupervised" else "Annotations"
+    unsupervised = task.startswith("unsupervised")
+    kind = "Annotations_unsupervised" if unsupervised else "Annotations"
     annotations = ground_truth / kind / "480p"
     if not annotations.is_dir():
-        raise ValueError(
-            f"{annotations}: no such folder; --ground_truth is a DAVIS root"
-        )
+        raise ValueError(f"{annotations}: no such folder; expected the root of DAVIS")
     names = _sequences_of(ground_truth, split, task)
     _check_folders(annotations, results, names)
-    for name in names:
+    sequences = {}
+    for name in progress(names):
         frames = _read_frames(annotations / name, results / name)
         try:
-            yield name, SCORE[task](frames)
+            sequences[name] = TASKS[task](frames)
         except ValueError as error:
             raise ValueError(f"sequence {name}: {error}") from error
+    if not any(sequence.objects for sequence in sequences.values()):
+        raise ValueError(f"{annotations}: no object in any first frame")
+    return Scored(
+        videos=tuple(sequences),
+        figures=functools.partial(figures, sequences),
+        table=functools.partial(table, sequences),
+        report=functools.partial(report, sequences),
+    )
 
 
-def score_unsupervised(frames: Iterable) -> SequenceScore:
+def score_unsupervised(frames: Iterable, *, on_j_alone: bool = False) -> SequenceScore:
     """Objects against the proposals that the best assignment gives them.
 
     Objects are the labels up to the largest of the first frame; proposals all labels up
@@ -100,6 +100,7 @@ def score_unsupervised(frames: Iterable) -> SequenceScore:
 
     Args:
         frames: Pairs of label maps, the annotation and the result.
+        on_j_alone: Whether the assignment looks at J only.
     """
     j, f, num_objects, num_proposals = [], [], None, 0
     for frame, (truth, proposals) in enumerate(frames):
@@ -115,7 +116,9 @@ def score_unsupervised(frames: Iterable) -> SequenceScore:
         f.append(boundary.f_measure(truth, proposals, num_objects, columns))
     columns = max(num_proposals, num_objects)
     j, f = np.stack(j)[..., :columns], np.stack(f)[..., :columns]  # [T G P]
-    similarity = (j.mean(axis=0) + f.mean(axis=0)) / 2
+    similarity = j.mean(axis=0)
+    if not on_j_alone:
+        similarity = (similarity + f.mean(axis=0)) / 2
     chosen = zip(*linear_sum_assignment(similarity, maximize=True), strict=True)
     objects = [
         ObjectScore(int(row) + 1, int(column) + 1, j[:, row, column], f[:, row, column])
@@ -165,13 +168,12 @@ def score_single_object(frames: Iterable) -> SequenceScore:
     )
 
 
-SCORE = dict(
-    zip(
-        TASKS,
-        (score_unsupervised, score_semi_supervised, score_single_object),
-        strict=True,
-    )
-)
+TASKS = {
+    "unsupervised": score_unsupervised,
+    "unsupervised, on J alone": functools.partial(score_unsupervised, on_j_alone=True),
+    "semi-supervised": score_semi_supervised,
+    "single-object": score_single_object,
+}
 
 
 def jaccard(
@@ -204,22 +206,32 @@ def statistics(values: Float[np.ndarray, "T"]) -> dict[str, float]:
 
 
 def figures(
-    sequences: Mapping[str, SequenceScore], weights: Mapping[str, int] | None = None
-) -> dict[str, float]:
-    """Means over the objects of all sequences, not over sequences.
+    sequences: Mapping[str, SequenceScore],
+    weights: Int[np.ndarray, "sequences"] | None = None,
+) -> Figures:
+    """Means over the objects of all sequences, not over sequences; NaN without any.
 
     Args:
         weights: How often each sequence counts; once, if not given.
     """
-    rows, counts = [], []
-    for name, sequence in sequences.items():
-        rows += [list(_of_object(score).values()) for score in sequence.objects]
-        counts += [1 if weights is None else weights[name]] * len(sequence.objects)
-    if not sum(counts):
-        return dict.fromkeys(FIGURES, float("nan"))
-    means = np.average(rows, axis=0, weights=counts)
-    j_mean, f_mean = means[0], means[len(STATISTICS)]
-    return dict(zip(FIGURES, [(j_mean + f_mean) / 2, *means], strict=True))
+    objects = [len(sequence.objects) for sequence in sequences.values()]
+    counts = np.repeat(np.ones(len(objects)) if weights is None else weights, objects)
+    if not counts.sum():
+        return dict.fromkeys(FIGURES, math.nan)
+    rows = [
+        list(_of_object(score).values())
+        for sequence in sequences.values()
+        for score in sequence.objects
+    ]
+    means = np.average(rows, axis=0, weights=counts).tolist()
+    j_and_f = (means[0] + means[len(STATISTICS)]) / 2
+    return dict(zip(FIGURES, [j_and_f, *means], strict=True))
+
+
+def table(sequences: Mapping[str, SequenceScore]) -> list[tuple[str, Figures]]:
+    """The means of each sequence, then of all objects."""
+    rows = [(name, figures({name: own})) for name, own in sequences.items()]
+    return [*rows, ("all objects", figures(sequences))]
 
 
 def report(sequences: Mapping[str, SequenceScore]) -> dict:

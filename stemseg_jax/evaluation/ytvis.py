@@ -8,15 +8,17 @@ Differs from them in: masks for fewer frames than the video has are refused, whe
 ytvoseval leaves the remaining frames out of the union.
 """
 
+import functools
 import pathlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from pycocotools import mask as coco
 
+from stemseg_jax.evaluation.scored import Figures, Progress, Scored
 from stemseg_jax.outputs import rle, ytvis_json
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -77,17 +79,44 @@ class Ranking(NamedTuple):
     counted: Int[np.ndarray, "videos R"]
 
 
-def evaluate(
-    ground_truth: pathlib.Path, results: pathlib.Path, *, occlusion: bool = False
-) -> dict:
-    """Scores a result file against an annotation file; the keys are `report`'s.
+def score(
+    ground_truth: pathlib.Path,
+    results: pathlib.Path,
+    *,
+    occlusion: bool = False,
+    progress: Progress = iter,
+) -> Scored:
+    """Scores a result file against an annotation file, one video after the other.
+
+    Predictions of a category that the annotations do not list count for nothing.
 
     Args:
+        ground_truth: Like `results` a .json, .json.gz, or .zip with a results.json.
         occlusion: Whether to score by degree of occlusion as well, as OVIS does.
+
+    Raises:
+        ValueError: What `ytvis_json.check` refuses, save for scores outside [0, 1] and
+            unlisted categories; annotations that cannot be scored.
     """
     annotations = read_annotations(ground_truth)
-    videos = score_videos(annotations, results, occlusion=occlusion)
-    return report(dict(videos), annotations.categories)
+    entries = defaultdict(list)
+    for number, entry in enumerate(ytvis_json.read_entries(results)):
+        where = f"{results}: entry {number}"
+        ytvis_json.check_head(entry, annotations.sizes, where)
+        entries[entry["video_id"]].append((where, entry))
+    videos = {}
+    for video in progress(sorted(annotations.sizes)):
+        # A video's masks are let go of once it is scored.
+        videos[video] = match_video(
+            annotations, video, entries.pop(video, []), occlusion=occlusion
+        )
+    rankings = rank(videos.values())
+    return Scored(
+        videos=tuple(annotations.names[video] for video in videos),
+        figures=functools.partial(figures, rankings),
+        table=functools.partial(table, rankings, annotations.categories),
+        report=functools.partial(report, videos, rankings, annotations.categories),
+    )
 
 
 def read_annotations(file: pathlib.Path) -> Annotations:
@@ -127,45 +156,33 @@ def read_annotations(file: pathlib.Path) -> Annotations:
     return Annotations(sizes, names, categories, dict(objects))
 
 
-def score_videos(
-    annotations: Annotations, results: pathlib.Path, *, occlusion: bool = False
-) -> Iterator[tuple[int, dict[int, Matches]]]:
-    """The matches of each video, by category, videos in the order of their ids.
+def match_video(
+    annotations: Annotations,
+    video: int,
+    entries: list[tuple[str, dict[str, Any]]],
+    *,
+    occlusion: bool = False,
+) -> dict[int, Matches]:
+    """The matches of one video, by category.
 
-    Predictions of a category that the annotations do not list count for nothing.
-
-    Raises:
-        ValueError: What `ytvis_json.check` refuses, save for scores outside [0, 1] and
-            the unlisted categories.
+    Args:
+        entries: Of a result file, each with where it stands, for messages.
     """
-    entries = defaultdict(list)
-    for number, entry in enumerate(ytvis_json.read_entries(results)):
-        where = f"{results}: entry {number}"
-        ytvis_json.check_head(entry, annotations.sizes, where)
-        entries[entry["video_id"]].append((where, entry))
-    for video in sorted(annotations.sizes):
-        size = annotations.sizes[video]
-        objects = defaultdict(list)
-        for annotation in annotations.objects.get(video, ()):
-            objects[annotation["category_id"]].append(annotation)
-        predictions = defaultdict(list)
-        # A video's masks are let go of once it is scored.
-        for where, entry in entries.pop(video, ()):
-            masks = ytvis_json.check_masks(entry, size, f"{where}, video {video}")
-            predictions[entry["category_id"]].append((entry["score"], masks))
-        yield (
-            video,
-            {
-                category: match(
-                    [score for score, _ in predictions[category]],
-                    [masks for _, masks in predictions[category]],
-                    _objects(objects[category], size, occlusion),
-                )
-                for category in sorted(
-                    {*objects, *predictions} & {*annotations.categories}
-                )
-            },
+    size = annotations.sizes[video]
+    objects, predictions = defaultdict(list), defaultdict(list)
+    for annotation in annotations.objects.get(video, ()):
+        objects[annotation["category_id"]].append(annotation)
+    for where, entry in entries:
+        masks = ytvis_json.check_masks(entry, size, f"{where}, video {video}")
+        predictions[entry["category_id"]].append((entry["score"], masks))
+    return {
+        category: match(
+            [score for score, _ in predictions[category]],
+            [masks for _, masks in predictions[category]],
+            _objects(objects[category], size, occlusion),
         )
+        for category in sorted({*objects, *predictions} & {*annotations.categories})
+    }
 
 
 def match(
@@ -299,20 +316,13 @@ def precision_and_recall(
 
 
 def figures(
-    videos: Mapping[int, dict[int, Matches]], weights: Mapping[int, int] | None = None
-) -> dict[str, float]:
-    """The figures that papers print, over all sizes; -1 where nothing is annotated.
+    rankings: Mapping[int, Ranking], weights: Int[np.ndarray, "videos"] | None = None
+) -> Figures:
+    """The figures that papers print, means over categories; -1 without any object.
 
     Args:
         weights: How often each video counts; once, if not given.
     """
-    rankings = rank(videos.values())
-    if weights is not None:
-        weights = np.array([weights[video] for video in videos])
-    return means_of_all_sizes(rankings, weights)
-
-
-def means_of_all_sizes(rankings, weights=None) -> dict[str, float]:
     curves = {
         most: [precision_and_recall(r, 0, most, weights) for r in rankings.values()]
         for most in MAX_PREDICTIONS
@@ -326,29 +336,80 @@ def means_of_all_sizes(rankings, weights=None) -> dict[str, float]:
     }
 
 
-def report(
-    videos: Mapping[int, dict[int, Matches]], categories: Mapping[int, str]
-) -> dict:
-    """All figures: over all categories, by size or occlusion, and of each category."""
-    rankings = rank(videos.values())
-    whole = means_of_all_sizes(rankings)
-    ranges = len(next(iter(rankings.values())).counted[0]) if rankings else len(AREAS)
-    for which, name in enumerate([*AREAS, *OCCLUSIONS][:ranges]):
-        if name == "all":
+def figures_by_range(rankings: Mapping[int, Ranking]) -> Figures:
+    """AP and AR with 100 predictions, by size and, if scored, by occlusion."""
+    names = [*AREAS, *OCCLUSIONS]
+    ranges = {ranking.counted.shape[1] for ranking in rankings.values()}
+    scored = {}
+    for which, name in enumerate(names[: max(ranges, default=len(AREAS))]):
+        if which == 0:  # all sizes
             continue
         curves = [
             precision_and_recall(ranking, which, MAX_PREDICTIONS[-1])
             for ranking in rankings.values()
         ]
-        whole[f"AP_{name}"] = _mean([precision for precision, _ in curves])
-        whole[f"AR_{name}"] = _mean([recall for _, recall in curves])
-    nothing = dict.fromkeys(means_of_all_sizes({}), -1.0)
-    per_category = {}
-    for category, name in categories.items():
-        own = {category: rankings[category]} if category in rankings else {}
-        figures_of_it = means_of_all_sizes(own) if own else nothing
-        per_category[str(category)] = {"name": name, **figures_of_it}
-    return {**whole, "per_category": per_category}
+        scored[f"AP_{name}"] = _mean([precision for precision, _ in curves])
+        scored[f"AR_{name}"] = _mean([recall for _, recall in curves])
+    return scored
+
+
+def table(
+    rankings: Mapping[int, Ranking], categories: Mapping[int, str]
+) -> list[tuple[str, Figures]]:
+    """The figures of each category that has objects, then of all."""
+    rows = [
+        (categories[category], figures({category: ranking}))
+        for category, ranking in rankings.items()
+        if ranking.counted[:, 0].any()
+    ]
+    whole = figures(rankings) | figures_by_range(rankings)
+    return [*rows, ("all categories", whole)]
+
+
+def report(
+    videos: Mapping[int, Mapping[int, Matches]],
+    rankings: Mapping[int, Ranking],
+    categories: Mapping[int, str],
+) -> dict:
+    """All figures, and those of each category under its id.
+
+    `precision` and `recall` are [threshold, category, range, number of predictions];
+    `iou` holds a matrix [prediction, object] for "video/category".
+    """
+    ranges = [ranking.counted.shape[1] for ranking in rankings.values()]
+    nothing = np.full(len(THRESHOLDS), -1.0)
+    curves = [
+        [
+            [
+                precision_and_recall(rankings[category], which, most)
+                if category in rankings
+                else (nothing, nothing)
+                for most in MAX_PREDICTIONS
+            ]
+            for which in range(max(ranges, default=len(AREAS)))
+        ]
+        for category in sorted(categories)
+    ]  # [K R M 2 T]
+    precision, recall = np.moveaxis(np.array(curves), (3, 4), (0, 1))
+    per_category = {
+        str(category): {
+            "name": name,
+            **figures({category: rankings[category]} if category in rankings else {}),
+        }
+        for category, name in sorted(categories.items())
+    }
+    return {
+        **figures(rankings),
+        **figures_by_range(rankings),
+        "per_category": per_category,
+        "precision": precision.tolist(),
+        "recall": recall.tolist(),
+        "iou": {
+            f"{video}/{category}": match.iou.tolist()
+            for video, categories_of_it in videos.items()
+            for category, match in categories_of_it.items()
+        },
+    }
 
 
 def _objects(

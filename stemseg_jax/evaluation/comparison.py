@@ -1,0 +1,63 @@
+"""Two results on the same videos: is the difference more than the choice of videos?"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from stemseg_jax.evaluation.scored import Scored
+
+
+class Difference(NamedTuple):
+    """One figure of two results."""
+
+    first: float
+    second: float
+    difference: float  # second less first
+    low: float  # interval of the difference
+    high: float
+
+
+def compare(
+    first: Scored,
+    second: Scored,
+    *,
+    samples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """Each figure of both results, their difference, and its bootstrap interval.
+
+    As many videos as there are are drawn with replacement, the same for both results,
+    and both are scored on them; the interval holds the middle `confidence` of the
+    differences over all draws. It says how far the difference depends on which videos
+    were annotated, and nothing of another training run. Draws in which a figure does
+    not exist do not count for it.
+
+    Raises:
+        ValueError: The results were scored on different videos.
+
+    Source: percentile bootstrap, Efron and Tibshirani (1993), Sec. 13.3.
+    """
+    if first.videos != second.videos:
+        only = sorted({*first.videos} ^ {*second.videos})
+        raise ValueError(f"the results are of different videos: {', '.join(only)}")
+    rng = np.random.default_rng(seed)
+    count = len(first.videos)
+    draws = []
+    for _ in range(samples):
+        weights = rng.multinomial(count, np.full(count, 1 / count))
+        one, other = first.figures(weights), second.figures(weights)
+        draws.append([other[name] - one[name] for name in one])
+    differences = np.array(draws)
+    one, other = first.figures(), second.figures()
+    tail = (1 - confidence) / 2
+    compared = {}
+    for column, name in enumerate(one):
+        exists = differences[np.isfinite(differences[:, column]), column]
+        low, high = (
+            np.quantile(exists, [tail, 1 - tail]) if len(exists) else [np.nan] * 2
+        )
+        compared[name] = Difference(
+            one[name], other[name], other[name] - one[name], float(low), float(high)
+        )
+    return compared

@@ -1,0 +1,364 @@
+"""Tracking of masks, as KITTI MOTS and MOTSChallenge measure it.
+
+A sequence is read, checked, and reduced to the IoU of the masks that overlap; from
+these come, class by class, CLEAR (`clear.py`), HOTA (`hota.py`) and IDF1
+(`identity.py`).
+"""
+
+import configparser
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+from pycocotools import mask as coco
+
+from stemseg_jax.evaluation import clear, hota, identity, pairing
+from stemseg_jax.evaluation.pairing import Masks, Pairing
+from stemseg_jax.evaluation.scored import Figures, Progress, Scored
+from stemseg_jax.outputs import mots_txt
+
+HOTA_FIGURES = ("HOTA", "DetA", "AssA", "LocA")
+CLASSES = {"car": mots_txt.CAR, "pedestrian": mots_txt.PEDESTRIAN}
+
+
+class Benchmark(NamedTuple):
+    """In what the two benchmarks differ."""
+
+    classes: tuple[str, ...]
+    first_frame: int
+
+
+BENCHMARKS = {
+    "kitti_mots": Benchmark(("car", "pedestrian"), first_frame=0),
+    "mots_challenge": Benchmark(("pedestrian",), first_frame=1),
+}
+
+
+class SequenceFile(NamedTuple):
+    """Annotations of one sequence."""
+
+    file: pathlib.Path
+    num_frames: int
+
+
+class Counts(NamedTuple):
+    """One class in one sequence, as each program counts."""
+
+    mots: clear.Counts
+    clear: clear.Counts
+    hota: hota.Counts
+    identity: dict[str, int]
+
+
+class Programs(NamedTuple):
+    """All figures, under the names that the official programs give them."""
+
+    mots_tools: dict
+    clear: dict
+    hota: dict
+    identity: dict
+
+
+def score(
+    ground_truth: pathlib.Path,
+    results: pathlib.Path,
+    *,
+    benchmark: str = "kitti_mots",
+    progress: Progress = iter,
+) -> Scored:
+    """Scores a folder of text files, one sequence after the other.
+
+    Args:
+        ground_truth: KITTI: a folder with `*.txt` (or with them in `instances_txt` or
+            `label_02`) and a seqmap, or that seqmap itself. MOTSChallenge: either the
+            same, or a folder of sequences with `gt/gt.txt` and `seqinfo.ini`.
+        results: A folder with `<sequence>.txt`.
+
+    Raises:
+        ValueError: Missing or unknown files, and what `mots_txt.read` refuses.
+    """
+    ground_truth, results = pathlib.Path(ground_truth), pathlib.Path(results)
+    settings = BENCHMARKS[benchmark]
+    sequences, known = find_sequences(ground_truth)
+    _check_results(results, sequences, known)
+    counts = {}
+    for name in progress(list(sequences)):
+        file, num_frames = sequences[name]
+        truth = mots_txt.read(file, num_frames, settings.first_frame)
+        predicted = mots_txt.read(
+            results / f"{name}.txt", num_frames, settings.first_frame
+        )
+        _check_lines(
+            truth, predicted, file, results / f"{name}.txt", settings.first_frame
+        )
+        counts[name] = {
+            label: count(
+                overlapping(truth, predicted, CLASSES[label]),
+                # mots_tools begins at frame 0, whatever the number of the first.
+                frames_to_average=num_frames + settings.first_frame,
+            )
+            for label in settings.classes
+        }
+    return Scored(
+        videos=tuple(counts),
+        figures=functools.partial(figures, counts),
+        table=functools.partial(table, counts),
+        report=functools.partial(report, counts),
+    )
+
+
+def count(own: Pairing, *, frames_to_average: int) -> Counts:
+    """Counts one class of one sequence."""
+    left = pairing.without_ignored(own)
+    return Counts(
+        mots=clear.count_mots(own, frames_to_average),
+        clear=clear.count_clear(left),
+        hota=hota.count(left),
+        identity=identity.count(left),
+    )
+
+
+def overlapping(
+    truth: Sequence[Sequence[mots_txt.Line]],
+    predicted: Sequence[Sequence[mots_txt.Line]],
+    category: int,
+) -> Pairing:
+    """The masks of one class, given frame by frame, and those pairs that overlap."""
+    ids: tuple[list, list] = ([], [])
+    lengths: tuple[list, list] = ([], [])
+    pairs, shares = [], []
+    for lines, lines_predicted in zip(truth, predicted, strict=True):
+        objects = [line for line in lines if line.category == category]
+        proposals = [line for line in lines_predicted if line.category == category]
+        ignored = [line.mask for line in lines if line.category == mots_txt.IGNORE]
+        iou = np.zeros((len(proposals), len(objects) + 1))
+        if proposals and (objects or ignored):
+            # The ignore regions are a crowd: what counts is the proposal's share.
+            region = [coco.merge(ignored)] if ignored else []
+            iou[:, : len(objects) + len(region)] = coco.iou(
+                [line.mask for line in proposals],
+                [line.mask for line in objects] + region,
+                [0] * len(objects) + [1] * len(region),
+            )
+        rows, columns = np.nonzero(iou[:, :-1].T)
+        pairs.append((rows + len(ids[0]), columns + len(ids[1]), iou[columns, rows]))
+        shares.append(iou[:, -1])
+        for side, found in enumerate((objects, proposals)):
+            ids[side].extend(line.id for line in found)
+            lengths[side].append(len(found))
+    rows, columns, ious = map(np.concatenate, zip(*pairs, strict=True))
+    return Pairing(
+        num_frames=len(truth),
+        truth=_masks(ids[0], lengths[0]),
+        predicted=_masks(ids[1], lengths[1]),
+        rows=rows,
+        columns=columns,
+        iou=ious,
+        ignored_share=np.concatenate(shares),
+    )
+
+
+def figures(
+    sequences: Mapping[str, Mapping[str, Counts]],
+    weights: Int[np.ndarray, "sequences"] | None = None,
+) -> Figures:
+    """The figures that papers print, of each class, from sums over sequences."""
+    return {
+        f"{label} {name}": value
+        for label in next(iter(sequences.values()))
+        for name, value in headline(_of_all(sequences, label, weights)).items()
+    }
+
+
+def table(
+    sequences: Mapping[str, Mapping[str, Counts]],
+) -> list[tuple[str, Figures]]:
+    """The headline figures of each class, sequence by sequence."""
+    rows = []
+    for label in next(iter(sequences.values())):
+        for name, counts in sequences.items():
+            rows.append((f"{name} {label}", headline(_of_sequence(counts[label]))))
+        rows.append((f"all {label}", headline(_of_all(sequences, label))))
+    return rows
+
+
+def report(sequences: Mapping[str, Mapping[str, Counts]]) -> dict:
+    """All figures of each class: over all sequences, and of each of them.
+
+    `mots_tools` and `trackeval` hold what these programs print, under their names.
+    """
+
+    def full(programs):
+        mots_tools, *others = programs
+        return {
+            **headline(programs),
+            "mots_tools": mots_tools,
+            "trackeval": dict(zip(("CLEAR", "HOTA", "Identity"), others, strict=True)),
+        }
+
+    classes = list(next(iter(sequences.values())))
+    return {
+        **{label: full(_of_all(sequences, label)) for label in classes},
+        "per_sequence": {
+            name: {label: full(_of_sequence(counts[label])) for label in classes}
+            for name, counts in sequences.items()
+        },
+    }
+
+
+def headline(programs: Programs) -> Figures:
+    """sMOTSA to ML as mots_tools has them, HOTA to IDF1 as TrackEval."""
+    mots = programs.mots_tools
+    return {
+        "sMOTSA": mots["sMOTSA"],
+        "MOTSA": mots["MOTSA"],
+        "MOTSP": mots["MOTSP"],
+        "IDS": mots["id_switches"],
+        "TP": mots["tp"],
+        "FP": mots["fp"],
+        "FN": mots["fn"],
+        "Frag": mots["fragments"],
+        "MT": mots["MT"],
+        "PT": mots["PT"],
+        "ML": mots["ML"],
+        **{name: programs.hota[f"{name}_mean"] for name in HOTA_FIGURES},
+        "IDF1": programs.identity["IDF1"],
+    }
+
+
+def find_sequences(
+    ground_truth: pathlib.Path,
+) -> tuple[dict[str, SequenceFile], set[str]]:
+    """The sequences to be scored, and the names of all that are annotated."""
+    if ground_truth.is_file():
+        folder, maps = ground_truth.parent, [ground_truth]
+    elif ground_truth.is_dir():
+        folder = ground_truth
+        maps = [*folder.glob("*.seqmap*")] or [*folder.parent.glob("*.seqmap*")]
+    else:
+        raise ValueError(f"{ground_truth}: no such folder of annotations")
+    annotated = [*folder.glob("*/gt/gt.txt")] or [*folder.glob("*/*/gt/gt.txt")]
+    if annotated and not ground_truth.is_file():
+        return _from_seqinfo(sorted(annotated))
+    for inner in ("", "instances_txt", "label_02"):
+        files = {file.stem: file for file in (folder / inner).glob("*.txt")}
+        if files:
+            break
+    if not files:
+        raise ValueError(f"{ground_truth}: no annotations, neither *.txt nor gt/gt.txt")
+    if len(maps) != 1:
+        found = ", ".join(map(str, sorted(maps))) or "none"
+        raise ValueError(
+            f"{ground_truth}: expected one seqmap with the lengths of the sequences, "
+            f"found {found}; give the one you mean as --ground_truth"
+        )
+    sequences = {}
+    for number, line in enumerate(maps[0].read_text().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            name, _, first, last = line.split()
+            length = int(last) - int(first) + 1
+        except ValueError:
+            raise ValueError(
+                f"{maps[0]}:{number}: expected `sequence empty first last`, found "
+                f"{line!r}"
+            ) from None
+        if name not in files:
+            raise ValueError(f"{maps[0]}:{number}: no annotations of sequence {name}")
+        sequences[name] = SequenceFile(files[name], length)
+    return sequences, {*files}
+
+
+def _from_seqinfo(
+    files: Sequence[pathlib.Path],
+) -> tuple[dict[str, SequenceFile], set[str]]:
+    sequences = {}
+    for file in files:
+        folder = file.parents[1]
+        info = configparser.ConfigParser()
+        info.read(folder / "seqinfo.ini")
+        try:
+            length = info.getint("Sequence", "seqLength")
+        except (configparser.Error, ValueError) as error:
+            raise ValueError(
+                f"{folder / 'seqinfo.ini'}: no length of the sequence ({error})"
+            ) from error
+        sequences[folder.name] = SequenceFile(file, length)
+    chosen = files[0].parents[2] / "seqmaps.txt"
+    names = {*sequences}
+    if chosen.is_file():
+        names = {line.strip() for line in chosen.read_text().splitlines()[1:]} - {""}
+        for name in sorted(names - {*sequences}):
+            raise ValueError(f"{chosen}: no annotations of sequence {name}")
+    return {k: v for k, v in sequences.items() if k in names}, {*sequences}
+
+
+def _check_results(results: pathlib.Path, sequences, annotated: set[str]) -> None:
+    found = {file.stem for file in results.glob("*.txt")}
+    if not found:
+        raise ValueError(f"{results}: no result files; expected one .txt per sequence")
+    # Sequences of another split may be there as well.
+    for name in sorted(found - annotated):
+        raise ValueError(f"{results / name}.txt: no such sequence is annotated")
+    for name in sequences:
+        if name not in found:
+            raise ValueError(f"{results / name}.txt is missing; it may be empty")
+
+
+def _check_lines(truth, predicted, truth_file, file, first_frame: int) -> None:
+    known = (*CLASSES.values(), mots_txt.IGNORE)
+    size = None
+    for where, frames in ((truth_file, truth), (file, predicted)):
+        for frame, lines in enumerate(frames, start=first_frame):
+            for line in lines:
+                size = size or line.mask["size"]
+                if line.category not in known:
+                    raise ValueError(
+                        f"{where}: frame {frame}, id {line.id}: class {line.category}; "
+                        f"known are {known}"
+                    )
+                if line.mask["size"] != size:
+                    raise ValueError(
+                        f"{where}: frame {frame}, id {line.id}: a mask of size "
+                        f"{line.mask['size']}; the sequence has {size}"
+                    )
+
+
+def _masks(ids: list[int], lengths: list[int]) -> Masks:
+    _, tracks = np.unique(np.array(ids, int), return_inverse=True)
+    return Masks(np.repeat(np.arange(len(lengths)), lengths), tracks)
+
+
+def _of_sequence(counts: Counts) -> Programs:
+    return Programs(
+        clear.mots_figures(counts.mots),
+        clear.clear_figures_of_sequence(counts.clear),
+        hota.figures([counts.hota]),
+        identity.figures(counts.identity),
+    )
+
+
+def _of_all(sequences, label: str, weights=None) -> Programs:
+    counts = [of_classes[label] for of_classes in sequences.values()]
+    if weights is None:
+        weights = np.ones(len(counts), int)
+
+    def total(of_sequences):
+        return {
+            key: sum(
+                int(times) * own[key]
+                for times, own in zip(weights, of_sequences, strict=True)
+            )
+            for key in of_sequences[0]
+        }
+
+    return Programs(
+        clear.mots_figures(total([own.mots for own in counts])),
+        clear.clear_figures(total([own.clear for own in counts])),
+        hota.figures([own.hota for own in counts], weights),
+        identity.figures(total([own.identity for own in counts])),
+    )
