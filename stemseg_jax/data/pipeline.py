@@ -5,8 +5,9 @@ number of worker processes, nor that of the hosts, nor an interruption changes i
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
+from typing import Any
 
 import cv2
 import grain
@@ -87,14 +88,30 @@ def training_batches(
 
 
 def load(
-    config: ml_collections.ConfigDict, name: str, *, split: str | None = None
+    config: ml_collections.ConfigDict,
+    name: str,
+    *,
+    split: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> records.Dataset:
-    """Reads one dataset of the table with the options of the configuration."""
+    """Reads one dataset of the table.
+
+    Args:
+        split: In place of the one in `config.data.options`, or "train".
+        options: Of the reader, in place of those in `config.data.options`.
+    """
     data = config.data
-    options = dict(data.options.get(name, {}))
-    split = split or options.get("split", "train")
-    options.pop("split", None)
-    return DATASETS[name](data.root or None, split, **options)
+    if options is None:
+        options = data.options.get(name, {})
+    options = dict(options)
+    own_split = options.pop("split", "train")
+    if data.skip_broken:
+        options["report"] = _log_fault
+    return DATASETS[name](data.root or None, split or own_split, **options)
+
+
+def _log_fault(fault: records.Fault):
+    logging.warning("left out: %s: %s", fault.where, fault.what)
 
 
 def _check(data: ml_collections.ConfigDict):
@@ -188,7 +205,7 @@ class ClipSampler:
         self.motion = motion
         self.duplicate = duplicate
         self.skip_broken = skip_broken
-        self.segments = _segments(dataset, settings.num_frames)
+        self.segments = _segments(dataset, settings.num_frames, skip_broken=skip_broken)
         lengths = [len(frames) for _, frames in self.segments]
         # One entry a frame: long videos are drawn in proportion to their length.
         self.owners = np.repeat(np.arange(len(self.segments)), lengths)
@@ -247,12 +264,32 @@ class ClipSampler:
 
 
 def _segments(
-    dataset: records.Dataset, num_frames: int
+    dataset: records.Dataset, num_frames: int, *, skip_broken: bool
 ) -> list[tuple[int, Sequence[int]]]:
     """(number of the video, frames) wherever a clip can be cut."""
+
+    def annotated_frames(video: records.Video) -> Sequence[int]:
+        try:
+            if frames := video.annotated_frames:
+                return frames
+            raise records.BrokenSample(
+                f"{dataset.name}, video {video.name!r}: no frame is annotated. Take it "
+                f"out of the list, or set config.data.skip_broken=True."
+            )
+        except records.BrokenSample as error:
+            if not skip_broken:
+                raise
+            logging.warning("left out: %s", error)
+            return ()
+
+    if not any(video.annotated for video in dataset.videos):
+        raise ValueError(
+            f"dataset {dataset.name!r}: none of {len(dataset.videos)} videos is "
+            f"annotated. Choose an annotated split with config.data.options."
+        )
     # Some readers look into every mask for this, which waits for the disk most of all.
     with futures.ThreadPoolExecutor() as pool:
-        annotated = list(pool.map(lambda video: video.annotated_frames, dataset.videos))
+        annotated = list(pool.map(annotated_frames, dataset.videos))
     segments = [
         (number, segment)
         for number, frames in enumerate(annotated)
@@ -263,13 +300,13 @@ def _segments(
         raise ValueError(
             f"dataset {dataset.name!r}: none of {len(annotated)} videos has "
             f"{num_frames} annotated frames (the longest has "
-            f"{max(map(len, annotated), default=0)}). Lower config.num_frames, or "
-            f"choose an annotated split."
+            f"{max(map(len, annotated))}). Lower config.num_frames."
         )
     used = len({number for number, _ in segments})
     if used < len(annotated):
         logging.info(
-            "%s: %d of %d videos are long enough", dataset.name, used, len(annotated)
+            "%s: clips come from %d of %d videos, the others have too few frames",
+            *(dataset.name, used, len(annotated)),
         )
     return segments
 

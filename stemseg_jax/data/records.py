@@ -3,7 +3,7 @@
 A still image is a video of one frame. T frames, H W image size, N instances.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,6 +12,22 @@ from jaxtyping import Bool, Int, UInt8
 
 class BrokenSample(ValueError):
     """A sample that cannot be read; `config.data.skip_broken` leaves it out."""
+
+
+class Fault(NamedTuple):
+    """What is wrong with a dataset, and where."""
+
+    where: str  # file, video, frame or annotation
+    kind: str  # "frame", "mask", "identity", "category", "annotation", "box", "name"
+    what: str
+
+
+Report = Callable[[Fault], None]
+
+
+def refuse(fault: Fault):
+    """The `report` of training: the first fault ends the reading."""
+    raise ValueError(f"{fault.where}: {fault.what}")
 
 
 class RawClip(NamedTuple):

@@ -69,7 +69,7 @@ class StoredVideo:
 
     def clip(self, indices: Sequence[int]) -> records.RawClip:
         frames = np.stack([self.frame(index) for index in indices])
-        labels = [self._read_labels(index) for index in indices]
+        labels = [self.read_labels(index) for index in indices]
         ids = sorted({i for frame in labels for i in frame.masks})
         masks = np.zeros((len(ids), *frames.shape[:3]), bool)
         ignore = np.zeros(frames.shape[:3], bool)
@@ -88,7 +88,8 @@ class StoredVideo:
             ignore,
         )
 
-    def _read_labels(self, index: int) -> FrameLabels:
+    def read_labels(self, index: int) -> FrameLabels:
+        """The annotations of one frame, of the video's size."""
         if self.labels is None:
             return FrameLabels({}, {})
         labels = self.labels.read(index)
@@ -179,9 +180,17 @@ class PngLabels:
         return [{i: f.categories[i] for i in f.masks} for f in frames]
 
     def read(self, index: int) -> FrameLabels:
-        if self.files[index] is None:
+        path = self.files[index]
+        if path is None:
             return FrameLabels({}, {})
-        return self.meaning(images.read_labels(self.files[index]))
+        try:
+            return self.meaning(images.read_labels(path))
+        except UnclearLabels as error:
+            raise records.BrokenSample(f"{path}: {error}") from error
+
+
+class UnclearLabels(ValueError):
+    """Numbers in a PNG that have no meaning there."""
 
 
 def masks_of(
@@ -194,6 +203,11 @@ def masks_of(
 
 def indexed(numbers: np.ndarray) -> FrameLabels:
     """0 is background, 1 to 254 are instances of category 1, 255 is void."""
+    if numbers.max(initial=0) > 255:
+        raise UnclearLabels(
+            f"holds numbers up to {numbers.max()}; 8 bits hold 254 instances (255 is "
+            f"void). Renumber the instances, or set config.data.skip_broken=True."
+        )
     masks = masks_of(numbers, leave_out=(0, 255))
     return FrameLabels(masks, dict.fromkeys(masks, 1), numbers == 255)
 

@@ -125,8 +125,33 @@ def test_nothing_but_broken_samples_ends_with_the_last_reason(tmp_path):
     config = davis_config(tmp_path, skip_broken=True)
     for path in (tmp_path / "DAVIS/JPEGImages").rglob("*.jpg"):
         path.write_bytes(b"")
-    # The size of a video is read from its first frame.
-    with pytest.raises(ValueError, match="not an image"):
+    with pytest.raises(ValueError, match="'davis19': none of 0 videos"):
+        take(config, 1)
+    for path in (tmp_path / "DAVIS/JPEGImages").rglob("*.jpg"):
+        folders.save(path, folders.image())
+        path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="20 samples in a row.*cut short"):
+        take(config, 1)
+
+
+def test_a_video_without_annotation_is_named_or_left_out(tmp_path, caplog):
+    config = davis_config(tmp_path)
+    for path in (tmp_path / "DAVIS/Annotations_unsupervised/480p/bear").iterdir():
+        folders.save(path, np.zeros((24, 40), np.uint8))
+    with pytest.raises(ValueError, match="video 'bear': no frame is annotated"):
+        take(config, 1)
+    config.data.skip_broken = True
+    names = [name for batch in take(config, 8) for name in batch["names"]]
+    assert all("cow" in name for name in names)
+    assert caplog.text.count("video 'bear': no frame is annotated") == 1
+
+
+def test_a_mask_of_300_ids_is_named(tmp_path):
+    config = davis_config(tmp_path)
+    numbers = (np.arange(24 * 40) % 301).reshape(24, 40).astype(np.uint16)
+    masks = tmp_path / "DAVIS/Annotations_unsupervised/480p"
+    folders.save(masks / "bear/00003.png", numbers)
+    with pytest.raises(ValueError, match="bear/00003.png: holds numbers up to 300"):
         take(config, 1)
 
 

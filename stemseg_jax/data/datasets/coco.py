@@ -16,7 +16,12 @@ from stemseg_jax.data import layout, records, rle, stored
 
 
 def load(
-    root: layout.Root, split: str, *, categories: str | None = None, year: int = 2017
+    root: layout.Root,
+    split: str,
+    *,
+    categories: str | None = None,
+    year: int = 2017,
+    report: records.Report = records.refuse,
 ) -> records.Dataset:
     """Reads the images with at least one instance of the wanted classes.
 
@@ -37,8 +42,13 @@ def load(
     )
     annotations = {image["id"]: [] for image in content["images"]}
     for annotation in content["annotations"]:
-        if annotation["category_id"] in number_of:
-            annotations[annotation["image_id"]].append(annotation)
+        image = annotation["image_id"]
+        if image not in annotations:
+            where = f"{folder / file}: annotation {annotation['id']}"
+            what = f"belongs to image {image}, which the file does not list."
+            report(records.Fault(where, "annotation", what))
+        elif annotation["category_id"] in number_of:
+            annotations[image].append(annotation)
     videos = [
         _image(image, images_at, annotations[image["id"]], number_of)
         for image in content["images"]

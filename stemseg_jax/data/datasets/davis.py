@@ -27,7 +27,12 @@ ANNOTATIONS = {
 
 
 def load(
-    root: layout.Root, split: str, *, year: int = 2019, resolution: str = "480p"
+    root: layout.Root,
+    split: str,
+    *,
+    year: int = 2019,
+    resolution: str = "480p",
+    report: records.Report = records.refuse,
 ) -> records.Dataset:
     """Reads the sequences of a split; those without masks are there to be predicted."""
     if year not in NAMES:
@@ -45,7 +50,11 @@ def load(
     return records.Dataset(
         name=f"davis{year % 100}",
         categories={1: "object"},
-        videos=[_video(images_at / s, masks_at / s, year) for s in sequences],
+        videos=[
+            video
+            for name in sequences
+            if (video := _video(images_at / name, masks_at / name, year, report))
+        ],
         exhaustive=False,
     )
 
@@ -63,8 +72,15 @@ def _sequences(folder: pathlib.Path, split: str, year: int) -> list[str]:
     return list(dict.fromkeys(frame.parent.name for frame in frames))
 
 
-def _video(frames: pathlib.Path, masks: pathlib.Path, year: int) -> stored.StoredVideo:
-    files = layout.image_files(frames)
+def _video(
+    frames: pathlib.Path, masks: pathlib.Path, year: int, report: records.Report
+) -> stored.StoredVideo | None:
+    try:
+        files = layout.image_files(frames)
+        size = images.size(files[0])
+    except ValueError as error:
+        report(records.Fault(frames.name, "frame", str(error)))
+        return None
     labels = None
     if masks.is_dir():
         paths = [masks / f"{file.stem}.png" for file in files]
@@ -73,4 +89,4 @@ def _video(frames: pathlib.Path, masks: pathlib.Path, year: int) -> stored.Store
         if any(paths):
             meaning = stored.foreground if year == 2016 else stored.indexed
             labels = stored.PngLabels(paths, meaning)
-    return stored.StoredVideo(frames.name, *images.size(files[0]), files, labels)
+    return stored.StoredVideo(frames.name, *size, files, labels)

@@ -32,6 +32,7 @@ def load(
     version: str = "v1.2",
     min_area: int = 30,
     max_instances: int = 30,
+    report: records.Report = records.refuse,
 ) -> records.Dataset:
     """Reads the images of a split; cars and pedestrians, numbered as in KITTI-MOTS.
 
@@ -64,7 +65,12 @@ def load(
     videos = []
     for file in layout.image_files(folder / part / "images"):
         still = MapillaryLabels(masks_at / f"{file.stem}.png", meaning)
-        videos.append(stored.StoredVideo(file.stem, *images.size(file), [file], still))
+        try:
+            size = images.size(file)
+        except ValueError as error:
+            report(records.Fault(file.stem, "frame", str(error)))
+            continue
+        videos.append(stored.StoredVideo(file.stem, *size, [file], still))
     return records.Dataset("mapillary", categories.KITTI_MOTS, videos)
 
 

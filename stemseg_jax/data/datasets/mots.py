@@ -39,6 +39,7 @@ def load_kitti(
     sequences: Sequence[str] | None = None,
     mots_challenge: Sequence[str] = (),
     labels: str = "txt",
+    report: records.Report = records.refuse,
 ) -> records.Dataset:
     """Reads KITTI-MOTS.
 
@@ -61,10 +62,11 @@ def load_kitti(
         txt=["instances_txt/{name}.txt", "training/instances_txt/{name}.txt"],
         png=["instances/{name}", "training/instances/{name}"],
         labels=labels,
+        report=report,
     )
     if mots_challenge:
         videos += load_mots_challenge(
-            root, "train", sequences=mots_challenge, labels=labels
+            root, "train", sequences=mots_challenge, labels=labels, report=report
         ).videos
     return records.Dataset("kitti_mots", KITTI_MOTS, videos, max_gap=MAX_GAP)
 
@@ -75,6 +77,7 @@ def load_mots_challenge(
     *,
     sequences: Sequence[str] | None = None,
     labels: str = "txt",
+    report: records.Report = records.refuse,
 ) -> records.Dataset:
     """Reads MOTSChallenge; the arguments as those of `load_kitti`."""
     folder = layout.dataset_folder(
@@ -93,6 +96,7 @@ def load_mots_challenge(
         txt=["instances_txt/{name}.txt", "train/MOTS20-{short}/gt/gt.txt"],
         png=["instances/{name}", "train/instances/{name}"],
         labels=labels,
+        report=report,
     )
     return records.Dataset("mots_challenge", KITTI_MOTS, videos, max_gap=MAX_GAP)
 
@@ -113,6 +117,7 @@ def _videos(
     txt: Sequence[str],
     png: Sequence[str],
     labels: str,
+    report: records.Report,
 ) -> list[stored.StoredVideo]:
     """The sequences that are there; those that are not are named in the log."""
     if labels not in ("txt", "png"):
@@ -127,14 +132,20 @@ def _videos(
         if (frames_at := found(frames, name)) is None:
             missing.append(name)
             continue
-        files = layout.image_files(frames_at)
-        size = images.size(files[0])
+        try:
+            files = layout.image_files(frames_at)
+            size = images.size(files[0])
+        except ValueError as error:
+            report(records.Fault(name, "frame", str(error)))
+            continue
         numbers = _frame_numbers(files)
         annotation = None
         first, second = (txt, png) if labels == "txt" else (png, txt)
         if (path := found(first, name) or found(second, name)) is not None:
-            read = _txt_labels if path.suffix == ".txt" else _png_labels
-            annotation = read(path, numbers, size)
+            if path.suffix == ".txt":
+                annotation = _txt_labels(path, numbers, size, report)
+            else:
+                annotation = _png_labels(path, numbers)
         videos.append(stored.StoredVideo(name, *size, files, annotation))
     if not videos:
         expected = " or ".join(
@@ -161,41 +172,54 @@ def _frame_numbers(files: Sequence[pathlib.Path]) -> dict[int, int]:
 
 
 def _txt_labels(
-    path: pathlib.Path, numbers: dict[int, int], size: tuple[int, int]
+    path: pathlib.Path,
+    numbers: dict[int, int],
+    size: tuple[int, int],
+    report: records.Report,
 ) -> stored.RleLabels:
     """Lines of "frame id class height width rle"."""
     frames = [{} for _ in numbers]
     categories, ignore = {}, {}
-    for count, line in enumerate(path.read_text().splitlines(), start=1):
-        if not line.strip():
-            continue
+
+    def add(line: str) -> tuple[str, str] | None:
+        """Kind of fault and fault, if the line has one."""
         try:
             frame, instance, category, height, width, counts = line.split()
             index = numbers[int(frame)]
             instance, category = int(instance), int(category)
         except (ValueError, KeyError) as error:
-            raise ValueError(
-                f"{path}, line {count}: expected 'frame id class height width rle' of "
-                f"one of {len(numbers)} frames, got {line[:60]!r} ({error!r})."
-            ) from error
+            return "annotation", (
+                f"expected 'frame id class height width rle' of one of {len(numbers)} "
+                f"frames, got {line[:60]!r} ({error!r})."
+            )
         if (int(height), int(width)) != size:
-            raise ValueError(
-                f"{path}, line {count}: a mask of {height} x {width} for frames of "
-                f"{size[0]} x {size[1]}."
+            return "mask", (
+                f"a mask of {height} x {width} for frames of {size[0]} x {size[1]}."
             )
         if category == IGNORE:
             ignore[index] = counts.encode()
-        elif category in KITTI_MOTS:
+        elif category not in KITTI_MOTS:
+            return "category", (
+                f"class {category}; known are {KITTI_MOTS} and {IGNORE}, ignored."
+            )
+        elif categories.setdefault(instance, category) != category:
+            return "identity", (
+                f"object {instance} is of class {category} here and of class "
+                f"{categories[instance]} before; an object keeps its class."
+            )
+        else:
             frames[index][instance] = counts.encode()
-            categories[instance] = category
+        return None
+
+    for count, line in enumerate(path.read_text().splitlines(), start=1):
+        if line.strip() and (fault := add(line)):
+            report(records.Fault(f"{path}, line {count}", *fault))
     return stored.RleLabels(
         categories, frames, size=size, name=str(path), ignore=ignore
     )
 
 
-def _png_labels(
-    folder: pathlib.Path, numbers: dict[int, int], size: tuple[int, int]
-) -> stored.PngLabels:
+def _png_labels(folder: pathlib.Path, numbers: dict[int, int]) -> stored.PngLabels:
     files = {int(file.stem): file for file in layout.image_files(folder)}
     return stored.PngLabels([files.get(number) for number in numbers], _meaning)
 

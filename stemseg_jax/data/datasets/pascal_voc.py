@@ -28,6 +28,7 @@ def load(
     categories: str | None = None,
     min_area: int = 50,
     year: int = 2012,
+    report: records.Report = records.refuse,
 ) -> records.Dataset:
     """Reads the images of a split.
 
@@ -56,7 +57,12 @@ def load(
             number_of,
             min_area,
         )
-        videos.append(stored.StoredVideo(name, *images.size(file), [file], labels))
+        try:
+            size = images.size(file)
+        except ValueError as error:
+            report(records.Fault(name, "frame", str(error)))
+            continue
+        videos.append(stored.StoredVideo(name, *size, [file], labels))
     return records.Dataset(
         "pascal_voc", classes.names("pascal_voc", categories), videos
     )

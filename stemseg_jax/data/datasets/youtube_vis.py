@@ -52,6 +52,7 @@ def load(
     *,
     name: str = "ytvis",
     categories: str | None = None,
+    report: records.Report = records.refuse,
 ) -> records.Dataset:
     """Reads a split by its JSON file.
 
@@ -68,6 +69,7 @@ def load(
         frames=[form.format(split=s) for s in spellings for form in FRAMES],
         name=name,
         categories=categories,
+        report=report,
     )
 
 
@@ -78,6 +80,7 @@ def read(
     frames: Sequence[str],
     name: str,
     categories: str | None = None,
+    report: records.Report = records.refuse,
 ) -> records.Dataset:
     """Reads one JSON file in YouTube-VIS form.
 
@@ -100,10 +103,14 @@ def read(
             f"classes (None) or become class-agnostic ('object')."
         )
     annotations = content.get("annotations") or None  # valid and test hold null
-    tracks = {video["id"]: [] for video in videos}
+    by_id = {video["id"]: video for video in videos}
+    tracks = {number: [] for number in by_id}
     for annotation in annotations or ():
-        _check_known(annotation, tracks, classes, path)
-        tracks[annotation["video_id"]].append(annotation)
+        if fault := _contradiction(annotation, by_id, classes):
+            where = f"{path}: annotation {annotation['id']}"
+            report(records.Fault(where, "annotation", fault))
+        else:
+            tracks[annotation["video_id"]].append(annotation)
     agnostic = categories == "object"
     return records.Dataset(
         name=name,
@@ -120,17 +127,25 @@ def read(
     )
 
 
-def _check_known(annotation: dict, videos: dict, classes: dict, path: pathlib.Path):
-    if annotation["video_id"] not in videos:
-        raise ValueError(
-            f"{path}: annotation {annotation['id']} belongs to video "
-            f"{annotation['video_id']}, which the file does not list."
+def _contradiction(annotation: dict, videos: dict, classes: dict) -> str | None:
+    """What makes an annotation meaningless, if anything."""
+    video = videos.get(annotation["video_id"])
+    if video is None:
+        return (
+            f"belongs to video {annotation['video_id']}, which the file does not list."
         )
     if annotation["category_id"] not in classes:
-        raise ValueError(
-            f"{path}: annotation {annotation['id']} has category "
-            f"{annotation['category_id']}; the file lists {sorted(classes)}."
+        return (
+            f"has category {annotation['category_id']}; the file lists "
+            f"{sorted(classes)}."
         )
+    count, frames = len(annotation["segmentations"]), len(video["file_names"])
+    if count != frames:
+        return (
+            f"has {count} segmentations for {frames} frames; expected one (or null) "
+            f"each."
+        )
+    return None
 
 
 def _frames_folder(
@@ -158,7 +173,7 @@ def _video(
     if tracks is not None:
         labels = stored.RleLabels(
             {track["id"]: category_of[track["category_id"]] for track in tracks},
-            _frames(tracks, len(files), size, name),
+            _frames(tracks, len(files), size),
             size=size,
             name=name,
         )
@@ -166,18 +181,12 @@ def _video(
 
 
 def _frames(
-    tracks: list[dict], num_frames: int, size: tuple[int, int], name: str
+    tracks: list[dict], num_frames: int, size: tuple[int, int]
 ) -> list[dict[int, bytes]]:
     """Compressed counts by frame and instance; absences are left out."""
     frames = [{} for _ in range(num_frames)]
     for track in tracks:
-        segmentations = track["segmentations"]
-        if len(segmentations) != num_frames:
-            raise ValueError(
-                f"video {name!r}, annotation {track['id']}: {len(segmentations)} "
-                f"segmentations for {num_frames} frames; expected one (or null) each."
-            )
-        for frame, segmentation in zip(frames, segmentations, strict=True):
+        for frame, segmentation in zip(frames, track["segmentations"], strict=True):
             if segmentation:
                 frame[track["id"]] = rle.compress(segmentation, size)
     return frames
