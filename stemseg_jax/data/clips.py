@@ -127,8 +127,8 @@ def _resize_masks(masks: Bool[np.ndarray, "*n H W"], size: tuple[int, int]):
     flat = resized.reshape(-1, *size)
     for out, mask in zip(flat, masks.reshape(-1, height, width), strict=True):
         if mask.any():
-            # 254 and not 255, so that exactly one half is 127 and does not count.
-            np.greater(_resize(mask.astype(np.uint8) * 254, size), 127, out=out)
+            # Not in bytes, whose weights of 11 bits move pixels across one half.
+            np.greater(_resize(mask.astype(np.float32), size), 0.5, out=out)
     return resized
 
 
