@@ -25,11 +25,20 @@ def load(path: str | pathlib.Path) -> sources.Loaded:
     Raises:
         ValueError: The file is damaged, refused, or of none of the known kinds.
     """
-    path = pathlib.Path(path)
-    content = READERS[kind_of(path)](path)
+    content = read(path)
     if isinstance(content, sources.Loaded):
         return content
     return sources.convert(_state_dict(content, path), str(path))
+
+
+def read(path: str | pathlib.Path) -> Any:
+    """The content of a file as it is: containers of arrays, or a release of ours.
+
+    Raises:
+        ValueError: As `load`.
+    """
+    path = pathlib.Path(path)
+    return READERS[kind_of(path)](path)
 
 
 def kind_of(path: pathlib.Path) -> str:
@@ -56,7 +65,7 @@ def kind_of(path: pathlib.Path) -> str:
     )
 
 
-def _state_dict(content: Any, path: pathlib.Path) -> dict[str, np.ndarray]:
+def _state_dict(content: Any, path: str | pathlib.Path) -> dict[str, np.ndarray]:
     for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -1,0 +1,93 @@
+"""Every case of a folder of reference figures, compared with the authors' program.
+
+    make parity GOLDENS=DIR [JSON=FILE]
+
+prints a table (case, quantity, largest error, bar, met or not) and fails if any bar is
+missed. The folder's `index.json` lists the cases; nothing is tied to their seeds, sizes
+or settings, which each case states.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+from tqdm import tqdm
+
+from tests.parity import grouping, images, network, training
+from tests.parity.figures import Figure
+
+# By the beginning of a case's name.
+CHECKS: dict[str, Callable[[pathlib.Path, str], list[Figure]]] = {
+    "chainer": grouping.chainer,
+    "clusterer": grouping.clusterer,
+    "data": images.data,
+    "decoders": network.decoders,
+    "grids": network.grids,
+    "legacy_checkpoint": network.legacy_checkpoint,
+    "losses": training.losses,
+    "model": network.model,
+    "optim": training.optim,
+    "preproc": images.preproc,
+    "state_dict": network.state_dict,
+    "train_step": training.train_step,
+}
+
+
+def check(folder: pathlib.Path, case: str) -> list[Figure]:
+    """The figures of one case; one that cannot be computed counts as missed."""
+    kinds = [kind for kind in CHECKS if case == kind or case.startswith(f"{kind}_")]
+    if not kinds:
+        return [Figure("known kind of case", 1, 0, f"known: {sorted(CHECKS)}")]
+    try:
+        return CHECKS[kinds[0]](folder, case)
+    except Exception as error:  # the other cases are worth knowing all the same
+        traceback.print_exc()
+        return [Figure("computable", 1, 0, f"{type(error).__name__}: {error}")]
+
+
+def run(folder: pathlib.Path, cases: list[str]) -> dict[str, list[Figure]]:
+    """The figures of each case."""
+    return {case: check(folder, case) for case in tqdm(cases, desc="parity")}
+
+
+def table(results: dict[str, list[Figure]]) -> str:
+    lines = [f"{'case':24} {'quantity':44} {'error':>9} {'bar':>8}  met"]
+    for case, figures in results.items():
+        for figure in figures:
+            met = "yes" if figure.met else "NO"
+            lines.append(
+                f"{case:24} {figure.quantity:44} {figure.error:9.2g} {figure.bar:8.2g}"
+                f"  {met:3} {figure.note}".rstrip()
+            )
+    figures = [figure for each in results.values() for figure in each]
+    missed = sum(not figure.met for figure in figures)
+    lines.append(f"{len(figures)} quantities in {len(results)} cases, {missed} missed")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--goldens", type=pathlib.Path, required=True)
+    parser.add_argument("--json", type=pathlib.Path, help="every figure in full")
+    parser.add_argument("--cases", nargs="*", help="only these")
+    options = parser.parse_args(arguments)
+    index = json.loads((options.goldens / "index.json").read_text())
+    begin = time.perf_counter()
+    results = run(options.goldens, options.cases or sorted(index["files"]))
+    print(table(results))
+    print(f"{time.perf_counter() - begin:.0f} s")
+    if options.json:
+        content = {
+            case: [figure._asdict() | {"met": figure.met} for figure in figures]
+            for case, figures in results.items()
+        }
+        options.json.write_text(json.dumps(content, indent=1))
+    return int(any(not f.met for figures in results.values() for f in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
