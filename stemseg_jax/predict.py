@@ -12,13 +12,18 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from stemseg_jax import models
-from stemseg_jax.data import categories, sources
+from stemseg_jax.data import categories, scenes, sources
 from stemseg_jax.outputs import collector, davis_png, overlay, tracks_json, video
 from stemseg_jax.outputs.tracks import VideoTracks
 from stemseg_jax.structures import Frame
 from stemseg_jax.systems import base
 
 MAX_TRACKS = 254  # that a palette PNG can tell apart
+CATEGORIES = {  # by the dataset that a config is scored on
+    **categories.CATEGORIES,
+    "mots_challenge": categories.KITTI_MOTS,
+    "moving_shapes": scenes.CATEGORIES,
+}
 
 
 class Files(NamedTuple):
@@ -54,10 +59,10 @@ def run(
 
 
 def category_names(config: ConfigDict) -> Mapping[int, str]:
-    """What the model calls its classes; empty if it has none."""
+    """What the model calls its classes; empty if it has none, or they are not known."""
     if not config.model.num_classes:
         return {}
-    return categories.CATEGORIES.get(config.evaluation.dataset, {})
+    return CATEGORIES.get(config.evaluation.dataset, {})
 
 
 def predict_video(

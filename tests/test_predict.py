@@ -202,6 +202,14 @@ def test_run_labels_every_video_of_a_glob(clip, tmp_path, loaded):
     assert content["categories"]["2"] == "giant_panda"
 
 
+def test_classes_have_the_names_of_the_dataset():
+    config = defaults.get_config()
+    config.evaluation.dataset = "moving_shapes"
+    assert predict.category_names(config) == {}  # a model without classes
+    config.model.num_classes = 5
+    assert predict.category_names(config)[1] == "star"
+
+
 def test_input_is_looked_at_before_the_model_is_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "load", None)
     with pytest.raises(ValueError, match=r"none\.mp4: no such file"):
