@@ -73,6 +73,16 @@ def load(
     )
 
 
+def read_below(
+    path: pathlib.Path, root: pathlib.Path, report: records.Report
+) -> records.Dataset:
+    """Reads a JSON file whose name may be any, with its frames below the root."""
+    known = [s for s in SPLITS if s in path.stem] or [path.stem]
+    spellings = [*SPLITS.get(known[0], known), path.stem, path.parent.name]
+    frames = [form.format(split=s) for s in spellings for form in FRAMES]
+    return read(path, root=root, frames=[*frames, "."], name="own", report=report)
+
+
 def read(
     path: pathlib.Path,
     *,

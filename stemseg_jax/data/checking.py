@@ -1,0 +1,273 @@
+"""Reads a whole dataset folder and collects everything that is wrong with it."""
+
+import collections
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
+from typing import NamedTuple
+
+import numpy as np
+
+from stemseg_jax.data import layout, records, stored
+from stemseg_jax.data.datasets import DATASETS, davis, mapillary, mots, youtube_vis
+from stemseg_jax.data.records import Fault
+
+BOX_TOLERANCE = 1.0  # pixels; boxes are rounded in many ways
+
+
+class FoundSet(NamedTuple):
+    """A split that lies in a folder."""
+
+    name: str
+    split: str
+    read: Callable[[records.Report], records.Dataset]
+    faults: Callable[[], Sequence[Fault]] = lambda: ()  # of what reading does not use
+
+
+@dataclasses.dataclass
+class Summary:
+    """Figures of one split, and its faults."""
+
+    name: str
+    split: str
+    videos: int = 0
+    frames: int = 0
+    annotated_videos: int = 0
+    instances: int = 0
+    instances_by_class: dict[str, int] = dataclasses.field(default_factory=dict)
+    lengths: tuple[int, int, int] = (0, 0, 0)  # shortest, median, longest
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)  # videos by size
+    faults: list[Fault] = dataclasses.field(default_factory=list)
+
+
+def find(folder: str | os.PathLike) -> list[FoundSet]:
+    """The splits in a folder of any layout that can be read.
+
+    Raises:
+        ValueError: Nothing in the folder is known.
+    """
+    folder = pathlib.Path(folder).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder.")
+    found = [
+        *_davis(folder),
+        *_mots(folder),
+        *_voc(folder),
+        *_mapillary(folder),
+        *_json(folder),
+    ]
+    if not found:
+        raise ValueError(
+            f"{folder}: holds none of the known layouts: no annotation JSON with "
+            f"videos or images, no ImageSets/, no instances/ or instances_txt/. "
+            f"docs/data.md shows the layouts and how to bring your own videos."
+        )
+    return found
+
+
+def check(
+    found: FoundSet, *, progress: Callable[[Sequence], Iterable] = iter
+) -> Summary:
+    """Decodes every frame and mask of a split.
+
+    Args:
+        progress: Wraps the videos as they are gone through, e.g. `tqdm`.
+    """
+    summary = Summary(found.name, found.split)
+    try:
+        dataset = found.read(summary.faults.append)
+        summary.faults += found.faults()
+    except (ValueError, KeyError, TypeError) as error:
+        # A file that is no dataset at all: nothing in it can be looked at.
+        summary.faults.append(Fault(found.split, "annotation", _text(error)))
+        return summary
+    summary.faults += _duplicates(dataset)
+    sizes, instances = collections.Counter(), collections.Counter()
+    with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        checks = pool.map(functools.partial(_check_video, dataset), dataset.videos)
+        for video, (faults, categories) in zip(
+            progress(dataset.videos), checks, strict=True
+        ):
+            summary.faults += faults
+            summary.frames += video.num_frames
+            summary.annotated_videos += bool(categories)
+            sizes[f"{video.height} x {video.width}"] += 1
+            instances.update(
+                dataset.categories.get(c, str(c)) for c in categories.values()
+            )
+    lengths = [video.num_frames for video in dataset.videos] or [0]
+    summary.videos = len(dataset.videos)
+    summary.lengths = min(lengths), int(np.median(lengths)), max(lengths)
+    summary.sizes = dict(sizes.most_common())
+    summary.instances = instances.total()
+    summary.instances_by_class = dict(instances.most_common())
+    return summary
+
+
+def _check_video(
+    dataset: records.Dataset, video: stored.StoredVideo
+) -> tuple[list[Fault], dict[int, int]]:
+    """Faults of a video, and the category of each instance seen in it."""
+    faults, categories = [], {}
+    for index in range(video.num_frames):
+        try:
+            video.frame(index)
+        except records.BrokenSample as error:
+            faults.append(Fault(video.name, "frame", _text(error)))
+        if not video.annotated:
+            continue
+        try:
+            labels = video.read_labels(index)
+        except records.BrokenSample as error:
+            faults.append(Fault(video.name, "mask", _text(error)))
+            continue
+        for instance in labels.masks:
+            category = labels.categories[instance]
+            if categories.setdefault(instance, category) != category:
+                what = (
+                    f"instance {instance} is of category {category} in frame {index} "
+                    f"and of {categories[instance]} before."
+                )
+                faults.append(Fault(video.name, "identity", what))
+    for category in sorted(set(categories.values()) - set(dataset.categories)):
+        what = f"category {category} is unknown; known: {sorted(dataset.categories)}."
+        faults.append(Fault(video.name, "category", what))
+    if video.annotated and not categories:
+        faults.append(Fault(video.name, "annotation", "no frame has an instance."))
+    return faults, categories
+
+
+def _duplicates(dataset: records.Dataset) -> Iterator[Fault]:
+    counts = collections.Counter(video.name for video in dataset.videos)
+    for name, count in counts.items():
+        if count > 1:
+            yield Fault(name, "name", f"{count} videos have this name.")
+
+
+def _text(error: Exception) -> str:
+    advice = ", or set config.data.skip_broken=True."
+    return (
+        f"{error!r}" if isinstance(error, KeyError) else str(error).replace(advice, ".")
+    )
+
+
+# What lies in a folder: one function a layout.
+
+
+def _davis(folder: pathlib.Path) -> Iterator[FoundSet]:
+    for year, lists in ((2019, "2017"), (2017, "2017"), (2016, "2016"), (2016, "480p")):
+        if not (folder / davis.ANNOTATIONS[year]).is_dir():
+            continue
+        if year == 2017 and (folder / davis.ANNOTATIONS[2019]).is_dir():
+            continue  # the same videos
+        for path in sorted((folder / "ImageSets" / lists).glob("*.txt")):
+            read = functools.partial(_load, f"davis{year % 100}", folder, path.stem)
+            yield FoundSet(f"davis{year % 100}", path.stem, read)
+
+
+def _mots(folder: pathlib.Path) -> Iterator[FoundSet]:
+    if not ((folder / "instances").is_dir() or (folder / "instances_txt").is_dir()):
+        return
+    kitti = (folder / "training/image_02").is_dir()
+    name = "kitti_mots" if kitti else "mots_challenge"
+    frames = folder / ("training/image_02" if kitti else "images")
+    if not frames.is_dir():
+        return
+    there = {path.name for path in frames.iterdir() if path.is_dir()}
+    splits = mots.KITTI_SPLITS if kitti else mots.CHALLENGE_SPLITS
+    for split in splits:
+        numbers = [f"{number:04d}" for number in splits[split]]
+        if split != "test" and (sequences := sorted(there & set(numbers))):
+            read = functools.partial(_load, name, folder, split, sequences=sequences)
+            yield FoundSet(name, split, read)
+
+
+def _voc(folder: pathlib.Path) -> Iterator[FoundSet]:
+    if (folder / "SegmentationObject").is_dir():
+        for path in sorted((folder / "ImageSets/Segmentation").glob("*.txt")):
+            read = functools.partial(_load, "pascal_voc", folder, path.stem)
+            yield FoundSet("pascal_voc", path.stem, read)
+
+
+def _mapillary(folder: pathlib.Path) -> Iterator[FoundSet]:
+    for split, part in mapillary.SPLITS.items():
+        versions = [v for v in ("v1.2", "v2.0") if (folder / part / v).is_dir()]
+        if not versions and (folder / part / "instances").is_dir():
+            versions = ["v1.2"]
+        for version in versions:
+            read = functools.partial(_load, "mapillary", folder, split, version=version)
+            yield FoundSet("mapillary", f"{split} {version}", read)
+
+
+def _json(folder: pathlib.Path) -> Iterator[FoundSet]:
+    """Annotation files in the forms of YouTube-VIS and COCO."""
+    paths = [*folder.glob("*.json"), *folder.glob("annotations/*.json")]
+    paths += folder.glob("*/instances.json")
+    configs = {"config.json", "config_v1.2.json", "config_v2.0.json"}
+    for path in sorted(path for path in paths if path.name not in configs):
+        split = str(path.relative_to(folder))
+        try:
+            content = layout.read_json(path)
+        except ValueError as error:
+            fault = Fault(split, "annotation", str(error))
+            yield FoundSet("own", split, functools.partial(_report_only, fault))
+            continue
+        if "videos" in content:
+            yield FoundSet(
+                "own",
+                split,
+                functools.partial(youtube_vis.read_below, path, folder),
+                functools.partial(lambda c: [*_boxes(c), *_identities(c)], content),
+            )
+        elif "images" in content and path.stem.startswith("instances_"):
+            part = path.stem.removeprefix("instances_")
+            year = int(part[-4:]) if part[-4:].isdigit() else 2017
+            read = functools.partial(
+                _load, "coco", folder, part.removesuffix(str(year)), year=year
+            )
+            yield FoundSet("coco", split, read)
+
+
+def _load(
+    name: str, folder: pathlib.Path, split: str, report: records.Report, **options
+) -> records.Dataset:
+    return DATASETS[name](folder, split, report=report, **options)
+
+
+def _report_only(fault: Fault, report: records.Report) -> records.Dataset:
+    report(fault)
+    return records.Dataset("own", {}, [])
+
+
+def _boxes(content: dict) -> Iterator[Fault]:
+    """Boxes (x, y, width, height) that leave their frame."""
+    sizes = {v["id"]: (v["width"], v["height"]) for v in content["videos"]}
+    for annotation in content.get("annotations") or ():
+        if annotation["video_id"] not in sizes:
+            continue
+        size = np.add(sizes[annotation["video_id"]], BOX_TOLERANCE)
+        for frame, box in enumerate(annotation.get("bboxes") or ()):
+            if box is None:
+                continue
+            low, high = np.array(box[:2]), np.add(box[:2], box[2:])
+            if (low < -BOX_TOLERANCE).any() or (high > size).any():
+                where = f"annotation {annotation['id']}, frame {frame}"
+                what = f"box {box} leaves the frame of {size[1]:.0f} x {size[0]:.0f}."
+                yield Fault(where, "box", what)
+
+
+def _identities(content: dict) -> Iterator[Fault]:
+    """Numbers that stand for more than one thing."""
+    for kind in ("videos", "annotations", "categories"):
+        seen = {}
+        for entry in content.get(kind) or ():
+            if entry["id"] in seen:
+                what = "two entries have this id."
+                before = seen[entry["id"]].get("category_id")
+                if before != entry.get("category_id"):
+                    what = f"of category {before} and of {entry['category_id']}."
+                yield Fault(f"{kind}, id {entry['id']}", "identity", what)
+            seen[entry["id"]] = entry

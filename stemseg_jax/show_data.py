@@ -1,0 +1,55 @@
+"""Draws what the network is fed: `--mode=show_data --config=... --output=DIR`."""
+
+import itertools
+import pathlib
+
+from ml_collections import ConfigDict
+
+from stemseg_jax.data import pipeline
+from stemseg_jax.outputs import annotations, report
+
+CLIPS = 8
+FRAMES = 8  # of a clip, at most, on the sheet
+
+
+def run(config: ConfigDict, output_folder: str) -> int:
+    """Writes the first clips of the training stream, one sheet for all.
+
+    Instances are coloured and named by category, ignored regions hatched; padding and
+    everything else is as the network gets it.
+    """
+    batches = pipeline.training_batches(config, batch_size=1)
+    categories = {
+        name: pipeline.load(config, name).categories for name in config.data.mixture
+    }
+    rows, captions = [], []
+    for batch in itertools.islice(batches, CLIPS):
+        valid = batch["valid"][0]
+        dataset = batch["names"][0].partition("/")[0]
+        numbers = [n + 1 for n in valid.nonzero()[0].tolist()]
+        names = {
+            number: categories[dataset].get(int(category), "?")
+            for number, category in zip(
+                numbers, batch["categories"][0, valid], strict=True
+            )
+        }
+        step = -(-config.num_frames // FRAMES)
+        rows.append(
+            [
+                annotations.draw(
+                    batch["frames"][0, t],
+                    batch["masks"][0, valid, t],
+                    batch["ignore"][0, t],
+                    numbers=numbers,
+                    names=names,
+                )
+                for t in range(0, config.num_frames, step)
+            ]
+        )
+        captions.append(batch["names"][0].partition(":")[0])
+        dropped = f", {batch['dropped']} instances dropped" * bool(batch["dropped"])
+        print(f"{batch['names'][0]}: {valid.sum()} instances{dropped}")
+    path = pathlib.Path(output_folder) / "clips.png"
+    sheet = report.contact_sheet(rows, captions, width=320)
+    print(f"first clips of the training stream: {report.write_png(path, sheet)}")
+    return 0

@@ -1,0 +1,158 @@
+"""Faults that were put into a folder are found, all of them and no others."""
+
+import json
+
+import numpy as np
+import pytest
+
+from stemseg_jax import check_data
+from tests.data import folders
+
+
+def check(folder, tmp_path):
+    """Exit code and the splits of the JSON report."""
+    path = tmp_path / "report.json"
+    code = check_data.run(str(folder), str(path))
+    return code, json.loads(path.read_text())
+
+
+def change(path, **changes):
+    content = json.loads(path.read_text())
+    for key, edit in changes.items():
+        edit(content[key])
+    path.write_text(json.dumps(content))
+
+
+def kinds(split):
+    return sorted(fault["kind"] for fault in split["faults"])
+
+
+@pytest.mark.parametrize(
+    ("make", "below", "instances"),
+    [
+        (folders.davis, "DAVIS", {"object": 4}),
+        (folders.youtube_vis, "", {"bear": 1, "tennis_racket": 1}),
+        (folders.kitti_mots, "KITTI_MOTS", {"car": 1, "pedestrian": 1}),
+        (folders.coco_set, "COCO", {"person": 1, "chair": 1}),
+        (folders.pascal_voc, "VOCdevkit/VOC2012", {"dog": 1, "chair": 1}),
+        (folders.mapillary, "Mapillary", {"car": 2}),
+    ],
+)
+def test_whole_sets_pass_with_their_figures(tmp_path, capsys, make, below, instances):
+    make(tmp_path)
+    code, splits = check(tmp_path / below, tmp_path)
+    assert code == 0
+    assert splits[0]["instances_by_class"] == instances
+    assert splits[0]["sizes"] == {"24 x 40": splits[0]["videos"]}
+    assert (tmp_path / "report.png").is_file()
+    assert "No faults: ready for training." in capsys.readouterr().out
+
+
+def test_every_fault_of_a_json_is_found_at_once(tmp_path, capsys):
+    folders.youtube_vis(tmp_path, num_frames=5)
+    frames = tmp_path / "train/JPEGImages/aa"
+    (frames / "00001.jpg").unlink()
+    (frames / "00002.jpg").write_bytes((frames / "00002.jpg").read_bytes()[:300])
+    folders.save(frames / "00003.jpg", np.zeros((24, 44, 3), np.uint8))
+
+    def spoil(annotations):
+        annotations[0]["segmentations"][4]["counts"][0] += 1
+        annotations[0]["bboxes"][3] = [30, 4, 20, 8]
+        annotations.append(dict(annotations[1], category_id=20))  # the same id
+        annotations.append(dict(annotations[1], id=15, category_id=77))
+        annotations.append(dict(annotations[1], id=16, video_id=9))
+        annotations.append(dict(annotations[1], id=17, segmentations=[]))
+
+    change(
+        tmp_path / "train.json",
+        annotations=spoil,
+        videos=lambda videos: videos.append(dict(videos[0], id=8)),
+    )
+    code, (split,) = check(tmp_path, tmp_path)
+    assert code == 1
+    text = "\n".join(f"{f['where']}: {f['what']}" for f in split["faults"])
+    for expected in (
+        "00001.jpg: cannot be read",
+        "00002.jpg: the JPEG is cut short",
+        "00003.jpg: 24 x 44 pixels",
+        "frame 4, instance 11: the RLE covers 961 pixels",
+        "annotation 11, frame 3: box [30, 4, 20, 8] leaves the frame",
+        "annotations, id 12: of category 40 and of 20",
+        "annotation 15: has category 77",
+        "annotation 16: belongs to video 9",
+        "annotation 17: has 0 segmentations for 5 frames",
+        "aa: 2 videos have this name",
+        "aa: no frame has an instance",  # the second video of this name
+    ):
+        assert expected in text
+    # Both videos share the three bad frames.
+    assert kinds(split) == sorted(
+        ["frame"] * 6 + ["annotation"] * 4 + ["mask", "box", "identity", "name"]
+    )
+    assert "14 faults: mend them first." in capsys.readouterr().out
+
+
+def test_faults_of_a_davis_folder(tmp_path):
+    folders.davis(tmp_path, sequences=("bear", "cow", "dog"))
+    masks = tmp_path / "DAVIS/Annotations_unsupervised/480p"
+    folders.save(masks / "bear/00003.png", np.ones((24, 44), np.uint8))
+    folders.save(masks / "bear/00004.png", np.full((24, 40), 300, np.uint16))
+    for path in (masks / "cow").iterdir():
+        folders.save(path, np.zeros((24, 40), np.uint8))
+    for path in (tmp_path / "DAVIS/JPEGImages/480p/dog").iterdir():
+        path.unlink()
+    code, (split,) = check(tmp_path / "DAVIS", tmp_path)
+    assert code == 1
+    assert kinds(split) == ["annotation", "frame", "mask", "mask"]
+
+
+def test_an_object_that_changes_its_class(tmp_path):
+    folders.kitti_mots(tmp_path)
+    path = tmp_path / "KITTI_MOTS/instances_txt/0000.txt"
+    text = path.read_text().replace("4 2003 2 ", "4 2003 1 ")
+    path.write_text(text.replace("5 1001 1 ", "5 1001 7 "))
+    code, (train, val) = check(tmp_path / "KITTI_MOTS", tmp_path)
+    assert code == 1 and kinds(train) == ["category", "identity"] and not kinds(val)
+    assert "2003 is of class 1 here and of class 2 before" in str(train["faults"])
+
+
+def test_a_truncated_json_is_a_fault(tmp_path):
+    folders.youtube_vis(tmp_path)
+    path = tmp_path / "train.json"
+    path.write_text(path.read_text()[:-30])
+    code, (split,) = check(tmp_path, tmp_path)
+    assert code == 1 and "not a whole JSON file" in split["faults"][0]["what"]
+
+
+def test_videos_without_annotations_are_no_training_set(tmp_path, capsys):
+    folders.youtube_vis(tmp_path, annotated=False)
+    code, (split,) = check(tmp_path, tmp_path)
+    assert code == 1 and not split["faults"]
+    assert "no annotations either" in capsys.readouterr().out
+
+
+def test_an_unknown_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="none of the known layouts"):
+        check_data.run(str(tmp_path))
+    with pytest.raises(ValueError, match="no such folder"):
+        check_data.run(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "counts"),
+    [
+        ("DAVIS", {"train": (2, 49, 2), "val": (4, 116, 6)}),
+        ("DAVIS_first_frames", {"test-dev": (15, 15, 41)}),
+        ("DAVIS_composite", {"val": (1, 24, 3)}),
+        ("KITTI_MOTS", {"train": (1, 3, 13)}),
+        ("YouTubeVIS", {"train.json": (4, 32, 7), "valid.json": (3, 16, 15)}),
+        ("OVIS", {"annotations_train.json": (2, 12, 5)}),
+        ("COCO", {"annotations/instances_val2017.json": (3, 3, 16)}),
+        ("VOC/VOC2012", {"trainval": (2, 2, 5)}),
+    ],
+)
+def test_real_samples_have_the_stated_counts(shared, tmp_path, folder, counts):
+    code, splits = check(shared / "data" / folder, tmp_path)
+    assert code == 0
+    figures = {s["split"]: (s["videos"], s["frames"], s["instances"]) for s in splits}
+    assert figures == counts
