@@ -74,13 +74,14 @@ def get_config() -> ConfigDict:
     # Which tracks of a video are written, and how they are named.
     config.selection = ConfigDict()
     selection = config.selection
-    selection.max_tracks = 20
+    selection.limit = 20  # tracks of a video
     selection.by = "lifetime"  # or "pixels"
     selection.category_from = "logits"  # mean class logits, or "votes" of pixels
 
     config.data = ConfigDict()
     data = config.data
     data.root = config_dict.placeholder(str)  # or the environment's STEMSEG_DATA
+    data.packed = ""  # a folder that --mode=pack wrote, to read in place of the others
     data.mixture = ConfigDict()  # dataset -> weight
     data.options = ConfigDict()  # dataset -> options of its reader
     # dataset -> (fewest, most) frames from the first to the last of a clip; a dataset
@@ -93,6 +94,10 @@ def get_config() -> ConfigDict:
     data.width = 0
     data.flip = True  # mirror half of the clips
     data.reverse = True  # play half of the clips backwards
+    # How still images move: "paper", "ovis" (with perspective), "released" (the authors'
+    # loaders), or "" to follow `parity`.
+    data.motion = ""
+    data.duplicate = ()  # datasets whose clips of one instance get a shifted copy of it
     data.skip_broken = False  # leave out, count and log samples that cannot be read
     data.max_instances = 20
     data.workers = 2
@@ -122,7 +127,10 @@ def get_config() -> ConfigDict:
     evaluation = config.evaluation
     evaluation.dataset = ""
     evaluation.split = "val"
-    evaluation.options = ConfigDict()
+    evaluation.options = ConfigDict()  # of the dataset's reader
+    # The official annotations, below data.root: a DAVIS root, an annotation JSON, or a
+    # folder of txt files. Without it they are written from what the reader reads.
+    evaluation.ground_truth = ""
     evaluation.task = ""  # davis19, davis16, ytvis, ovis, kitti_mots, mots_challenge
     evaluation.min_dim = 736
     evaluation.max_dim = 1248

@@ -12,6 +12,7 @@ BUILDING = {"ops", *FOUNDATION}
 METHOD = {"modules", "losses", "clustering", "tracking", *BUILDING}
 HOST = {"data", "outputs"}
 SCRIPT = {
+    "models",
     "systems",
     "optimization",
     "parallel",
@@ -48,9 +49,11 @@ MAY_IMPORT = {
     "systems": METHOD,
     "optimization": FOUNDATION,
     "checkpoints": FOUNDATION,
+    "models": {"systems", "checkpoints", "conversion", *FOUNDATION},
     "conversion": FOUNDATION,
-    **{script: SCRIPT for script in SCRIPTS},
-    "demo": {"train", "evaluate", *SCRIPT},  # the demo runs the two one after the other
+    **dict.fromkeys(SCRIPTS, SCRIPT),
+    "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
+    "demo": {"train", "evaluate", "predict", *SCRIPT},
     "main": {"systems", *SCRIPTS},
 }
 WITHOUT_JAX = {"data", "outputs", "evaluation"}

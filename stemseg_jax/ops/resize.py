@@ -1,7 +1,8 @@
 """Resizing with half-pixel centres and no antialiasing, as the original does it."""
 
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32
 
 
 def linear(
@@ -15,3 +16,27 @@ def linear(
     return jax.image.resize(
         x, (x.shape[0], *size, x.shape[-1]), "linear", antialias=False
     )
+
+
+def labels(
+    maps: Int32[Array, "T _ _"], size: tuple[int, int], *, num_labels: int
+) -> Int32[Array, "T H W"]:
+    """Enlarges label maps: each pixel takes the label with the largest bilinear share.
+
+    Cells of -1 have no vote; pixels that see no other cell are -1.
+    One label after the other, so that memory does not grow with their number.
+    """
+
+    def compare(best, label):
+        share, winner = best
+        candidate = linear((maps == label).astype(jnp.float32)[..., None], size)[..., 0]
+        larger = candidate > share
+        return (
+            jnp.where(larger, candidate, share),
+            jnp.where(larger, label, winner),
+        ), None
+
+    shape = (maps.shape[0], *size)
+    start = jnp.zeros(shape, jnp.float32), jnp.full(shape, -1, jnp.int32)
+    (_, winner), _ = jax.lax.scan(compare, start, jnp.arange(num_labels))
+    return winner

@@ -1,7 +1,7 @@
 """What the rest of the package knows of a method."""
 
 from collections.abc import Generator, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from flax import linen as nn
 from jaxtyping import Array, Key
@@ -19,6 +19,7 @@ from stemseg_jax.structures import (
 Variables = dict[str, Any]
 
 
+@runtime_checkable
 class System(Protocol):
     """A method: its network, its loss and how it follows objects through a video."""
 
@@ -35,6 +36,9 @@ class System(Protocol):
         A clip's loss does not depend on the clips beside it, so that an update is the
         same however its clips are divided among devices and forward passes.
         """
+
+    def frozen_modules(self) -> tuple[str, ...]:
+        """Path prefixes of the parameters that training leaves alone."""
 
     def track(
         self, variables: Variables, frames: Iterator[Frame]

@@ -37,3 +37,33 @@ def test_trilinear_is_one_axis_after_the_other():
 def test_the_same_size_changes_nothing():
     x = jnp.asarray(np.random.default_rng(0).random((1, 3, 4, 2)), jnp.float32)
     np.testing.assert_array_equal(resize.linear(x, (3, 4)), x)
+
+
+def test_labels_meet_half_way_and_leave_the_unlabelled():
+    maps = jnp.array([[[0, 1], [-1, -1]]])
+    enlarged = resize.labels(maps, (4, 4), num_labels=2)
+    np.testing.assert_array_equal(
+        enlarged[0], [[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1], [-1, -1, -1, -1]]
+    )
+
+
+def test_enlarged_labels_do_not_invent_a_third_between_two():
+    maps = jnp.array([[[0, 2, 2, 1, 0]]])
+    enlarged = np.asarray(resize.labels(maps, (4, 20), num_labels=3))
+    assert (enlarged == np.repeat(maps[0], 4, axis=1)).all()
+
+
+def test_enlarged_labels_equal_the_largest_of_enlarged_masks():
+    rng = np.random.default_rng(0)
+    maps = rng.integers(-1, 4, (2, 5, 7), np.int32)
+    shares = np.stack(
+        [
+            [cv2.resize((frame == k).astype(np.float32), (28, 20)) for frame in maps]
+            for k in range(4)
+        ]
+    )
+    expected = np.where(shares.max(0) > 0, shares.argmax(0), -1)
+    got = np.asarray(resize.labels(jnp.asarray(maps), (20, 28), num_labels=4))
+    clear = np.sort(shares, axis=0)[-1] - np.sort(shares, axis=0)[-2] > 1e-6
+    np.testing.assert_array_equal(got[clear], expected[clear])
+    assert clear.mean() > 0.8

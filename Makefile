@@ -1,0 +1,42 @@
+# Everything installs into .venv; PYTHON names the interpreter that makes it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow lint parity parity_metrics clean
+
+demo: $(VENV)/installed
+	$(BIN)/python -m stemseg_jax.main --config=configs/moving_shapes.py --mode=demo --workdir=runs/demo
+
+test: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -n 2
+
+test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m slow
+
+# make parity GOLDENS=DIR [JSON=FILE]
+parity: $(VENV)/installed-dev
+	$(BIN)/python -m tests.parity.run --goldens=$(GOLDENS) $(if $(JSON),--json=$(JSON))
+
+# make parity_metrics CASES=DIR [JSON=FILE]
+parity_metrics: $(VENV)/installed-dev
+	$(BIN)/python -m tests.parity_metrics --cases=$(CASES) $(if $(JSON),--json=$(JSON))
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one with make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "No venv module; on Debian: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/installed: setup.py $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-dev: setup.py $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,173 @@
+"""A model over a dataset: result files in the official form, then their score."""
+
+import json
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from stemseg_jax import models, score
+from stemseg_jax.data import export, records
+from stemseg_jax.data.datasets import DATASETS
+from stemseg_jax.outputs import collector, davis_png, mots_txt, ytvis_json
+from stemseg_jax.outputs.tracks import VideoTracks
+from stemseg_jax.structures import Frame
+from stemseg_jax.systems import base
+
+
+def run(
+    config: ConfigDict,
+    *,
+    checkpoint: str,
+    workdir: str,
+    json_file: str | None = None,
+) -> dict[str, Any]:
+    """Scores a checkpoint on `config.evaluation` and prints the table.
+
+    Writes `workdir/predictions/` and, with every figure, `workdir/scores.json` (or
+    `json_file`), and returns these figures.
+    """
+    folder = pathlib.Path(workdir)
+    benchmark = prepare(config, folder / "ground_truth")
+    system, variables = models.load(config, checkpoint)
+    videos = track(system, variables, benchmark.dataset, config.selection)
+    return benchmark.score(
+        videos, folder / "predictions", json_file or folder / "scores.json"
+    )
+
+
+class Form(NamedTuple):
+    """The official files of a task."""
+
+    # Writes a dataset's annotations to a folder; gives what scoring takes.
+    export: Callable[[records.Dataset, pathlib.Path], pathlib.Path]
+    # Reads such a folder.
+    load: Callable[[pathlib.Path], records.Dataset]
+    # Writes results to a folder, given the annotations; gives what scoring takes.
+    write: Callable[[pathlib.Path, Iterable[VideoTracks], pathlib.Path], pathlib.Path]
+
+
+class Benchmark(NamedTuple):
+    """Videos, their official annotations and how they are scored."""
+
+    task: str
+    dataset: records.Dataset
+    truth: pathlib.Path
+
+    def score(
+        self,
+        videos: Iterable[VideoTracks],
+        folder: pathlib.Path,
+        json_file: str | pathlib.Path,
+    ) -> dict[str, Any]:
+        """Writes the results of all videos to `folder` and scores these files."""
+        shutil.rmtree(folder, ignore_errors=True)  # nothing of an earlier evaluation
+        results = FORMS[self.task].write(folder, videos, self.truth)
+        return score.figures(
+            task=self.task,
+            ground_truth=self.truth,
+            results=results,
+            json_file=json_file,
+        )
+
+
+def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
+    """The benchmark that `config.evaluation` names.
+
+    A dataset that has no official annotation files, such as generated videos, is
+    written to `folder` in the official form and read from there like any other.
+    """
+    evaluation = config.evaluation
+    for name, value, known in (
+        ("task", evaluation.task, FORMS),
+        ("dataset", evaluation.dataset, DATASETS),
+    ):
+        if value not in known:
+            raise ValueError(
+                f"evaluation.{name}={value!r} is unknown; known: {', '.join(known)}."
+            )
+    dataset = DATASETS[evaluation.dataset](
+        config.data.root, evaluation.split, **evaluation.options
+    )
+    if evaluation.ground_truth:
+        truth = pathlib.Path(config.data.root or "") / evaluation.ground_truth
+        return Benchmark(evaluation.task, dataset, truth)
+    shutil.rmtree(folder, ignore_errors=True)
+    form = FORMS[evaluation.task]
+    truth = form.export(dataset, folder)
+    return Benchmark(evaluation.task, form.load(folder), truth)
+
+
+def track(
+    system: base.System,
+    variables: base.Variables,
+    dataset: records.Dataset,
+    selection: ConfigDict,
+) -> Iterator[VideoTracks]:
+    """The chosen tracks of each video, one video at a time."""
+    for video in tqdm(dataset.videos, desc="evaluate", unit="video"):
+        frames = (Frame(t, video.frame(t)) for t in range(video.num_frames))
+        labels, statistics = collector.collect(system.track(variables, frames))
+        chosen = collector.select(statistics, **selection)
+        yield labels.tracks(video.name, chosen)
+
+
+def _export_davis(dataset, folder):
+    export.write_davis(dataset, folder, "val")
+    return folder
+
+
+def _write_davis(folder, videos, truth):
+    del truth
+    for video in videos:
+        davis_png.write(folder, video)
+    return folder
+
+
+def _write_youtube_vis(folder, videos, truth):
+    content = json.loads(truth.read_text())
+    ids = {
+        str(pathlib.PurePosixPath(video["file_names"][0]).parent): video["id"]
+        for video in content["videos"]
+    }
+    return ytvis_json.write(folder, videos, ids)
+
+
+def _export_kitti(dataset, folder):
+    return export.write_kitti_mots(dataset, folder)
+
+
+def _load_kitti(folder):
+    sequences = sorted(f.stem for f in (folder / "instances_txt").glob("*.txt"))
+    return DATASETS["kitti_mots"](folder, "train", sequences=sequences)
+
+
+def _write_mots(first_frame):
+    def write(folder, videos, truth):
+        del truth
+        for video in videos:
+            mots_txt.write(folder, mots_txt.clean(video), first_frame=first_frame)
+        return folder
+
+    return write
+
+
+_DAVIS = Form(
+    _export_davis, lambda folder: DATASETS["davis19"](folder, "val"), _write_davis
+)
+_YOUTUBE_VIS = Form(
+    lambda dataset, folder: export.write_youtube_vis(dataset, folder, "valid"),
+    lambda folder: DATASETS["own"](folder, "valid"),
+    _write_youtube_vis,
+)
+FORMS = {
+    "davis19": _DAVIS,
+    "davis16": _DAVIS,
+    "ytvis": _YOUTUBE_VIS,
+    "ovis": _YOUTUBE_VIS,
+    "kitti_mots": Form(_export_kitti, _load_kitti, _write_mots(first_frame=0)),
+    "mots_challenge": Form(_export_kitti, _load_kitti, _write_mots(first_frame=1)),
+}
