@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
 
+from stemseg_jax.ops import gaussian
+
 RULES = ("paper", "released", "refined")
 ROUNDS_PER_SLOT = 4  # "refined" tries at most this many seeds for each slot it has
 
@@ -122,12 +124,11 @@ def assign_nearest(
         min_probability: Less probable points, of objects without a cluster or of none,
             stay unassigned.
     """
-    planes = jnp.moveaxis(embeddings, -1, 0)
     distance = jnp.full(foreground.shape, jnp.inf, embeddings.dtype)
     labels = jnp.full(foreground.shape, -1, jnp.int32)
     for slot in range(len(clusters.valid)):  # unrolled, it becomes one pass over points
-        candidate = _squared_distance(
-            planes, clusters.centres[slot], clusters.bandwidths[slot]
+        candidate = gaussian.squared_distances(
+            embeddings, clusters.centres[slot], clusters.bandwidths[slot]
         )
         nearer = clusters.valid[slot] & (candidate < distance)
         distance = jnp.where(nearer, candidate, distance)
@@ -212,15 +213,9 @@ def _give_leftovers(embeddings, foreground, labels, slots, count, settings):
     return jnp.where(remaining & probable & (count > 0), farthest, labels)
 
 
-def _squared_distance(embeddings, centre, bandwidth):
-    """Of points [E *p] to a centre [E]."""
-    terms = zip(embeddings, centre, bandwidth, strict=True)
-    return sum(b * jnp.square(e - c) for e, c, b in terms)
-
-
 def _distance(embeddings, centre, bandwidth, settings):
-    """The squared distance, or its root in the authors' program: not as in training."""
-    squared = _squared_distance(embeddings, centre, bandwidth)
+    """Squared; the authors' program takes the root here, but not in training."""
+    squared = gaussian.squared_distances(embeddings.T, centre, bandwidth)
     return jnp.sqrt(squared) if settings.rule == "released" else squared
 
 
