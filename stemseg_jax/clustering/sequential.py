@@ -3,7 +3,7 @@
 The unassigned point of highest seediness becomes a centre and takes the unassigned
 points around it, until no seed is good enough. Three rules, see `Settings.rule`.
 
-Source: STEm-Seg (Athar et al., ECCV 2020), Sec. 3.3, Eq. 2.
+Source: STEm-Seg (Athar et al., ECCV 2020), inference; Eq. 2 for the probability.
 """
 
 import dataclasses
@@ -92,7 +92,7 @@ def cluster(
         foreground: All other points get label -1 and have no influence.
         settings: Static under `jit`.
 
-    Source: STEm-Seg, Sec. 3.3.
+    Source: STEm-Seg, inference; for "released" the authors' code.
         Differs from the paper in: at most K instances; only foreground is clustered.
     """
     K = settings.max_instances

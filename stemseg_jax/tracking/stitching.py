@@ -1,6 +1,6 @@
 """Tracklets of a window become tracks of the video by what they share in the overlap.
 
-Source: STEm-Seg (Athar et al., ECCV 2020), Sec. 3.4.
+Source: STEm-Seg (Athar et al., ECCV 2020), inference.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ class Settings:
             largest. "released" is the authors' program, which also joins pairs that
             share nothing and uses numbers again. "refined" is the paper's rule among
             pairs of at least `min_iou`.
-        min_iou: "refined" only.
+        min_iou: A few stray points in common do not make one object; "refined" only.
     """
 
     rule: str = "paper"
@@ -76,7 +76,9 @@ def stitch(
             `windows.labelling_windows`.
         settings: Static under `jit`.
 
-    Source: STEm-Seg, Sec. 3.4; "released" also stemseg.md section 14.
+    Source: STEm-Seg, inference; for "released" the authors' code.
+        Differs from the authors' code in: "paper" and "refined" join no pair that
+        shares nothing, and never use a number again.
     """
     T = previous.shape[0]
     is_known = (jnp.arange(T) < known).reshape(T, *[1] * (previous.ndim - 1))
