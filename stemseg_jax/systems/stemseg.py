@@ -444,14 +444,14 @@ class STEmSeg:
         mean = jax.tree.map(lambda *x: jnp.stack(x), *sums)
         mean = jax.tree.map(lambda x: _per_frame(1 / mean.count, x) * x, mean)
         foreground, logits = mean.foreground, mean.class_logits
-        if maps.foreground_logits is not None:
-            foreground = jax.nn.sigmoid(foreground)
         embeddings, seediness = maps.embeddings, maps.seediness
         bandwidths = gaussian.bandwidths(maps.log_bandwidths, self._free_std)
         if self.tracking.full_size and not refined:
             embeddings, bandwidths = _enlarge(embeddings), _enlarge(bandwidths)
             seediness, foreground = _enlarge(seediness), _enlarge(foreground)
             logits = None if logits is None else _enlarge(logits)
+        if maps.foreground_logits is not None:  # enlarged as logits, by the authors too
+            foreground = jax.nn.sigmoid(foreground)
 
         def chosen(foreground):
             is_real = (jnp.arange(T) >= repeats)[:, None, None]
