@@ -3,12 +3,12 @@
 python -m stemseg_jax.main --config=configs/ytvis.py --workdir=runs/ytvis
 """
 
+import pathlib
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-PACKAGE = "stemseg_jax"
 MODES = {
     "train": "train --config into --workdir, or go on there",
     "evaluate": "score --checkpoint on the config's dataset",
@@ -53,7 +53,8 @@ def main(argv: list[str]) -> int | None:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}; options start with --.")
     logging.set_verbosity(logging.INFO)
     # Our own messages; orbax reports each of its threads.
-    logging.get_absl_handler().addFilter(lambda record: PACKAGE in record.pathname)
+    own = str(pathlib.Path(__file__).parent)
+    logging.get_absl_handler().addFilter(lambda r: r.pathname.startswith(own))
     try:
         return dispatch(_MODE.value)
     except (ValueError, FloatingPointError, OSError) as error:

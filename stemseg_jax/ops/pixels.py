@@ -67,8 +67,8 @@ def prepare(
 ) -> Float[Array, "T H W 3"]:
     """Resizes, normalises and pads frames of a video.
 
-    Bilinear without antialiasing, not rounded back to whole grey levels; the padding has
-    the mean colour.
+    Bilinear without antialiasing, not rounded back to whole grey levels; the padding
+    has the mean colour.
     """
     images = resize.linear(images.astype(jnp.float32), resized)
     height, width = padded(resized)

@@ -1,0 +1,138 @@
+"""The whole road on built-in data: train, score beside baselines, and show."""
+
+import json
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+
+from stemseg_jax import evaluate, models, predict, train
+from stemseg_jax.clustering import sequential
+from stemseg_jax.data import records
+from stemseg_jax.outputs import davis_png, overlay, report, rle, video
+from stemseg_jax.outputs.tracks import Track, VideoTracks
+
+SHOWN = 4  # videos as overlays and on the contact sheet,
+COLUMNS = 6  # with so many frames each
+FPS = 10
+FIGURES = ("J&F-Mean", "J-Mean", "J-Recall", "F-Mean", "F-Recall")
+
+
+def run(config: ConfigDict, *, workdir: str) -> None:
+    """Trains `config` into `workdir` and compares it with what needs no learning.
+
+    Leaves `scores.json`, `contact_sheet.png` and `overlays/`. Beside the model, with
+    each clustering rule, stand the untrained network and "one object": the true
+    foreground of each frame, taken as a single object.
+    """
+    folder = pathlib.Path(workdir)
+    train.run(config, workdir)
+    benchmark = evaluate.prepare(config, folder / "ground_truth")
+    predictions = folder / "predictions"
+
+    def score(name: str, tracks) -> dict:
+        print(f"\n{name}")
+        json_file = predictions / f"{name}.json"
+        return benchmark.score(tracks, predictions / name, json_file)
+
+    scores = {"model": {}}
+    for rule in sequential.RULES:
+        chosen = config.copy_and_resolve_references()
+        with chosen.unlocked():
+            chosen.clustering.rule = rule
+        system, variables = models.load(chosen, workdir)
+        tracks = list(
+            evaluate.track(system, variables, benchmark.dataset, config.selection)
+        )
+        scores[rule] = score(rule, tracks)
+        if rule == config.clustering.rule:
+            scores["model"] = scores[rule]
+            show(folder, benchmark.dataset, tracks, predict.category_names(config))
+    untrained = evaluate.track(
+        *models.initial(config), benchmark.dataset, config.selection
+    )
+    scores["untrained"] = score("untrained", untrained)
+    scores["one_object"] = score(
+        "one_object", map(one_object, benchmark.dataset.videos)
+    )
+    (folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+    print_summary(config, scores, folder)
+
+
+def one_object(truth: records.Video) -> VideoTracks:
+    """A video's perfect foreground as a single track."""
+    masks = (truth.clip([t]).masks.any(axis=(0, 1)) for t in range(truth.num_frames))
+    track = Track(1, 1, 1.0, tuple(rle.encode(mask) for mask in masks))
+    return VideoTracks(
+        truth.name, truth.height, truth.width, truth.num_frames, (track,)
+    )
+
+
+def show(
+    folder: pathlib.Path,
+    dataset: records.Dataset,
+    tracks: Sequence[VideoTracks],
+    names: Mapping[int, str],
+) -> None:
+    """Writes overlays of the first videos and a sheet of frames, truth and model."""
+    rows, captions = [], []
+    for truth, found in zip(dataset.videos[:SHOWN], tracks, strict=False):
+        frames = [truth.frame(t) for t in range(truth.num_frames)]
+        true = list(draw_truth(truth, frames))
+        drawn = list(draw_tracks(found, frames, names))
+        with video.Writer(folder / "overlays" / f"{truth.name}.mp4", fps=FPS) as writer:
+            for pair in zip(true, drawn, strict=True):
+                writer.write(np.concatenate(pair, axis=1))
+        picked = np.linspace(0, truth.num_frames - 1, COLUMNS).round().astype(int)
+        for images, caption in (
+            (frames, "frames"),
+            (true, "truth"),
+            (drawn, "model"),
+        ):
+            rows.append([images[t] for t in picked])
+            captions.append(caption)
+    sheet = report.contact_sheet(rows, captions, title="Unseen videos")
+    report.write_png(folder / "contact_sheet.png", sheet)
+
+
+def draw_truth(
+    truth: records.Video, frames: Sequence[np.ndarray]
+) -> Iterator[UInt8[np.ndarray, "_ _ 3"]]:
+    scale = overlay.enlargement(truth.height, truth.width)
+    for t, image in enumerate(frames):
+        clip = truth.clip([t])
+        labels = np.zeros(image.shape[:2], np.int32)
+        for number, mask in zip(clip.ids, clip.masks[:, 0], strict=True):
+            labels[mask] = number
+        yield overlay.draw(image, labels, scale=scale)
+
+
+def draw_tracks(
+    tracks: VideoTracks, frames: Sequence[np.ndarray], names: Mapping[int, str]
+) -> Iterator[UInt8[np.ndarray, "_ _ 3"]]:
+    scale = overlay.enlargement(tracks.height, tracks.width)
+    captions = {t.id: names.get(t.category, "") for t in tracks.tracks}
+    for t, image in enumerate(frames):
+        yield overlay.draw(image, davis_png.paint(tracks, t), captions, scale=scale)
+
+
+def print_summary(config: ConfigDict, scores: dict, folder: pathlib.Path) -> None:
+    titles = {
+        rule: f"model, {rule} clustering"
+        + " (scores.json: model)" * (rule == config.clustering.rule)
+        for rule in sequential.RULES
+    }
+    titles["untrained"] = "untrained network"
+    titles["one_object"] = "perfect foreground as one object"
+    rows = [
+        {"": title, **{name: float(scores[key][name]) for name in FIGURES}}
+        for key, title in titles.items()
+    ]
+    print("\n" + report.table(rows))
+    print(
+        f"\nScores    {folder}/scores.json"
+        f"\nPictures  {folder}/contact_sheet.png"
+        f"\nVideos    {folder}/overlays/ (truth on the left, model on the right)"
+    )
