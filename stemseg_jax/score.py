@@ -35,7 +35,8 @@ def run(
         read(task, pathlib.Path(ground_truth), pathlib.Path(result))
         for result in results
     )
-    compared = comparison.compare(first, second)
+    progress = functools.partial(tqdm, desc="bootstrap", leave=False)
+    compared = comparison.compare(first, second, progress=progress)
     print(f"A = {results[0]}\nB = {results[1]}")
     print_table(
         [
@@ -111,7 +112,7 @@ def write_json(file: str | pathlib.Path, report: dict[str, Any]) -> None:
     file.write_text(json.dumps(_plain(report), allow_nan=False) + "\n")
 
 
-def _cell(value: float) -> str:
+def _cell(value: int | float) -> str:
     return f"{value:9d}" if isinstance(value, int) else f"{value:9.4f}"
 
 

@@ -81,7 +81,7 @@ def mots_figures(counts: Counts) -> Counts:
     precision = tp / (tp + fp) if anything else 0.0
     both = recall + precision
 
-    def of_objects(errors: float) -> float:
+    def of_objects(errors):
         return 1 - errors / objects if objects else -math.inf
 
     return {
@@ -199,7 +199,7 @@ def _stay_together(
     chosen = np.ones(len(close.rows), bool)
     objects = close.truth.tracks[close.rows]
     partners = close.predicted.tracks[close.columns]
-    for frame in pairing_lib.contested(close):
+    for frame in pairing_lib.contested(close).tolist():
         moment = np.searchsorted(present, frame)
         before = chosen & (close.frames == present[moment - 1]) & (moment > 0)
         partner = np.full(close.truth.num_tracks, -1)

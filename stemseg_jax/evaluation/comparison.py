@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stemseg_jax.evaluation.scored import Scored
+from stemseg_jax.evaluation.scored import Progress, Scored
 
 
 class Difference(NamedTuple):
@@ -24,6 +24,7 @@ def compare(
     samples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
+    progress: Progress = iter,
 ) -> dict[str, Difference]:
     """Each figure of both results, their difference, and its bootstrap interval.
 
@@ -44,11 +45,12 @@ def compare(
     rng = np.random.default_rng(seed)
     count = len(first.videos)
     draws = []
-    for _ in range(samples):
+    for _ in progress(range(samples)):
         weights = rng.multinomial(count, np.full(count, 1 / count))
         one, other = first.figures(weights), second.figures(weights)
-        draws.append([other[name] - one[name] for name in one])
-    differences = np.array(draws)
+        draws.append([[*one.values()], [*other.values()]])
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        differences = np.diff(np.array(draws, float), axis=1)[:, 0]
     one, other = first.figures(), second.figures()
     tail = (1 - confidence) / 2
     compared = {}
@@ -57,7 +59,6 @@ def compare(
         low, high = (
             np.quantile(exists, [tail, 1 - tail]) if len(exists) else [np.nan] * 2
         )
-        compared[name] = Difference(
-            one[name], other[name], other[name] - one[name], float(low), float(high)
-        )
+        values = (one[name], other[name], other[name] - one[name], low, high)
+        compared[name] = Difference(*map(float, values))
     return compared

@@ -26,7 +26,7 @@ def count(pairing: Pairing) -> dict[str, int]:
     }
 
 
-def figures(counts: dict[str, int]) -> dict[str, float]:
+def figures(counts: dict[str, int]) -> dict[str, int | float]:
     """Recall, precision and F1 of identities; 0 where there is nothing."""
     tp, fn, fp = counts["IDTP"], counts["IDFN"], counts["IDFP"]
     return {

@@ -73,7 +73,7 @@ def assign(
 ) -> Bool[np.ndarray, "pairs"]:
     """The pairs of the assignment with the largest sum of scores in each frame."""
     chosen = np.ones(len(scores), bool)
-    for frame in contested(pairing):
+    for frame in contested(pairing).tolist():
         own, chosen_here = assign_frame(pairing, scores, frame)
         chosen[own] = chosen_here
     return chosen

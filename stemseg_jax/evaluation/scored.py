@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-Figures = dict[str, float]
+Figures = dict[str, int | float]
 Progress = Callable[[Iterable], Iterable]  # wraps a loop over videos, as tqdm does
 
 

@@ -11,7 +11,7 @@ ytvoseval leaves the remaining frames out of the union.
 import functools
 import pathlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,8 @@ from jaxtyping import Bool, Float, Int
 from pycocotools import mask as coco
 
 from stemseg_jax.evaluation.scored import Figures, Progress, Scored
-from stemseg_jax.outputs import rle, ytvis_json
+from stemseg_jax.outputs import ytvis_json
+from stemseg_jax.outputs.ytvis_json import Masks
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
@@ -32,11 +33,15 @@ AREAS = {
     "large": (256**2, 1e10),
 }
 OCCLUSIONS = {"light_occ": (0, 0.25), "medium_occ": (0.25, 0.5), "heavy_occ": (0.5, 1)}
+ALL_RANGES = slice(None)
 OCCLUSION_OF_FRAME = {
     "no_occlusion": 0.0,
     "slight_occlusion": 0.25,
     "severe_occlusion": 0.75,
 }
+
+
+Entry = tuple[str, dict[str, Any]]  # where it stands, for messages, and the entry
 
 
 class Annotations(NamedTuple):
@@ -45,13 +50,13 @@ class Annotations(NamedTuple):
     sizes: dict[int, ytvis_json.VideoSize]
     names: dict[int, str]  # of videos
     categories: dict[int, str]
-    objects: dict[int, list[dict[str, Any]]]  # by video
+    objects: dict[int, list[Entry]]  # by video
 
 
 class Objects(NamedTuple):
     """The annotated objects of one video and category, in file order."""
 
-    masks: list[list[rle.Rle | None]]
+    masks: list[Masks]
     crowd: Bool[np.ndarray, "G"]
     never_matches: Bool[np.ndarray, "G"]
     ignored: Bool[np.ndarray, "R G"]  # crowd, or outside range r
@@ -152,28 +157,24 @@ def read_annotations(file: pathlib.Path) -> Annotations:
             raise ValueError(
                 f"{where}: category {annotation['category_id']} is not listed"
             )
-        objects[annotation["video_id"]].append(annotation)
+        objects[annotation["video_id"]].append((where, annotation))
     return Annotations(sizes, names, categories, dict(objects))
 
 
 def match_video(
     annotations: Annotations,
     video: int,
-    entries: list[tuple[str, dict[str, Any]]],
+    entries: list[Entry],
     *,
     occlusion: bool = False,
 ) -> dict[int, Matches]:
-    """The matches of one video, by category.
-
-    Args:
-        entries: Of a result file, each with where it stands, for messages.
-    """
+    """The matches of one video, by category."""
     size = annotations.sizes[video]
     objects, predictions = defaultdict(list), defaultdict(list)
-    for annotation in annotations.objects.get(video, ()):
-        objects[annotation["category_id"]].append(annotation)
+    for where, annotation in annotations.objects.get(video, ()):
+        objects[annotation["category_id"]].append((where, annotation))
     for where, entry in entries:
-        masks = ytvis_json.check_masks(entry, size, f"{where}, video {video}")
+        masks = ytvis_json.check_masks(entry, size, where)
         predictions[entry["category_id"]].append((entry["score"], masks))
     return {
         category: match(
@@ -185,9 +186,7 @@ def match_video(
     }
 
 
-def match(
-    scores: list[float], masks: list[list[rle.Rle | None]], objects: Objects
-) -> Matches:
+def match(scores: Sequence[float], masks: Sequence[Masks], objects: Objects) -> Matches:
     """Gives objects to predictions, best score first, the first 100.
 
     A prediction takes the object of highest IoU that is not yet taken, the last of
@@ -197,9 +196,10 @@ def match(
     """
     order = np.argsort(-np.array(scores, float), kind="stable")[: MAX_PREDICTIONS[-1]]
     masks = [masks[index] for index in order]
-    intersection, own, theirs = overlaps(masks, objects.masks)
-    union = own.sum(axis=1)[:, None] + theirs.sum(axis=1)[None, :] - intersection
-    iou = intersection / np.maximum(union, 1)
+    shared = overlaps(masks, objects.masks)
+    own = np.array([track.areas.sum() for track in masks])[:, None]  # [D 1]
+    theirs = np.array([track.areas.sum() for track in objects.masks])  # [G]
+    iou = shared / np.maximum(own + theirs - shared, 1)
 
     ranges, predictions, count = len(objects.ignored), len(masks), len(objects.masks)
     shape = (ranges, len(THRESHOLDS))
@@ -217,7 +217,8 @@ def match(
         matched[..., row] = found & ~objects.never_matches[best]
         left_out[..., row] = found & objects.ignored[np.arange(ranges)[:, None], best]
     outside = np.zeros((ranges, predictions), bool)
-    area = _mean_area(own)
+    present = np.array([(track.areas > 0).sum() for track in masks])[:, None]
+    area = (own / np.maximum(present, 1))[:, 0]
     for index, (low, high) in enumerate(AREAS.values()):
         outside[index] = (area < low) | (area > high)
     left_out |= ~matched & outside[:, None, :]
@@ -231,24 +232,24 @@ def match(
 
 
 def overlaps(
-    masks: list[list[rle.Rle | None]], others: list[list[rle.Rle | None]]
-) -> tuple[
-    Float[np.ndarray, "D G"], Float[np.ndarray, "D T"], Float[np.ndarray, "G T"]
-]:
-    """Pixels that two lists of tracks share, over all frames, and areas per frame."""
-    frames = len((masks or others)[0])
-    own, theirs = _areas(masks, frames), _areas(others, frames)
+    masks: Sequence[Masks], others: Sequence[Masks]
+) -> Float[np.ndarray, "D G"]:
+    """Pixels that two lists of tracks share, over all frames."""
     shared = np.zeros((len(masks), len(others)))
-    for frame in np.flatnonzero(own.any(axis=0) & theirs.any(axis=0)):
+    if not masks or not others:
+        return shared
+    own = np.array([track.areas for track in masks])  # [D T]
+    theirs = np.array([track.areas for track in others])  # [G T]
+    for frame in np.flatnonzero(own.any(axis=0) & theirs.any(axis=0)).tolist():
         rows, columns = np.flatnonzero(own[:, frame]), np.flatnonzero(theirs[:, frame])
         # As crowds: the share of a prediction's own area, exact once multiplied.
         covered = coco.iou(
-            [masks[row][frame] for row in rows],
-            [others[column][frame] for column in columns],
+            [masks[row].by_frame[frame] for row in rows],
+            [others[column].by_frame[frame] for column in columns],
             [1] * len(columns),
         )
         shared[np.ix_(rows, columns)] += np.rint(covered * own[rows, frame, None])
-    return shared, own, theirs
+    return shared
 
 
 def rank(videos: Iterable[dict[int, Matches]]) -> dict[int, Ranking]:
@@ -278,41 +279,44 @@ def rank(videos: Iterable[dict[int, Matches]]) -> dict[int, Ranking]:
     return rankings
 
 
-def precision_and_recall(
+def average_precision(
     ranking: Ranking,
-    which: int,
-    max_predictions: int,
+    most: int,
+    ranges: slice = ALL_RANGES,
     weights: Int[np.ndarray, "videos"] | None = None,
-) -> tuple[Float[np.ndarray, "T"], Float[np.ndarray, "T"]]:
-    """Average precision and final recall at each threshold; -1 without an object.
+) -> Float[np.ndarray, "R T"]:
+    """Area under precision over recall; -1 without an object to be found.
 
     Precision is made non-increasing from the right and read at 101 recalls, 0 beyond
     the last that is reached.
 
     Args:
-        which: The index of the range of size or occlusion.
+        most: Predictions that count of each video.
         weights: How often each video counts; once, if not given.
     """
-    if weights is None:
-        weights = np.ones(len(ranking.counted), int)
-    objects = weights @ ranking.counted[:, which]
-    if objects == 0:
-        return np.full(len(THRESHOLDS), -1.0), np.full(len(THRESHOLDS), -1.0)
-    kept = ranking.place < max_predictions
-    if not kept.any():
-        return np.zeros(len(THRESHOLDS)), np.zeros(len(THRESHOLDS))
-    times = weights[ranking.video[kept]]
-    true = np.cumsum(ranking.true[which][:, kept] * times, axis=1)  # [T N]
-    false = np.cumsum(ranking.false[which][:, kept] * times, axis=1)
-    recall = true / objects
+    objects, kept, times = _counted(ranking, most, ranges, weights)
+    true = np.cumsum(ranking.true[ranges][..., kept] * times, axis=-1)  # [R T N]
+    false = np.cumsum(ranking.false[ranges][..., kept] * times, axis=-1)
+    recall = true / np.maximum(objects, 1)[..., None]
     precision = true / (true + false + np.spacing(1))
-    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    precision = np.pad(precision, ((0, 0), (0, 1)))
-    average = [
-        p[np.searchsorted(r, RECALLS)].mean()
-        for p, r in zip(precision, recall, strict=True)
-    ]
-    return np.array(average), recall[:, -1]
+    precision = np.maximum.accumulate(precision[..., ::-1], axis=-1)[..., ::-1]
+    precision = np.pad(precision, ((0, 0), (0, 0), (0, 1)))
+    area = np.empty(true.shape[:2])
+    for index in np.ndindex(area.shape):
+        area[index] = precision[index][np.searchsorted(recall[index], RECALLS)].mean()
+    return np.where(objects > 0, area, -1.0)
+
+
+def final_recall(
+    ranking: Ranking,
+    most: int,
+    ranges: slice = ALL_RANGES,
+    weights: Int[np.ndarray, "videos"] | None = None,
+) -> Float[np.ndarray, "R T"]:
+    """Share of the objects that are found; -1 without one. Arguments as above."""
+    objects, kept, times = _counted(ranking, most, ranges, weights)
+    found = (ranking.true[ranges][..., kept] * times).sum(axis=-1)
+    return np.where(objects > 0, found / np.maximum(objects, 1), -1.0)
 
 
 def figures(
@@ -323,33 +327,38 @@ def figures(
     Args:
         weights: How often each video counts; once, if not given.
     """
-    curves = {
-        most: [precision_and_recall(r, 0, most, weights) for r in rankings.values()]
+    sizes = slice(1)  # all
+    areas = [
+        average_precision(ranking, MAX_PREDICTIONS[-1], sizes, weights)[0]
+        for ranking in rankings.values()
+    ]
+    recalls = {
+        f"AR{most}": _mean(
+            [
+                final_recall(ranking, most, sizes, weights)
+                for ranking in rankings.values()
+            ]
+        )
         for most in MAX_PREDICTIONS
     }
-    best = [precision for precision, _ in curves[MAX_PREDICTIONS[-1]]]
     return {
-        "AP": _mean(best),
-        "AP50": _mean([precision[0] for precision in best]),
-        "AP75": _mean([precision[5] for precision in best]),
-        **{f"AR{n}": _mean([recall for _, recall in curves[n]]) for n in curves},
+        "AP": _mean(areas),
+        "AP50": _mean([area[0] for area in areas]),
+        "AP75": _mean([area[5] for area in areas]),
+        **recalls,
     }
 
 
 def figures_by_range(rankings: Mapping[int, Ranking]) -> Figures:
     """AP and AR with 100 predictions, by size and, if scored, by occlusion."""
-    names = [*AREAS, *OCCLUSIONS]
-    ranges = {ranking.counted.shape[1] for ranking in rankings.values()}
+    most = MAX_PREDICTIONS[-1]
+    areas = [average_precision(ranking, most) for ranking in rankings.values()]
+    recalls = [final_recall(ranking, most) for ranking in rankings.values()]
     scored = {}
-    for which, name in enumerate(names[: max(ranges, default=len(AREAS))]):
-        if which == 0:  # all sizes
-            continue
-        curves = [
-            precision_and_recall(ranking, which, MAX_PREDICTIONS[-1])
-            for ranking in rankings.values()
-        ]
-        scored[f"AP_{name}"] = _mean([precision for precision, _ in curves])
-        scored[f"AR_{name}"] = _mean([recall for _, recall in curves])
+    for which, name in enumerate(_ranges(rankings)):
+        if name != "all":
+            scored[f"AP_{name}"] = _mean([area[which] for area in areas])
+            scored[f"AR_{name}"] = _mean([recall[which] for recall in recalls])
     return scored
 
 
@@ -362,8 +371,19 @@ def table(
         for category, ranking in rankings.items()
         if ranking.counted[:, 0].any()
     ]
-    whole = figures(rankings) | figures_by_range(rankings)
-    return [*rows, ("all categories", whole)]
+    by_range = figures_by_range(rankings)
+    whole = [
+        ("all categories", figures(rankings)),
+        *(
+            (
+                f"all, {name}",
+                {kind: by_range[f"{kind}_{name}"] for kind in ("AP", "AR")},
+            )
+            for name in _ranges(rankings)
+            if name != "all"
+        ),
+    ]
+    return [*rows, *whole]
 
 
 def report(
@@ -376,21 +396,21 @@ def report(
     `precision` and `recall` are [threshold, category, range, number of predictions];
     `iou` holds a matrix [prediction, object] for "video/category".
     """
-    ranges = [ranking.counted.shape[1] for ranking in rankings.values()]
-    nothing = np.full(len(THRESHOLDS), -1.0)
-    curves = [
-        [
+    nothing = np.full((len(_ranges(rankings)), len(THRESHOLDS)), -1.0)
+
+    def curves(measure):
+        return np.array(
             [
-                precision_and_recall(rankings[category], which, most)
-                if category in rankings
-                else (nothing, nothing)
-                for most in MAX_PREDICTIONS
+                [
+                    measure(rankings[category], most)
+                    if category in rankings
+                    else nothing
+                    for most in MAX_PREDICTIONS
+                ]
+                for category in sorted(categories)
             ]
-            for which in range(max(ranges, default=len(AREAS)))
-        ]
-        for category in sorted(categories)
-    ]  # [K R M 2 T]
-    precision, recall = np.moveaxis(np.array(curves), (3, 4), (0, 1))
+        ).transpose(3, 0, 2, 1)  # [K M R T] -> [T K R M]
+
     per_category = {
         str(category): {
             "name": name,
@@ -402,8 +422,8 @@ def report(
         **figures(rankings),
         **figures_by_range(rankings),
         "per_category": per_category,
-        "precision": precision.tolist(),
-        "recall": recall.tolist(),
+        "precision": curves(average_precision).tolist(),
+        "recall": curves(final_recall).tolist(),
         "iou": {
             f"{video}/{category}": match.iou.tolist()
             for video, categories_of_it in videos.items()
@@ -412,33 +432,32 @@ def report(
     }
 
 
+def _counted(ranking: Ranking, most: int, ranges: slice, weights):
+    """Objects [R 1], which predictions count, and how often these do."""
+    if weights is None:
+        weights = np.ones(len(ranking.counted), int)
+    objects = (weights @ ranking.counted[:, ranges])[:, None]
+    kept = ranking.place < most
+    return objects, kept, weights[ranking.video[kept]]
+
+
+def _ranges(rankings: Mapping[int, Ranking]) -> list[str]:
+    scored = max((r.counted.shape[1] for r in rankings.values()), default=len(AREAS))
+    return [*AREAS, *OCCLUSIONS][:scored]
+
+
 def _objects(
-    annotations: list[dict[str, Any]], size: ytvis_json.VideoSize, occlusion: bool
+    annotations: list[Entry], size: ytvis_json.VideoSize, occlusion: bool
 ) -> Objects:
     masks, areas, occlusions = [], [], []
-    for annotation in annotations:
-        where = f"annotation {annotation.get('id')}"
-        segmentations = annotation["segmentations"]
-        if len(segmentations) != size.num_frames:
-            raise ValueError(
-                f"{where}: {len(segmentations)} segmentations for {size.num_frames} "
-                "frames"
-            )
-        try:
-            masks.append(
-                [
-                    rle.from_json(s, size.height, size.width) if s else None
-                    for s in segmentations
-                ]
-            )
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+    for where, annotation in annotations:
+        masks.append(ytvis_json.check_masks(annotation, size, where, compressed=False))
         # The file's areas count, whatever its masks say.
         present = [area for area in annotation["areas"] if area]
         areas.append(np.mean(present) if present else 0.0)
-        occlusions.append(_occlusion(annotation) if occlusion else 0.0)
+        occlusions.append(_occlusion(annotation, where) if occlusion else 0.0)
     areas, occlusions = np.array(areas), np.array(occlusions)
-    crowd = np.array([bool(a.get("iscrowd")) for a in annotations], bool)
+    crowd = np.array([bool(a.get("iscrowd")) for _, a in annotations], bool)
     ignored = [crowd | (areas < low) | (areas > high) for low, high in AREAS.values()]
     if occlusion:
         ignored += [
@@ -449,33 +468,21 @@ def _objects(
         masks=masks,
         crowd=crowd,
         # The official program takes an object with id 0, once found, for none.
-        never_matches=np.array([a.get("id") == 0 for a in annotations], bool),
+        never_matches=np.array([a.get("id") == 0 for _, a in annotations], bool),
         ignored=np.array(ignored, bool).reshape(len(ignored), len(annotations)),
     )
 
 
-def _occlusion(annotation: dict[str, Any]) -> float:
+def _occlusion(annotation: dict[str, Any], where: str) -> float:
     """The mean of the larger half of the degrees of its frames."""
     frames = annotation.get("occlusion")
     degrees = [OCCLUSION_OF_FRAME.get(frame) for frame in frames or () if frame]
     if not degrees or None in degrees:
         raise ValueError(
-            f"annotation {annotation.get('id')}: its occlusion is {frames}; OVIS "
-            f"needs, for each frame, null or one of {', '.join(OCCLUSION_OF_FRAME)}"
+            f"{where}: its occlusion is {frames}; OVIS needs, for each frame, "
+            f"null or one of {', '.join(OCCLUSION_OF_FRAME)}"
         )
     return float(np.mean(sorted(degrees)[-((len(degrees) + 1) // 2) :]))
-
-
-def _areas(tracks, num_frames: int) -> Float[np.ndarray, "N T"]:
-    areas = np.zeros((len(tracks), num_frames))
-    for row, track in enumerate(tracks):
-        present = [frame for frame, mask in enumerate(track) if mask is not None]
-        areas[row, present] = rle.areas([track[frame] for frame in present])
-    return areas
-
-
-def _mean_area(areas: Float[np.ndarray, "N T"]) -> Float[np.ndarray, "N"]:
-    return areas.sum(axis=1) / np.maximum((areas > 0).sum(axis=1), 1)
 
 
 def _mean(values) -> float:

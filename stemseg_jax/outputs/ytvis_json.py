@@ -9,6 +9,9 @@ import zipfile
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import Int64
+
 from stemseg_jax.outputs import rle
 from stemseg_jax.outputs.tracks import VideoTracks
 
@@ -19,6 +22,13 @@ class VideoSize(NamedTuple):
     height: int
     width: int
     num_frames: int
+
+
+class Masks(NamedTuple):
+    """The masks of one entry."""
+
+    by_frame: dict[int, rle.Rle]
+    areas: Int64[np.ndarray, "T"]  # 0 without a mask
 
 
 def write(
@@ -73,7 +83,7 @@ def _entries(video: VideoTracks, video_id: int) -> Iterable[dict[str, Any]]:
             ],
         }
         where = f"video {video.name}, track {number}"
-        check_head(entry, size, where, score_range=(0, 1))
+        check_head(entry, size, where, score_range=(0.0, 1.0))
         check_masks(entry, size[video_id], where)
         yield entry
 
@@ -110,7 +120,7 @@ def check(
     entries = read_entries(file)
     for number, entry in enumerate(entries):
         where = f"{file}: entry {number}"
-        check_head(entry, videos, where, score_range=(0, 1))
+        check_head(entry, videos, where, score_range=(0.0, 1.0))
         check_masks(entry, videos[entry["video_id"]], where)
         if entry["category_id"] not in categories:
             raise ValueError(
@@ -157,12 +167,19 @@ def check_head(
         raise ValueError(f"{where}: the score is {score}; expected {low} to {high}")
 
 
-def check_masks(entry: Any, size: VideoSize, where: str) -> list[rle.Rle | None]:
+def check_masks(
+    entry: Any, size: VideoSize, where: str, *, compressed: bool = True
+) -> Masks:
     """The masks of an entry, one per frame, each found to fill its frame.
 
+    Args:
+        compressed: Whether other forms than compressed run lengths are refused, as
+            they are in result files but not in annotations.
+
     Raises:
-        ValueError: Begins with `where` and names the frame, counted from 0.
+        ValueError: Begins with `where`, names the video and the frame, from 0.
     """
+    where = f"{where}, video {entry['video_id']}"
     segmentations = entry["segmentations"]
     if not isinstance(segmentations, list) or len(segmentations) != size.num_frames:
         given = len(segmentations) if isinstance(segmentations, list) else "no list of"
@@ -170,26 +187,24 @@ def check_masks(entry: Any, size: VideoSize, where: str) -> list[rle.Rle | None]
             f"{where}: {given} segmentations for {size.num_frames} frames; write null "
             "for a frame without the object"
         )
-    masks: list[rle.Rle | None] = []
+    masks = {}
     for frame, segmentation in enumerate(segmentations):
-        if segmentation is None:
-            masks.append(None)
+        if segmentation is None or not compressed and not segmentation:
             continue
         try:
-            if not isinstance(segmentation, dict) or isinstance(
-                segmentation.get("counts"), list
-            ):
+            counts = segmentation.get("counts") if type(segmentation) is dict else None
+            if compressed and not isinstance(counts, str):
                 raise ValueError("expected null or compressed run lengths")
-            masks.append(rle.from_json(segmentation, size.height, size.width))
+            masks[frame] = rle.from_json(segmentation, size.height, size.width)
         except ValueError as error:
             raise ValueError(f"{where}, frame {frame}: {error}") from error
+    areas = np.zeros(size.num_frames, np.int64)
     try:
-        rle.areas([mask for mask in masks if mask is not None])
+        areas[[*masks]] = rle.areas([*masks.values()])
     except rle.BrokenMaskError as error:
-        present = [frame for frame, mask in enumerate(masks) if mask is not None]
-        frame = present[error.index]
+        frame = [*masks][error.index]
         raise ValueError(f"{where}, frame {frame}: {error}") from error
-    return masks
+    return Masks(masks, areas)
 
 
 def _is_number(value: Any) -> bool:

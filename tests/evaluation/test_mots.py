@@ -1,0 +1,262 @@
+"""Tracking worked by hand: one sequence a fact, then the files around it."""
+
+import math
+
+import numpy as np
+import pytest
+
+from stemseg_jax.evaluation import clear, hota, identity, mots, pairing
+from stemseg_jax.outputs import rle
+
+SHAPE = (20, 60)
+
+
+def box(left, width=10, top=0, height=10):
+    mask = np.zeros(SHAPE, bool)
+    mask[top : top + height, left : left + width] = True
+    return mask
+
+
+def lines(frames, first_frame=0):
+    """Text of frames of {id: mask} or {id: (class, mask)}."""
+    text = []
+    for frame, objects in enumerate(frames, start=first_frame):
+        for key, value in objects.items():
+            category, mask = value if isinstance(value, tuple) else (1, value)
+            counts = rle.to_json(rle.encode(mask))["counts"]
+            text.append(f"{frame} {key} {category} 20 60 {counts}")
+    return "\n".join(text)
+
+
+@pytest.fixture
+def score(tmp_path):
+    """Scores one KITTI sequence given frame by frame."""
+
+    def run(truth, predicted):
+        for folder, frames in (("gt", truth), ("results", predicted)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / "0001.txt").write_text(lines(frames))
+        seqmap = tmp_path / "gt/evaluate_mots.seqmap"
+        seqmap.write_text(f"0001 empty 000000 {len(truth) - 1:06d}\n")
+        return mots.score(tmp_path / "gt", tmp_path / "results").report()["car"]
+
+    return run
+
+
+def test_perfect_tracking(score):
+    frames = [{1: box(t), 2: box(30 + t)} for t in range(4)]
+    renamed = [{7: frame[2], 9: frame[1]} for frame in frames]
+    car = score(frames, renamed)
+    for figure in ("sMOTSA", "MOTSA", "MOTSP", "HOTA", "DetA", "AssA", "LocA", "IDF1"):
+        assert car[figure] == pytest.approx(1)
+    assert (car["TP"], car["FP"], car["FN"], car["IDS"], car["Frag"]) == (8, 0, 0, 0, 0)
+    assert (car["MT"], car["PT"], car["ML"]) == (1, 0, 0)
+
+
+def test_one_change_of_identity(score):
+    truth = [{1: box(0)}] * 4
+    predicted = [{1: box(0)}] * 2 + [{2: box(0)}] * 2
+    car = score(truth, predicted)
+    assert car["IDS"] == 1 and car["MOTSA"] == 3 / 4
+    # c = 2 of 4 + 2 - 2 masks for each pair of tracks.
+    assert car["AssA"] == pytest.approx(1 / 2)
+    assert car["HOTA"] == pytest.approx(math.sqrt(1 / 2))
+    assert car["IDF1"] == pytest.approx(1 / 2)  # 2 masks agree, 2 and 2 do not
+
+
+def test_soft_figures_weigh_the_overlap(score):
+    # 80 of 100 pixels, and 20 pixels beside: IoU 80 / 120; one false alarm.
+    truth = [{1: box(0)}] * 3
+    predicted = [{1: box(2)}, {1: box(2)}, {1: box(0), 2: box(40)}]
+    car = score(truth, predicted)
+    assert car["MOTSP"] == pytest.approx((2 * 2 / 3 + 1) / 3)
+    assert car["sMOTSA"] == pytest.approx((2 * 2 / 3 + 1 - 1) / 3)
+    assert car["MOTSA"] == pytest.approx((3 - 1) / 3)
+    # Detections reach 13 of 19 alphas (to 0.65) with IoU 2/3, all 19 with IoU 1.
+    assert car["DetA"] == pytest.approx((13 * 3 / 4 + 6 * 1 / (1 + 2 + 3)) / 19)
+
+
+def test_an_overlap_of_exactly_one_half_counts_for_one_program_only(score):
+    car = score([{1: box(0, width=20)}], [{1: box(0, width=10)}])
+    assert car["TP"] == 0  # mots_tools: more than 1/2
+    assert car["trackeval"]["CLEAR"]["CLR_TP"] == 1  # TrackEval: at least 1/2
+
+
+def test_who_was_together_stays_together_where_masks_compete(score):
+    # Two halves of the object, each with an IoU of exactly 1/2.
+    halves = {5: box(0, width=10), 6: box(10, width=10)}
+    whole = {1: box(0, width=20)}
+    for first in (5, 6):
+        truth = [whole] * 3
+        predicted = [{first: box(0, width=20)}, halves, halves]
+        figures = score(truth, predicted)["trackeval"]["CLEAR"]
+        assert (figures["CLR_TP"], figures["IDSW"]) == (3, 0)
+
+
+def test_what_lies_in_ignore_regions_is_no_false_alarm(score):
+    truth = [{1: box(0), 10000: (10, box(20, width=10))}]
+    half, more = box(25, width=10), box(24, width=10)
+    assert score(truth, [{1: box(0), 2: half}])["FP"] == 1
+    assert score(truth, [{1: box(0), 2: more}])["FP"] == 0
+    assert score(truth, [{1: box(0), 2: more}])["HOTA"] == pytest.approx(1)
+
+
+def test_the_wrong_class_is_a_miss_and_a_false_alarm(tmp_path, score):
+    car = score([{1: box(0)}], [{1: (2, box(0))}])
+    assert (car["TP"], car["FN"], car["FP"]) == (0, 1, 0)
+    report = mots.score(tmp_path / "gt", tmp_path / "results").report()
+    assert (report["pedestrian"]["FP"], report["pedestrian"]["FN"]) == (1, 0)
+
+
+def test_fragments_of_the_two_programs(score):
+    seen, gone = {1: box(0)}, {}
+    truth = [{1: box(0), 2: box(30)}] * 7
+    other = {2: box(30)}  # keeps the frames from being empty
+    pattern = [seen, gone, seen, seen, gone, seen, gone]
+    car = score(truth, [frame | other for frame in pattern])
+    # Back at frame 2 and seen again at 3; back at frame 5, but not seen again at 6.
+    assert car["Frag"] == 1
+    assert car["trackeval"]["CLEAR"]["Frag"] == 2  # three stretches
+    assert car["IDS"] == 0
+
+
+def test_sequences_without_objects_or_predictions(score):
+    nothing = score([{}, {}], [{1: box(0)}, {}])
+    assert nothing["sMOTSA"] == -math.inf and nothing["FP"] == 1
+    assert nothing["trackeval"]["CLEAR"]["MOTA"] == -1  # over one object at least
+    missed = score([{1: box(0)}, {}], [{}, {}])
+    assert missed["MOTSA"] == 0 and missed["FN"] == 1 and missed["ML"] == 1
+    assert missed["MOTSP"] == math.inf and missed["HOTA"] == 0
+
+
+def test_predicting_more_tracks_renames_nothing(score):
+    """Figures depend neither on ids nor on the order of lines."""
+    rng = np.random.default_rng(0)
+    truth = [
+        {k: box(12 * k + int(rng.integers(3))) for k in range(4)} for _ in range(9)
+    ]
+    predicted = [
+        {k: box(12 * k + int(rng.integers(6)), width=6) for k in rng.permutation(4)[:3]}
+        for _ in truth
+    ]
+    names = {0: 31, 1: 8, 2: 15, 3: 4}
+    renamed = [{names[k]: frame[k] for k in reversed([*frame])} for frame in predicted]
+    own, other = score(truth, predicted), score(truth, renamed)
+    for figure in ("sMOTSA", "HOTA", "AssA", "IDF1", "IDS", "Frag"):
+        assert own[figure] == pytest.approx(other[figure])
+
+
+def test_counts_of_sequences_add_up(tmp_path, score):
+    truth, predicted = [{1: box(0)}] * 4, [{1: box(0)}, {2: box(3)}, {}, {2: box(0)}]
+    one = score(truth, predicted)
+    for folder in ("gt", "results"):
+        text = (tmp_path / folder / "0001.txt").read_text()
+        (tmp_path / folder / "0002.txt").write_text(text)
+    seqmap = tmp_path / "gt/evaluate_mots.seqmap"
+    seqmap.write_text("0001 empty 000000 000003\n0002 empty 000000 000003\n")
+    scored = mots.score(tmp_path / "gt", tmp_path / "results")
+    both = scored.report()["car"]
+    for figure in ("sMOTSA", "MOTSA", "MOTSP", "HOTA", "AssA", "IDF1", "MT"):
+        assert both[figure] == pytest.approx(one[figure])
+    for figure in ("TP", "FN", "IDS", "Frag"):
+        assert both[figure] == 2 * one[figure]
+    twice_the_first = scored.figures(np.array([2, 0]))
+    assert twice_the_first["car TP"] == both["TP"]
+    assert twice_the_first["car HOTA"] == pytest.approx(both["HOTA"])
+
+
+def test_nothing_at_all():
+    empty = mots.overlapping([[], []], [[], []], category=1)
+    assert len(empty.rows) == 0 and empty.num_frames == 2
+    left = pairing.without_ignored(empty)
+    assert clear.count_mots(empty, 2)["tp"] == 0
+    assert clear.count_clear(left)["CLR_TP"] == 0
+    assert hota.figures([hota.count(left)])["HOTA_mean"] == 0
+    assert identity.count(left) == {"IDTP": 0, "IDFN": 0, "IDFP": 0}
+
+
+@pytest.fixture
+def challenge(tmp_path):
+    """MOTSChallenge: two sequences of two frames, counted from 1, tracked perfectly."""
+    frames = [{2001: (2, box(t))} for t in range(2)]
+    for name in ("MOTS20-02", "MOTS20-05"):
+        (tmp_path / "gt/MOTS-train" / name / "gt").mkdir(parents=True)
+        folder = tmp_path / "gt/MOTS-train" / name
+        (folder / "gt/gt.txt").write_text(lines(frames, first_frame=1))
+        (folder / "seqinfo.ini").write_text("[Sequence]\nseqLength=2\n")
+        (tmp_path / "results").mkdir(exist_ok=True)
+        (tmp_path / "results" / f"{name}.txt").write_text(lines(frames, first_frame=1))
+    return tmp_path
+
+
+@pytest.mark.parametrize("inner", ["gt", "gt/MOTS-train"])
+def test_motschallenge(challenge, inner):
+    def run():
+        return mots.score(
+            challenge / inner, challenge / "results", benchmark="mots_challenge"
+        )
+
+    report = run().report()
+    assert report["pedestrian"]["HOTA"] == pytest.approx(1) and "car" not in report
+    # mots_tools begins at frame 0.
+    assert report["pedestrian"]["mots_tools"]["total_num_frames"] == 6
+    assert {*report["per_sequence"]} == {"MOTS20-02", "MOTS20-05"}
+    (challenge / "gt/MOTS-train/seqmaps.txt").write_text("name\nMOTS20-05\n")
+    assert run().videos == ("MOTS20-05",)
+    (challenge / "gt/MOTS-train/MOTS20-05/seqinfo.ini").write_text("")
+    with pytest.raises(ValueError, match="MOTS20-05/seqinfo.ini: no length"):
+        run()
+
+
+def test_the_seqmap_chooses_and_has_to_be_unique(tmp_path, score):
+    score([{1: box(0)}], [{1: box(0)}])
+    truth, results = tmp_path / "gt", tmp_path / "results"
+    other = tmp_path / "gt/evaluate_mots.seqmap.train"
+    other.write_text("0001 empty 000000 000001\n")
+    with pytest.raises(ValueError, match="expected one seqmap .* give the one"):
+        mots.score(truth, results)
+    report = mots.score(other, results).report()
+    assert report["car"]["mots_tools"]["total_num_frames"] == 2
+    other.write_text("0001 empty 0\n")
+    with pytest.raises(ValueError, match="seqmap.train:1: expected `sequence"):
+        mots.score(other, results)
+    other.write_text("0004 empty 000000 000001\n")
+    with pytest.raises(ValueError, match="no annotations of sequence 0004"):
+        mots.score(other, results)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda r: (r / "0001.txt").rename(r / "0007.txt"), "0007.txt: no such"),
+        (lambda r: (r / "0001.txt").unlink(), "results: no result files"),
+        (
+            lambda r: (r / "0001.txt").write_text(lines([{1: (3, box(0))}])),
+            "0001.txt: frame 0, id 1: class 3",
+        ),
+        (
+            lambda r: (r / "0001.txt").write_text("0 1 1 60 20 0d0"),
+            "0001.txt:1: frame 0: the runs of a mask add up",
+        ),
+        (
+            lambda r: (r / "0001.txt").write_text(f"0 1 1 2 2 {'4'}"),
+            "0001.txt: frame 0, id 1: a mask of size .2, 2.; the sequence has .20, 60.",
+        ),
+        (
+            lambda r: (r / "0001.txt").write_text(lines([{}, {1: box(0)}])),
+            "0001.txt:1: frame 1: the sequence has frames 0 to 0",
+        ),
+    ],
+)
+def test_results_that_cannot_be_scored(tmp_path, score, spoil, message):
+    score([{1: box(0)}], [{1: box(0)}])
+    spoil(tmp_path / "results")
+    with pytest.raises(ValueError, match=message):
+        mots.score(tmp_path / "gt", tmp_path / "results")
+
+
+def test_annotations_that_are_not_there(tmp_path):
+    with pytest.raises(ValueError, match="none: no such folder of annotations"):
+        mots.score(tmp_path / "none", tmp_path)
+    with pytest.raises(ValueError, match="no annotations, neither"):
+        mots.score(tmp_path, tmp_path)

@@ -1,0 +1,148 @@
+"""KITTI-MOTS text files: no overlap, no id twice, and what was written is read."""
+
+import numpy as np
+import pytest
+
+from stemseg_jax.outputs import mots_txt, rle
+from stemseg_jax.outputs.tracks import Track, VideoTracks
+
+SHAPE = (40, 60)
+
+
+def box(top, left, height, width):
+    mask = np.zeros(SHAPE, bool)
+    mask[top : top + height, left : left + width] = True
+    return mask
+
+
+def video_of(*tracks, num_frames):
+    """Tracks are (id, class, masks)."""
+    return VideoTracks(
+        "0003",
+        *SHAPE,
+        num_frames,
+        tuple(
+            Track(
+                identity,
+                category,
+                1.0,
+                tuple(None if m is None else rle.encode(m) for m in masks),
+            )
+            for identity, category, masks in tracks
+        ),
+    )
+
+
+@pytest.fixture
+def video():
+    near, far = box(5, 5, 20, 20), box(10, 10, 20, 20)
+    return video_of((2, 1, [near, None]), (1, 2, [far, far]), num_frames=2)
+
+
+def test_lines_come_track_by_track(tmp_path, video):
+    file = mots_txt.write(tmp_path, video)
+    assert file == tmp_path / "0003.txt"
+    lines = [line.split(" ")[:5] for line in file.read_text().splitlines()]
+    assert lines == [
+        ["0", "2001", "2", "40", "60"],
+        ["1", "2001", "2", "40", "60"],
+        ["0", "1002", "1", "40", "60"],
+    ]
+
+
+def test_a_pixel_belongs_to_the_last_painted(tmp_path, video):
+    first, _ = mots_txt.read(mots_txt.write(tmp_path, video), num_frames=2)
+    assert {line.id: line.area for line in first} == {2001: 400, 1002: 400 - 15 * 15}
+
+
+def test_motschallenge_counts_from_one(tmp_path, video):
+    file = mots_txt.write(tmp_path, video, first_frame=1)
+    assert [line.split(" ")[0] for line in file.read_text().splitlines()] == list("121")
+    assert len(mots_txt.read(file, num_frames=2, first_frame=1)[1]) == 1
+
+
+def test_no_tracks_give_an_empty_file(tmp_path):
+    file = mots_txt.write(tmp_path, video_of(num_frames=2))
+    assert file.read_text() == ""
+    assert mots_txt.read(file, num_frames=2) == [[], []]
+
+
+def test_a_hidden_mask_is_kept_empty(tmp_path):
+    mask = box(0, 0, 5, 5)
+    hidden = video_of((1, 1, [mask]), (2, 1, [mask]), num_frames=1)
+    (lines,) = mots_txt.read(mots_txt.write(tmp_path, hidden), num_frames=1)
+    assert [line.area for line in lines] == [0, 25]
+
+
+@pytest.mark.parametrize(
+    ("track", "message"),
+    [
+        ((1, 3, [None]), "class 3; expected 1"),
+        ((1000, 1, [None]), "ids run from 1 to 999"),
+        ((7, 2, [None]), "another track has the same id"),
+    ],
+)
+def test_tracks_that_do_not_fit_are_refused(tmp_path, track, message):
+    with pytest.raises(ValueError, match=f"video 0003, track .*{message}"):
+        mots_txt.write(tmp_path, video_of((7, 1, [None]), track, num_frames=1))
+    assert not list(tmp_path.glob("*.txt"))
+
+
+def test_small_and_thin_detections_are_dropped():
+    large, small = box(0, 0, 15, 10), box(0, 0, 10, 14)  # 150 and 140 pixels
+    thin = np.eye(*SHAPE, dtype=bool) | box(0, 0, 5, 30)  # 186 of 1600
+    masks = [large, large, small, thin, large, large]
+    (track,) = mots_txt.clean(video_of((1, 1, masks), num_frames=6)).tracks
+    assert [mask is not None for mask in track.segmentations] == [1, 1, 0, 0, 1, 1]
+
+
+def test_short_and_interrupted_tracks_are_dropped():
+    mask = box(0, 0, 20, 20)
+
+    def survives(category, pattern):
+        masks = [mask if seen == "x" else None for seen in pattern]
+        cleaned = mots_txt.clean(video_of((1, category, masks), num_frames=len(masks)))
+        return bool(cleaned.tracks)
+
+    car, pedestrian = mots_txt.CAR, mots_txt.PEDESTRIAN
+    assert survives(car, "xxx") and not survives(car, "xx")
+    assert survives(car, "xxx.x") and not survives(car, "x.xx")  # 1/4 and 1/3
+    assert survives(pedestrian, "x" * 10) and not survives(pedestrian, "x" * 9)
+    assert survives(pedestrian, "x.x" * 5)  # 5 gaps in 10
+    assert not survives(pedestrian, "x." * 7 + "xxxxx")  # 7 gaps in 12
+
+
+LINE = "0 1001 1 40 60 " + rle.to_json(rle.encode(box(2, 2, 5, 5)))["counts"]
+OTHER = "0 1002 1 40 60 " + rle.to_json(rle.encode(box(20, 2, 5, 5)))["counts"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LINE + "\n" + LINE, "0001.txt:2: frame 0: the id 1001 for a second time"),
+        (LINE + "\n" + LINE.replace("1001", "1003"), "1001 and 1003 overlap in 25"),
+        (LINE.replace("0 ", "5 ", 1), "0001.txt:1: frame 5: .* frames 0 to 1"),
+        (LINE + "\n" + OTHER[:-1], "0001.txt:2: frame 0: a mask"),
+        (LINE.replace("40 60", "60 40") + "\n" + OTHER, "0001.txt:2: .* size"),
+        ("0 1001 car 40 60 abc", "0001.txt:1: expected `frame id class"),
+        ("0 1001 1 40", "0001.txt:1: expected `frame id class"),
+        (LINE.replace("1001 1", "1001 3"), "class 3; expected 1 or 2"),
+        (LINE.replace("40 60", "60 40"), "expected .40, 60."),
+    ],
+)
+def test_foreign_files_are_checked(tmp_path, text, message):
+    file = tmp_path / "0001.txt"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        mots_txt.check(file, num_frames=2, size=SHAPE)
+
+
+def test_a_good_foreign_file_passes(tmp_path):
+    file = tmp_path / "0001.txt"
+    file.write_text(f"{LINE}\n{OTHER}\n")
+    mots_txt.check(file, num_frames=2, size=SHAPE)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="0009.txt: no readable"):
+        mots_txt.read(tmp_path / "0009.txt", num_frames=1)

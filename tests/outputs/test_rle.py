@@ -1,0 +1,107 @@
+"""Masks as runs: what goes in comes out, and a mask that was cut off is noticed."""
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco
+
+from stemseg_jax.outputs import rle
+
+
+def random_masks(count=60):
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        height, width = rng.integers(1, 60, 2)
+        yield rng.random((height, width)) < rng.random()
+
+
+def test_a_mask_by_hand():
+    # Columns first: 1 zero, 2 ones, 3 zeros.
+    mask = np.array([[False, True, False], [True, False, False]])
+    assert rle.to_json(rle.encode(mask)) == {"size": [2, 3], "counts": "123"}
+    assert rle.areas([rle.encode(mask)]).tolist() == [2]
+
+
+def test_decoding_undoes_encoding():
+    for mask in random_masks():
+        np.testing.assert_array_equal(rle.decode(rle.encode(mask)), mask)
+
+
+def test_areas_are_those_of_the_masks():
+    masks = [*random_masks(), np.zeros((480, 854), bool), np.ones((480, 854), bool)]
+    areas = rle.areas([rle.encode(mask) for mask in masks])
+    np.testing.assert_array_equal(areas, [mask.sum() for mask in masks])
+
+
+def test_no_masks_have_no_areas():
+    assert rle.areas([]).tolist() == []
+
+
+def test_every_mask_that_is_cut_off_is_refused():
+    for mask in random_masks():
+        whole = rle.encode(mask)
+        for length in range(len(whole["counts"])):
+            cut = {**whole, "counts": whole["counts"][:length]}
+            with pytest.raises(rle.BrokenMaskError):
+                rle.areas([whole, cut])
+
+
+def test_the_broken_mask_is_named():
+    whole = rle.encode(np.ones((4, 5), bool))
+    for counts in (b"", b"0d", b"\x00d0", b"~d0", b"PPPPPPPP0", b"5O", b"P", b"111O11"):
+        with pytest.raises(rle.BrokenMaskError) as error:
+            rle.areas([whole, whole, {"size": (4, 5), "counts": counts}, whole])
+        assert error.value.index == 2, counts
+
+
+@pytest.mark.parametrize("form", ["compressed", "uncompressed", "polygon"])
+def test_annotations_come_in_three_forms(form):
+    mask = np.zeros((6, 8), bool)
+    mask[1:4, 2:7] = True
+    own = rle.to_json(rle.encode(mask))
+    runs = [6 * 2 + 1, 3, 3, 3, 3, 3, 3, 3, 3, 3, 6 + 2]
+    segmentation = {
+        "compressed": own,
+        "uncompressed": {"size": [6, 8], "counts": runs},
+        "polygon": [[2, 1, 7, 1, 7, 4, 2, 4]],
+    }[form]
+    np.testing.assert_array_equal(rle.decode(rle.from_json(segmentation, 6, 8)), mask)
+
+
+def test_uncompressed_and_compressed_runs_are_the_same_mask():
+    for mask in random_masks(10):
+        flat = np.flatnonzero(
+            np.diff(mask.ravel(order="F"), prepend=False, append=True)
+        )
+        runs = np.diff(flat, prepend=0)
+        runs = runs if runs.sum() == mask.size else [*runs, mask.size - runs.sum()]
+        form = {"size": [*mask.shape], "counts": [int(run) for run in runs]}
+        np.testing.assert_array_equal(
+            rle.decode(rle.from_json(form, *mask.shape)), mask
+        )
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ({"size": [6, 9], "counts": "0"}, "has size"),
+        ({"size": None, "counts": "0"}, "has size"),
+        ({"size": [6, 8], "counts": [3, 4]}, "add up to 7 pixels"),
+        ({"size": [6, 8], "counts": [50, -2]}, "at least 0"),
+        ({"size": [6, 8], "counts": ["1"]}, "integers"),
+        ({"size": [6, 8], "counts": 7}, "expected a string"),
+        ({"size": [6, 8]}, "expected null"),
+        ("abc", "expected null"),
+    ],
+)
+def test_other_forms_are_refused(segmentation, message):
+    with pytest.raises(ValueError, match=message):
+        rle.from_json(segmentation, 6, 8)
+
+
+def test_pycocotools_alone_would_take_a_mask_that_is_cut_off():
+    """Why `areas` looks for itself."""
+    mask = np.zeros((40, 50), bool)
+    mask[10:30, 5:45:2] = True
+    whole = rle.encode(mask)
+    cut = {**whole, "counts": whole["counts"][:9]}
+    assert coco.area(cut) < mask.sum()

@@ -1,0 +1,132 @@
+"""results.json: read by pycocotools and ours, and refused where a server would."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from stemseg_jax.outputs import rle, ytvis_json
+from stemseg_jax.outputs.tracks import Track, VideoTracks
+
+IDS = {"dog": 7, "cat": 3}
+SIZES = {7: ytvis_json.VideoSize(8, 9, 3)}
+
+
+@pytest.fixture
+def video():
+    masks = np.random.default_rng(0).random((3, 8, 9)) > 0.5
+    seen = tuple(rle.encode(mask) for mask in masks)
+    return VideoTracks(
+        "dog", 8, 9, 3, (Track(1, 4, 1.0, seen), Track(2, 1, 0.25, (None, *seen[1:])))
+    )
+
+
+@pytest.fixture
+def entry(tmp_path, video):
+    return json.loads(ytvis_json.write(tmp_path, [video], IDS).read_text())[1]
+
+
+def test_what_is_written(tmp_path, video):
+    file = ytvis_json.write(tmp_path, iter([video]), IDS)
+    first, second = json.loads(file.read_text())
+    assert {k: first[k] for k in ("video_id", "category_id", "score")} == {
+        "video_id": 7,
+        "category_id": 4,
+        "score": 1.0,
+    }
+    assert second["segmentations"][0] is None
+    own = video.tracks[1].segmentations
+    assert second["segmentations"][1] == rle.to_json(own[1])
+    ytvis_json.check(file, SIZES, {1, 4})
+
+
+def test_the_zip_holds_the_same_file(tmp_path, video):
+    file = ytvis_json.write(tmp_path, [video], IDS)
+    with zipfile.ZipFile(tmp_path / "results.zip") as archive:
+        assert archive.namelist() == ["results.json"]
+        assert archive.read("results.json") == file.read_bytes()
+    assert ytvis_json.read(tmp_path / "results.zip") == ytvis_json.read(file)
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_videos_without_tracks_leave_a_valid_list(tmp_path, video, number):
+    empty = [VideoTracks(f"v{k}", 8, 9, 3, ()) for k in range(number)]
+    ids = IDS | {f"v{k}": 10 + k for k in range(number)}
+    assert ytvis_json.read(ytvis_json.write(tmp_path, empty, ids)) == []
+    videos = [*empty[:1], video, *empty[1:]]
+    assert len(ytvis_json.read(ytvis_json.write(tmp_path, videos, ids))) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: [v._replace(name="owl")], "video owl has no id"),
+        (lambda v: [v, v], "video dog is given twice"),
+        (lambda v: [with_track(v, score=1.5)], "track 0, video 7: the score is 1.5"),
+        (lambda v: [with_track(v, score=float("nan"))], "expected a number"),
+        (lambda v: [v._replace(num_frames=2)], "3 segmentations for 2 frames"),
+        (lambda v: [v._replace(width=8)], r"frame 0: a mask has size \[8, 9\]"),
+    ],
+)
+def test_nothing_is_left_of_tracks_that_do_not_fit(tmp_path, video, change, message):
+    with pytest.raises(ValueError, match=message):
+        ytvis_json.write(tmp_path, change(video), IDS)
+    assert not list(tmp_path.glob("results.*"))
+
+
+def with_track(video, **changes):
+    return video._replace(tracks=(video.tracks[0]._replace(**changes),))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("video_id", 8, "entry 0: video 8 is not in the annotation file"),
+        ("video_id", "7", "video '7' is not"),
+        ("category_id", 40, "category 40 does not exist"),
+        ("category_id", None, "the category is None"),
+        ("score", -0.1, "the score is -0.1"),
+        ("score", "0.5", "the score is '0.5'"),
+        ("score", True, "the score is True"),
+        ("segmentations", None, "video 7: no list of segmentations for 3 frames"),
+        ("segmentations", [None] * 4, "4 segmentations for 3 frames"),
+        ("segmentations", [None, None, {"size": [9, 8], "counts": "0"}], "frame 2: "),
+        ("segmentations", [None, {"size": [8, 9], "counts": "0"}, None], "frame 1: "),
+        ("segmentations", [{"size": [8, 9], "counts": [72]}, None, None], "frame 0: "),
+    ],
+)
+def test_foreign_files_are_checked(tmp_path, entry, key, value, message):
+    file = tmp_path / "theirs.json"
+    file.write_text(json.dumps([entry | {key: value}]))
+    with pytest.raises(ValueError, match=message):
+        ytvis_json.check(file, SIZES, {1, 4})
+
+
+def test_a_mask_that_is_cut_off_is_named(tmp_path, entry):
+    entry["segmentations"][2]["counts"] = entry["segmentations"][2]["counts"][:-1]
+    file = tmp_path / "theirs.json"
+    file.write_text(json.dumps([entry]))
+    with pytest.raises(ValueError, match="theirs.json: entry 0, video 7, frame 2: "):
+        ytvis_json.check(file, SIZES, {1, 4})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[{", "no readable JSON"),
+        ('{"videos": []}', "expected a list of tracks"),
+        ('["a"]', "expected the keys"),
+        ('[{"video_id": 7}]', "expected the keys"),
+    ],
+)
+def test_what_is_no_result_file_is_named(tmp_path, content, message):
+    file = tmp_path / "theirs.json"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=f"theirs.json.*{message}"):
+        ytvis_json.check(file, SIZES, {1, 4})
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="none.json: no readable JSON"):
+        ytvis_json.check(tmp_path / "none.json", SIZES, {1, 4})
