@@ -1,6 +1,8 @@
 """A packed set gives the same clips as its folder, bit for bit."""
 
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ def config_of(root, names, **data):
     config = defaults.get_config()
     config.num_frames = 4
     config.data.root = str(root)
-    config.data.mixture = ConfigDict({name: 1.0 for name in names})
+    config.data.mixture = ConfigDict(dict.fromkeys(names, 1.0))
     config.data.options = ConfigDict({name: SETS[name][1] for name in names})
     config.data.update(dict(min_dim=32, max_dim=64, max_instances=4, workers=0) | data)
     return config
@@ -100,9 +102,6 @@ def test_a_broken_frame_is_not_packed(tmp_path):
 
 
 def test_tensorflow_is_not_needed(tmp_path):
-    import subprocess
-    import sys
-
     code = (
         "import sys; from stemseg_jax.data import packed, tfds_builder; "
         "assert 'tensorflow' not in sys.modules and 'jax' not in sys.modules"

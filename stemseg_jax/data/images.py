@@ -1,8 +1,8 @@
 """Image files to arrays: RGB frames and label maps."""
 
 import io
-import os
 import pathlib
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -15,14 +15,21 @@ from stemseg_jax.data import records
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
-def read_rgb(path: str | os.PathLike) -> UInt8[np.ndarray, "H W 3"]:
+@runtime_checkable
+class File(Protocol):
+    """A `pathlib.Path`, or what lies in a larger file; `str` of it says where."""
+
+    def read_bytes(self) -> bytes: ...
+
+
+def read_rgb(path: File) -> UInt8[np.ndarray, "H W 3"]:
     """The image of a file; pixels as stored, whatever EXIF says about orientation."""
     return decode_rgb(read_bytes(path), name=str(path))
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
+def read_bytes(path: File) -> bytes:
     try:
-        return pathlib.Path(path).read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise records.BrokenSample(
             f"{path}: cannot be read ({error.strerror}). Restore the file or its "
@@ -56,7 +63,7 @@ def _refuse_cut_jpeg(data: bytes, *, name: str):
 
 
 def read_labels(
-    path: str | os.PathLike,
+    path: File,
 ) -> UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]:
     """The numbers stored in a palette, 8-bit or 16-bit grey PNG."""
     data = read_bytes(path)
@@ -78,7 +85,7 @@ def read_labels(
     return labels
 
 
-def size(path: str | os.PathLike) -> tuple[int, int]:
+def size(path: pathlib.Path) -> tuple[int, int]:
     """(height, width) from the header alone."""
     try:
         with PIL.Image.open(path) as image:

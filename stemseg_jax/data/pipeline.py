@@ -4,6 +4,7 @@ What a clip is depends on the seed and its position in the stream alone: neither
 number of worker processes, nor that of the hosts, nor an interruption changes it.
 """
 
+import pathlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
@@ -94,20 +95,32 @@ def load(
     split: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> records.Dataset:
-    """Reads one dataset of the table.
+    """Reads one dataset of the table, from its folder or as packed.
 
     Args:
         split: In place of the one in `config.data.options`, or "train".
         options: Of the reader, in place of those in `config.data.options`.
     """
     data = config.data
-    if options is None:
-        options = data.options.get(name, {})
-    options = dict(options)
-    own_split = options.pop("split", "train")
+    own_split, own_options = reader_options(config, name)
+    split = split or own_split
+    options = own_options if options is None else dict(options)
+    if data.packed:
+        from stemseg_jax.data import packed  # imports TFDS, which takes a second
+
+        folder = pathlib.Path(data.packed)
+        return packed.load(folder, f"{name}_{split}", options=options)
     if data.skip_broken:
         options["report"] = _log_fault
-    return DATASETS[name](data.root or None, split or own_split, **options)
+    return DATASETS[name](data.root or None, split, **options)
+
+
+def reader_options(
+    config: ml_collections.ConfigDict, name: str
+) -> tuple[str, dict[str, Any]]:
+    """The split and the options that `config.data.options` has for a dataset."""
+    options = dict(config.data.options.get(name, {}))
+    return options.pop("split", "train"), options
 
 
 def _log_fault(fault: records.Fault):

@@ -4,10 +4,14 @@ A still image is a video of one frame. T frames, H W image size, N instances.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
+
+# Python 3.11's own Protocol evaluates properties to see whether they are there, and
+# `annotated_frames` may read every mask of a video.
+from typing_extensions import Protocol, runtime_checkable
 
 
 class BrokenSample(ValueError):

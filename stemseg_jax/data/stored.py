@@ -1,10 +1,11 @@
 """Videos whose frames are encoded images, with their labels beside them."""
 
+import abc
 import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -18,16 +19,13 @@ class FrameLabels(NamedTuple):
     ignore: Bool[np.ndarray, "H W"] | None = None
 
 
-@runtime_checkable
-class Labels(Protocol):
+class Labels(abc.ABC):
     """The annotations of one video."""
 
-    @property
-    def categories(self) -> Mapping[int, int]: ...
+    categories: Mapping[int, int]
+    annotated_frames: Sequence[int]
 
-    @property
-    def annotated_frames(self) -> Sequence[int]: ...
-
+    @abc.abstractmethod
     def read(self, index: int) -> FrameLabels: ...
 
 
@@ -38,7 +36,7 @@ class StoredVideo:
     name: str
     height: int
     width: int
-    files: Sequence[pathlib.Path]
+    files: Sequence[images.File]
     labels: Labels | None = None
 
     @property
@@ -108,7 +106,7 @@ class StoredVideo:
 
 
 @dataclasses.dataclass(frozen=True)
-class RleLabels:
+class RleLabels(Labels):
     """Run-length encoded masks, as the COCO family of files keeps them.
 
     Args:
@@ -154,7 +152,7 @@ Meaning = Callable[[np.ndarray], FrameLabels]
 
 
 @dataclasses.dataclass(frozen=True)
-class PngLabels:
+class PngLabels(Labels):
     """One PNG per frame that numbers the pixels.
 
     Args:

@@ -118,7 +118,7 @@ class Meaning:
 
 
 @dataclasses.dataclass(frozen=True)
-class MapillaryLabels:
+class MapillaryLabels(stored.Labels):
     """The labels of one image; whether it has instances shows when it is read."""
 
     file: pathlib.Path

@@ -69,7 +69,7 @@ def load(
 
 
 @dataclasses.dataclass(frozen=True)
-class VocLabels:
+class VocLabels(stored.Labels):
     """The labels of one image; whether an instance counts shows when it is read."""
 
     objects: pathlib.Path

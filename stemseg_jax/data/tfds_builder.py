@@ -1,0 +1,154 @@
+"""Packs the records of any reader into ArrayRecord files, by TFDS, without TensorFlow.
+
+One record a frame: the image as it is on disk and its masks as RLE. What belongs to the
+whole set (videos, categories) is in the metadata beside them. `packed.py` reads it.
+"""
+
+import json
+import pathlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+
+from stemseg_jax.data import packed, records, rle, stored
+
+
+class PackedVideos(tfds.core.GeneratorBasedBuilder):
+    """Videos with instance masks, as one of the readers gives them.
+
+    The licence is that of the dataset: see its reader in stemseg_jax/data/datasets/.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    # TFDS looks for checksums beside the code, by a package that nothing installs.
+    code_path = None
+
+    def __init__(
+        self,
+        *,
+        dataset: records.Dataset | None = None,
+        options: Mapping[str, Any] | None = None,
+        **arguments,
+    ):
+        self._dataset = dataset
+        self._options = options or {}
+        super().__init__(**arguments)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Text(),  # the bytes of a JPEG or PNG file
+                    "ids": tfds.features.Sequence(np.int64),
+                    "counts": tfds.features.Sequence(tfds.features.Text()),
+                    "ignore": tfds.features.Text(),  # empty: nothing is ignored
+                }
+            ),
+            metadata=tfds.core.MetadataDict(),
+            # A video's frames lie one after another.
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+        return {packed.SPLIT: self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict]]:
+        first, videos = 0, []
+        for video in self._dataset.videos:
+            categories = {}
+            for index in range(video.num_frames):
+                labels = _labels(video, index)
+                ids = sorted(labels.masks)
+                categories |= {i: labels.categories[i] for i in ids}
+                yield (
+                    first + index,
+                    {
+                        "image": _encoded(video, index),
+                        "ids": ids,
+                        "counts": [rle.encode(labels.masks[i]) for i in ids],
+                        "ignore": _ignore(labels),
+                    },
+                )
+            videos.append(_description(video, first, categories))
+            first += video.num_frames
+        name, classes, _, exhaustive, max_gap = self._dataset
+        self.info.metadata.update(
+            name=name,
+            categories={str(number): kind for number, kind in classes.items()},
+            exhaustive=exhaustive,
+            max_gap=max_gap,
+            options=json.dumps(self._options, sort_keys=True, default=list),
+            videos=videos,
+        )
+
+
+def pack(
+    dataset: records.Dataset,
+    folder: pathlib.Path,
+    *,
+    name: str,
+    options: Mapping[str, Any],
+) -> pathlib.Path:
+    """Writes a dataset and gives the folder, which is complete or not there.
+
+    Args:
+        name: Of the packed set, e.g. "ytvis_train".
+        options: What the reader was given, to be compared when it is read.
+    """
+    with tempfile.TemporaryDirectory() as unused:
+        builder = PackedVideos(
+            dataset=dataset,
+            options=options,
+            data_dir=str(folder),
+            config=tfds.core.BuilderConfig(name=name),
+            file_format="array_record",
+        )
+        builder.download_and_prepare(download_dir=unused)
+    return pathlib.Path(builder.data_dir)
+
+
+def _labels(video: records.Video, index: int) -> stored.FrameLabels:
+    if isinstance(video, stored.StoredVideo):
+        return video.read_labels(index)
+    clip = video.clip([index])
+    ids = clip.ids.tolist()
+    return stored.FrameLabels(
+        dict(zip(ids, clip.masks[:, 0], strict=True)),
+        dict(zip(ids, clip.categories.tolist(), strict=True)),
+        clip.ignore[0],
+    )
+
+
+def _encoded(video: records.Video, index: int) -> bytes:
+    """The image as it is; pixels that were never a file become a PNG."""
+    if isinstance(video, stored.StoredVideo):
+        video.frame(index)  # decoded once, so that nothing broken is packed
+        return video.encoded(index)
+    image = cv2.cvtColor(video.frame(index), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def _ignore(labels: stored.FrameLabels) -> bytes:
+    if labels.ignore is None or not labels.ignore.any():
+        return b""
+    return rle.encode(labels.ignore)
+
+
+def _description(
+    video: records.Video, first: int, categories: Mapping[int, int]
+) -> dict[str, Any]:
+    return {
+        "name": video.name,
+        "height": video.height,
+        "width": video.width,
+        "first": first,
+        "num_frames": video.num_frames,
+        "annotated": video.annotated,
+        "annotated_frames": list(video.annotated_frames),
+        "categories": {str(i): c for i, c in categories.items()},
+    }

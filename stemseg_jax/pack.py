@@ -1,0 +1,31 @@
+"""Packs the datasets of a config: `--mode=pack --config=... --output=DIR`."""
+
+import pathlib
+
+from ml_collections import ConfigDict
+
+from stemseg_jax.data import pipeline, tfds_builder
+
+
+def run(config: ConfigDict, output_folder: str) -> int:
+    """Writes each dataset of the mixture; train with `--config.data.packed=DIR`.
+
+    Raises:
+        ValueError: A sample cannot be read. Nothing of its dataset is left behind.
+    """
+    if config.data.packed:
+        raise ValueError(
+            "config.data.packed is set: these datasets are packed already."
+        )
+    folder = pathlib.Path(output_folder).resolve()
+    for name in config.data.mixture:
+        dataset = pipeline.load(config, name)
+        split, options = pipeline.reader_options(config, name)
+        path = tfds_builder.pack(
+            dataset, folder, name=f"{name}_{split}", options=options
+        )
+        frames = sum(video.num_frames for video in dataset.videos)
+        size = sum(file.stat().st_size for file in path.iterdir()) / 1e6
+        print(f"{path}: {len(dataset.videos)} videos, {frames} frames, {size:.1f} MB")
+    print(f"train with --config.data.packed={folder}")
+    return 0
