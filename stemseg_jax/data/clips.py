@@ -56,11 +56,10 @@ class ClipSettings:
 
 
 class Clip(NamedTuple):
-    """A training example; the fields of `ClipBatch` for one clip."""
+    """A training example; its instances are padded to slots only in the batch."""
 
     frames: UInt8[np.ndarray, "T H W 3"]
     masks: Bool[np.ndarray, "N T H W"]
-    valid: Bool[np.ndarray, "N"]
     categories: Int32[np.ndarray, "N"]
     ignore: Bool[np.ndarray, "T H W"]
     dropped: int  # instances for which there was no slot
@@ -135,7 +134,7 @@ def _resize_masks(masks: Bool[np.ndarray, "*n H W"], size: tuple[int, int]):
 def mirror(clip: records.RawClip) -> records.RawClip:
     """Left becomes right."""
     return clip._replace(
-        frames=clip.frames[:, :, ::-1],
+        frames=np.stack([cv2.flip(frame, 1) for frame in clip.frames]),
         masks=clip.masks[..., ::-1],
         ignore=clip.ignore[..., ::-1],
     )
@@ -161,32 +160,31 @@ def augment(
 
 
 def place(clip: records.RawClip, settings: ClipSettings) -> Clip:
-    """Lays a resized clip on the canvas and its instances in slots.
+    """Lays a resized clip on the canvas and chooses its instances.
 
     Instances without a pixel go. Of too many the smallest go; their pixels are ignored,
     since they are neither background nor to be found.
     """
-    area = clip.masks.sum(axis=(1, 2, 3))
-    largest_first = np.argsort(-area, kind="stable")[: np.count_nonzero(area)]
+    areas = np.array([np.count_nonzero(mask) for mask in clip.masks], int)
+    largest_first = np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]
     kept = np.sort(largest_first[: settings.max_instances])
     surplus = largest_first[settings.max_instances :]
+    ignore = clip.ignore
+    if len(surplus):
+        hidden = clip.masks[surplus].any(axis=0) & ~clip.masks[kept].any(axis=0)
+        ignore = ignore | hidden
 
-    T, h, w = clip.ignore.shape
-    N, H, W = settings.max_instances, settings.height, settings.width
+    T, h, w = ignore.shape
+    H, W = settings.height, settings.width
     frames = np.empty((T, H, W, 3), np.uint8)
     frames[:, h:] = frames[:, :h, w:] = settings.fill
     frames[:, :h, :w] = clip.frames
-    masks = np.zeros((N, T, H, W), bool)
-    masks[: len(kept), :, :h, :w] = clip.masks[kept]
     # Padding is plain background, as in the authors' code: inference sees it too.
-    ignore = np.zeros((T, H, W), bool)
-    ignore[:, :h, :w] = clip.ignore
-    if len(surplus):
-        ignore[:, :h, :w] |= clip.masks[surplus].any(axis=0) & ~masks[:, :, :h, :w].any(
-            axis=0
-        )
-    categories = np.zeros(N, np.int32)
-    categories[: len(kept)] = clip.categories[kept]
+    beyond = (0, H - h), (0, W - w)
     return Clip(
-        frames, masks, np.arange(N) < len(kept), categories, ignore, len(surplus)
+        frames=frames,
+        masks=np.pad(clip.masks[kept], ((0, 0), (0, 0), *beyond)),
+        categories=clip.categories[kept].astype(np.int32),
+        ignore=np.pad(ignore, ((0, 0), *beyond)),
+        dropped=len(surplus),
     )

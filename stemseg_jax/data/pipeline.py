@@ -4,6 +4,7 @@ What a clip is depends on the seed and its position in the stream alone: neither
 number of worker processes, nor that of the hosts, nor an interruption changes it.
 """
 
+import functools
 import pathlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,8 @@ from stemseg_jax.data.datasets import DATASETS
 
 ARRAYS = ("frames", "masks", "valid", "categories", "ignore")  # as in ClipBatch
 ENDLESS = 2**40  # clips
-READ_THREADS = 2  # without worker processes; each decodes one batch ahead
+READ_THREADS = 2  # without worker processes
+READ_AHEAD = 8  # clips
 
 
 def training_batches(
@@ -41,7 +43,7 @@ def training_batches(
     Args:
         config: The whole configuration; `data`, `num_frames`, `seed`, `parity` and
             `model.pixels` are read.
-        batch_size: Clips of all processes together. Process p yields the p-th part.
+        batch_size: Clips of all processes together; each yields every n-th of them.
     """
     if batch_size % process_count:
         raise ValueError(
@@ -65,26 +67,34 @@ def training_batches(
         _stream(name, load(config, name), settings, config) for name in data.mixture
     ]
     stream = grain.MapDataset.mix(streams, weights=list(data.mixture.values()))
-    batches = stream.batch(batch_size // process_count, batch_fn=_collate)
-    batches = batches[process_index::process_count][start_step:]
+    share = batch_size // process_count
+    stream = stream[process_index::process_count][start_step * share :]
 
-    # Few large elements: a batch is read at a time, whose clips are decoded in order.
+    # Clips come from the workers one by one, without padding, which would be most of
+    # what has to be copied; they are put together in a thread of this process.
     workers = data.workers
-    batches = batches.to_iter_dataset(
+    examples = stream.to_iter_dataset(
         grain.ReadOptions(
             num_threads=0 if workers else READ_THREADS,
-            prefetch_buffer_size=0 if workers else READ_THREADS,
+            prefetch_buffer_size=0 if workers else READ_AHEAD,
         )
     )
     if workers:
         if not flags.FLAGS.is_parsed():  # grain reads a flag of absl
             flags.FLAGS.mark_as_parsed()
-        batches = batches.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=workers),
+        examples = examples.mp_prefetch(
+            grain.MultiprocessingOptions(
+                num_workers=workers, per_worker_buffer_size=READ_AHEAD // workers + 1
+            ),
             worker_init_fn=_start_worker,
         )
     else:
         cv2.setNumThreads(0)  # the threads above keep the cores busy
+    collate = functools.partial(_collate, max_instances=data.max_instances)
+    batches = examples.batch(share, drop_remainder=True, batch_fn=collate)
+    batches = grain.experimental.ThreadPrefetchIterDataset(
+        batches, prefetch_buffer_size=1
+    )
     return _log_skipped(iter(batches))
 
 
@@ -229,7 +239,7 @@ class ClipSampler:
         for _ in range(self.ATTEMPTS):
             try:
                 example = self.draw(int(segment), rng)
-                if example["valid"].any():
+                if len(example["masks"]):
                     return example | {"skipped": skipped}
             except records.BrokenSample as error:
                 if not self.skip_broken:
@@ -324,9 +334,24 @@ def _segments(
     return segments
 
 
-def _collate(examples: Sequence[dict]) -> dict:
-    batch = {name: np.stack([e[name] for e in examples]) for name in ARRAYS}
-    return batch | {
+def _collate(examples: Sequence[dict], *, max_instances: int) -> dict:
+    """The arrays of `ClipBatch` from clips whose instances are not padded yet."""
+    frames = np.stack([example["frames"] for example in examples])
+    ignore = np.stack([example["ignore"] for example in examples])
+    masks = np.zeros((len(examples), max_instances, *ignore.shape[1:]), bool)
+    valid = np.zeros((len(examples), max_instances), bool)
+    categories = np.zeros((len(examples), max_instances), np.int32)
+    for b, example in enumerate(examples):
+        count = len(example["masks"])
+        masks[b, :count] = example["masks"]
+        valid[b, :count] = True
+        categories[b, :count] = example["categories"]
+    return {
+        "frames": frames,
+        "masks": masks,
+        "valid": valid,
+        "categories": categories,
+        "ignore": ignore,
         "names": [example["name"] for example in examples],
         "dropped": sum(example["dropped"] for example in examples),
         "skipped": [reason for example in examples for reason in example["skipped"]],

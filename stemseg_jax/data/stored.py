@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
@@ -195,8 +196,12 @@ def masks_of(
     numbers: np.ndarray, *, leave_out: Sequence[int] = (0,)
 ) -> dict[int, Bool[np.ndarray, "H W"]]:
     """One mask for each number of a label map."""
-    present = np.flatnonzero(np.bincount(numbers.ravel(), minlength=1))
-    return {int(n): numbers == n for n in present if n not in leave_out}
+    if numbers.dtype == np.uint8:  # bincount turns them into 64 bits first
+        counts = cv2.calcHist([numbers], [0], None, [256], [0, 256]).ravel()
+    else:
+        counts = np.bincount(numbers.ravel())
+    present = np.flatnonzero(counts).tolist()
+    return {n: numbers == n for n in present if n not in leave_out}
 
 
 def indexed(numbers: np.ndarray) -> FrameLabels:
