@@ -40,6 +40,7 @@ from stemseg_jax.structures import (
 from stemseg_jax.tracking import stitching, windows
 
 Pyramid = tuple[Float[Array, "B T _ _ C"], ...]  # strides 4, 8, 16, 32
+FramePyramid = tuple[Float[Array, "B _ _ C"], ...]  # of one frame
 STRIDE = 4  # of all output maps
 
 
@@ -331,7 +332,7 @@ class STEmSeg:
         """
         size = self.network.num_frames
         planner = windows.Planner(size, self.tracking.overlap)
-        features: dict[int, Pyramid] = {}
+        features: dict[int, FramePyramid] = {}
         maps: dict[int, Maps] = {}  # by the window's start
         sums: dict[int, Sums] = {}
         labels: dict[int, Array] = {}
@@ -393,7 +394,7 @@ class STEmSeg:
         return self.tracking.full_size or self.clustering.rule == "refined"
 
     @functools.partial(jax.jit, static_argnums=(0, 3))
-    def _encode(self, variables, images, resized) -> tuple[Pyramid, ...]:
+    def _encode(self, variables, images, resized) -> tuple[FramePyramid, ...]:
         """Features of a group of frames, frame by frame."""
         prepared = pixels.prepare(images, resized, self.convention)
         pyramid = self.network.apply(variables, prepared[None], method="encode")
@@ -402,7 +403,7 @@ class STEmSeg:
         )
 
     @functools.partial(jax.jit, static_argnums=0)
-    def _decode(self, variables, pyramids: tuple[Pyramid, ...]) -> Maps:
+    def _decode(self, variables, pyramids: tuple[FramePyramid, ...]) -> Maps:
         """Maps of one window [T h w ...] from the features of its frames."""
         pyramid = jax.tree.map(lambda *levels: jnp.stack(levels, axis=1), *pyramids)
         maps = self.network.apply(variables, pyramid, method="decode")
