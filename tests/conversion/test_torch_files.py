@@ -14,7 +14,7 @@ from stemseg_jax.conversion import pickles, torch_files
 from tests.conversion import torch_writer
 from tests.conversion.torch_writer import Call, Global, Storage, Tensor
 
-HERE = pathlib.Path(__file__).parent
+GOLDENS = pathlib.Path(__file__).parents[1] / "parity/goldens"
 READ = {"zip": torch_files.read_zip, "legacy": torch_files.read_legacy}
 WRITE = {"zip": torch_writer.write_zip, "legacy": torch_writer.write_legacy}
 FORMS = sorted(READ)
@@ -30,7 +30,7 @@ def stored(tmp_path, value, form="zip"):
 
 
 def test_the_authors_serialisation(tmp_path):
-    with np.load(HERE / "legacy_checkpoint.npz") as arrays:
+    with np.load(GOLDENS / "legacy_checkpoint.npz") as arrays:
         path = tmp_path / "davis.pth"
         path.write_bytes(arrays["file_bytes"].tobytes())
         content = torch_files.read_legacy(path)

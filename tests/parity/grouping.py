@@ -142,7 +142,7 @@ def _scene(scene: str, given: dict[str, Any], arrays: dict) -> list[Figure]:
 
 def _enlarged(maps: np.ndarray, scale: int) -> jax.Array:
     """[C T h w] -> [T h w C], larger in space."""
-    maps = goldens.channels_last(maps, axis=0)
+    maps = jnp.asarray(goldens.channels_last(maps, axis=0))
     return resize.linear(maps, (maps.shape[1] * scale, maps.shape[2] * scale))
 
 
@@ -152,7 +152,7 @@ def _association(case: str, expected: dict[str, Any], arrays: dict) -> list[Figu
     rows, columns = (np.unique(x[x >= 0]) for x in (one, other))
     counts = matching.joint_counts(
         *(
-            np.where(x < 0, -1, np.searchsorted(names, x)).astype(np.int32)
+            jnp.asarray(np.where(x < 0, -1, np.searchsorted(names, x)), jnp.int32)
             for x, names in ((one, rows), (other, columns))
         ),
         num_rows=len(rows),

@@ -4,6 +4,7 @@ import pathlib
 import random
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from stemseg_jax.data import clips, duplication, records
@@ -63,7 +64,7 @@ def _network_input(given: dict[str, Any]) -> np.ndarray:
     frame = goldens.pixels(given["seed"], 1, *given["hw"])[:, ::-1]  # RGB
     rule = pixels.SizeRule(min_dim=given["min"], max_dim=given["max"])
     resized = rule.resized(*given["hw"])
-    images = goldens.channels_last(frame)
+    images = jnp.asarray(goldens.channels_last(frame))
     return np.asarray(pixels.prepare(images, resized, pixels.Convention())[0])
 
 
@@ -82,12 +83,12 @@ def _targets(given: dict[str, Any], arrays: dict[str, np.ndarray]) -> list[Figur
         (0, padded - size)
         for padded, size in zip(given["padded_hw"], given["resized_hw"], strict=True)
     ]
-    padded = np.pad(clip.masks, [(0, 0), (0, 0), *margins])
+    padded = jnp.pad(clip.masks, [(0, 0), (0, 0), *margins])
     small = masks_ops.central_and(padded)
-    small_ignore = masks_ops.central_and(np.pad(clip.ignore, [(0, 0), *margins]))
-    categories = np.array(given["categories"], np.int32)
+    small_ignore = masks_ops.central_and(jnp.pad(clip.ignore, [(0, 0), *margins]))
+    categories = jnp.array(given["categories"], jnp.int32)
     classes = segmentation.labels(small, categories, categories > 0)
-    full = segmentation.labels(masks, categories, categories > 0)
+    full = segmentation.labels(jnp.asarray(masks), categories, categories > 0)
     ours = {
         "mask.resized": clip.masks,
         "ignore.resized": clip.ignore,
@@ -105,8 +106,8 @@ def _targets(given: dict[str, Any], arrays: dict[str, np.ndarray]) -> list[Figur
 def data(folder: pathlib.Path, name: str) -> list[Figure]:
     """The instance duplicator, and what loaders make of a video.
 
-    Which datasets, videos and starts are drawn is not compared: there a list is shuffled
-    once by Python's generator, here a clip depends on the seed and its position alone.
+    Which datasets, videos and starts are drawn is not compared: there a list is
+    shuffled once by Python's generator, here a clip depends on seed and position alone.
     """
     meta, arrays = goldens.load(folder, name)
     results = [
@@ -177,7 +178,7 @@ def _loaded(dataset: str, given: dict[str, Any], arrays: dict) -> list[Figure]:
         for key in ("masks", "ignore", "images_t0")
     }
     clip = clips.resize(clip, expected["masks"].shape[-2:])
-    images = np.asarray(pixels.Convention().normalise(clip.frames[0]))
+    images = np.asarray(pixels.Convention().normalise(jnp.asarray(clip.frames[0])))
     return [
         *results,
         figures.equal(

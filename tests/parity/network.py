@@ -14,7 +14,7 @@ from stemseg_jax import models
 from stemseg_jax.conversion import loading, sources
 from stemseg_jax.modules import heads, squeeze_expand
 from stemseg_jax.ops import mixing, resize
-from stemseg_jax.structures import ClipBatch, LossReport
+from stemseg_jax.structures import ClipBatch
 from tests import goldens
 from tests.parity import figures, released
 from tests.parity.figures import Figure

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from tests.parity import grouping, images, network, training
+from tests.parity import grouping, images, inference, network, results, training
 from tests.parity.figures import Figure
 
 # By the beginning of a case's name.
@@ -27,10 +27,12 @@ CHECKS: dict[str, Callable[[pathlib.Path, str], list[Figure]]] = {
     "data": images.data,
     "decoders": network.decoders,
     "grids": network.grids,
+    "inference": inference.inference,
     "legacy_checkpoint": network.legacy_checkpoint,
     "losses": training.losses,
     "model": network.model,
     "optim": training.optim,
+    "outputs": results.outputs,
     "preproc": images.preproc,
     "state_dict": network.state_dict,
     "train_step": training.train_step,
@@ -54,18 +56,18 @@ def run(folder: pathlib.Path, cases: list[str]) -> dict[str, list[Figure]]:
     return {case: check(folder, case) for case in tqdm(cases, desc="parity")}
 
 
-def table(results: dict[str, list[Figure]]) -> str:
+def table(compared: dict[str, list[Figure]]) -> str:
     lines = [f"{'case':24} {'quantity':44} {'error':>9} {'bar':>8}  met"]
-    for case, figures in results.items():
+    for case, figures in compared.items():
         for figure in figures:
             met = "yes" if figure.met else "NO"
             lines.append(
                 f"{case:24} {figure.quantity:44} {figure.error:9.2g} {figure.bar:8.2g}"
                 f"  {met:3} {figure.note}".rstrip()
             )
-    figures = [figure for each in results.values() for figure in each]
+    figures = [figure for each in compared.values() for figure in each]
     missed = sum(not figure.met for figure in figures)
-    lines.append(f"{len(figures)} quantities in {len(results)} cases, {missed} missed")
+    lines.append(f"{len(figures)} quantities in {len(compared)} cases, {missed} missed")
     return "\n".join(lines)
 
 
@@ -77,16 +79,16 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     index = json.loads((options.goldens / "index.json").read_text())
     begin = time.perf_counter()
-    results = run(options.goldens, options.cases or sorted(index["files"]))
-    print(table(results))
+    compared = run(options.goldens, options.cases or sorted(index["files"]))
+    print(table(compared))
     print(f"{time.perf_counter() - begin:.0f} s")
     if options.json:
         content = {
             case: [figure._asdict() | {"met": figure.met} for figure in figures]
-            for case, figures in results.items()
+            for case, figures in compared.items()
         }
         options.json.write_text(json.dumps(content, indent=1))
-    return int(any(not f.met for figures in results.values() for f in figures))
+    return int(any(not f.met for figures in compared.values() for f in figures))
 
 
 if __name__ == "__main__":

@@ -196,11 +196,12 @@ def train_step(folder: pathlib.Path, name: str) -> list[Figure]:
     start = theirs(params)
     tx = optimization.optimizer(config.optim, params, frozen=system.frozen_modules())
     state = tx.init(params)
+    key = jax.random.key(0)
 
     @jax.jit
     def gradient_of(params, batch):
         def loss(params):
-            return system.loss({"params": params, **constants}, batch, None)
+            return system.loss({"params": params, **constants}, batch, key)
 
         (_, report), gradient = jax.value_and_grad(loss, has_aux=True)(params)
         return gradient, report.terms
