@@ -84,7 +84,7 @@ def clip_sums(
     embeddings = embeddings.reshape(-1, E)
     log_bandwidths = log_bandwidths.reshape(-1, log_bandwidths.shape[-1])
     seediness, ignore = seediness.ravel(), ignore.ravel()
-    masks = masks.reshape(N, -1) & valid[:, None]
+    masks = masks.reshape(N, seediness.size) & valid[:, None]
     present = masks.any(axis=1)
     instances = present.sum().astype(jnp.float32)
 

@@ -139,6 +139,12 @@ def test_a_clip_without_instances_only_lowers_its_seediness():
     np.testing.assert_array_equal(np.array(released), 0)
 
 
+def test_without_any_slot_there_is_just_the_background():
+    sums = clip_sums(**clip(N=0), free_std=(0.3, 0.3))
+    assert sums.lovasz == sums.smoothness == sums.instances == 0
+    assert sums.seediness > 0
+
+
 @pytest.mark.parametrize("parity", ["paper", "released"])
 @pytest.mark.parametrize("count", [0, 3])
 def test_gradients_are_finite_and_none_goes_from_seediness_to_embeddings(parity, count):
