@@ -62,7 +62,8 @@ def outlines(labels: UInt8[np.ndarray, "H W"], skipped: int, count: int) -> Outl
     mixed = np.zeros(labels.shape, bool)
     for neighbour in neighbours:
         mixed |= own != neighbour
-    rows, columns = np.nonzero(mixed)
+    # `np.nonzero` of two axes takes five times as long.
+    rows, columns = np.divmod(np.flatnonzero(mixed), labels.shape[1])
     dtype = np.min_scalar_type(2**count - 1)
     bits = np.zeros(256, dtype)
     bits[skipped + 1 : skipped + 1 + count] = 1 << np.arange(count, dtype=dtype)

@@ -170,23 +170,16 @@ def match_video(
 ) -> dict[int, Matches]:
     """The matches of one video, by category."""
     size = annotations.sizes[video]
-    objects, predictions = defaultdict(list), defaultdict(list)
-    for where, annotation in annotations.objects.get(video, ()):
-        objects[annotation["category_id"]].append((where, annotation))
-    for where, entry in entries:
-        masks = ytvis_json.check_masks(entry, size, where)
-        predictions[entry["category_id"]].append((entry["score"], masks))
+    truth = annotations.objects.get(video, [])
+    objects = _by_category(truth, ytvis_json.check_masks(truth, size, compressed=False))
+    predictions = _by_category(entries, ytvis_json.check_masks(entries, size))
     return {
-        category: match(
-            [score for score, _ in predictions[category]],
-            [masks for _, masks in predictions[category]],
-            _objects(objects[category], size, occlusion),
-        )
+        category: match(predictions[category], _objects(objects[category], occlusion))
         for category in sorted({*objects, *predictions} & {*annotations.categories})
     }
 
 
-def match(scores: Sequence[float], masks: Sequence[Masks], objects: Objects) -> Matches:
+def match(predictions: Sequence[tuple[Entry, Masks]], objects: Objects) -> Matches:
     """Gives objects to predictions, best score first, the first 100.
 
     A prediction takes the object of highest IoU that is not yet taken, the last of
@@ -194,36 +187,40 @@ def match(scores: Sequence[float], masks: Sequence[Masks], objects: Objects) -> 
     taken again. Left out of the score are predictions that took an ignored object, and
     those without any whose own area is outside the range.
     """
-    order = np.argsort(-np.array(scores, float), kind="stable")[: MAX_PREDICTIONS[-1]]
-    masks = [masks[index] for index in order]
+    scores = np.array([entry["score"] for (_, entry), _ in predictions], float)
+    order = np.argsort(-scores, kind="stable")[: MAX_PREDICTIONS[-1]]
+    masks = [predictions[index][1] for index in order]
     shared = overlaps(masks, objects.masks)
     own = np.array([track.areas.sum() for track in masks])[:, None]  # [D 1]
     theirs = np.array([track.areas.sum() for track in objects.masks])  # [G]
     iou = shared / np.maximum(own + theirs - shared, 1)
 
-    ranges, predictions, count = len(objects.ignored), len(masks), len(objects.masks)
+    ranges, count = len(objects.ignored), len(objects.masks)
     shape = (ranges, len(THRESHOLDS))
     taken = np.zeros((*shape, count), bool)
-    matched = np.zeros((*shape, predictions), bool)
-    left_out = np.zeros((*shape, predictions), bool)
+    matched = np.zeros((*shape, len(masks)), bool)
+    left_out = np.zeros((*shape, len(masks)), bool)
     needed = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]
-    for row in np.flatnonzero((iou >= THRESHOLDS[0]).any(axis=1)):
+    # Counted objects come first: no IoU that fits is below 1/2 or, of an ignored one,
+    # above 1/4. To divide by 4 costs no digit.
+    preference = np.where(objects.ignored[:, None, :], 0.25, 1)
+    every = np.arange(ranges)[:, None]
+    for row in np.flatnonzero((iou >= THRESHOLDS[0]).any(axis=1)).tolist():
         fits = (iou[row] >= needed) & ~(taken & ~objects.crowd)  # [R T G]
-        counted = fits & ~objects.ignored[:, None, :]
-        fits = np.where(counted.any(axis=-1, keepdims=True), counted, fits)
-        best = count - 1 - np.argmax(np.where(fits, iou[row], -1)[..., ::-1], axis=-1)
+        rank = np.where(fits, iou[row] * preference, -1)
+        best = count - 1 - rank[..., ::-1].argmax(axis=-1)  # [R T], the last of equals
         found = fits.any(axis=-1)
-        taken |= found[..., None] & (np.arange(count) == best[..., None])
+        taken[every, np.arange(len(THRESHOLDS)), best] |= found
         matched[..., row] = found & ~objects.never_matches[best]
-        left_out[..., row] = found & objects.ignored[np.arange(ranges)[:, None], best]
-    outside = np.zeros((ranges, predictions), bool)
+        left_out[..., row] = found & objects.ignored[every, best]
+    outside = np.zeros((ranges, len(masks)), bool)
     present = np.array([(track.areas > 0).sum() for track in masks])[:, None]
     area = (own / np.maximum(present, 1))[:, 0]
     for index, (low, high) in enumerate(AREAS.values()):
         outside[index] = (area < low) | (area > high)
     left_out |= ~matched & outside[:, None, :]
     return Matches(
-        scores=np.array(scores, float)[order],
+        scores=scores[order],
         true=matched & ~left_out,
         false=~matched & ~left_out,
         counted=(~objects.ignored).sum(axis=1),
@@ -235,21 +232,21 @@ def overlaps(
     masks: Sequence[Masks], others: Sequence[Masks]
 ) -> Float[np.ndarray, "D G"]:
     """Pixels that two lists of tracks share, over all frames."""
-    shared = np.zeros((len(masks), len(others)))
     if not masks or not others:
-        return shared
-    own = np.array([track.areas for track in masks])  # [D T]
-    theirs = np.array([track.areas for track in others])  # [G T]
-    for frame in np.flatnonzero(own.any(axis=0) & theirs.any(axis=0)).tolist():
-        rows, columns = np.flatnonzero(own[:, frame]), np.flatnonzero(theirs[:, frame])
-        # As crowds: the share of a prediction's own area, exact once multiplied.
-        covered = coco.iou(
-            [masks[row].by_frame[frame] for row in rows],
-            [others[column].by_frame[frame] for column in columns],
-            [1] * len(columns),
-        )
-        shared[np.ix_(rows, columns)] += np.rint(covered * own[rows, frame, None])
-    return shared
+        return np.zeros((len(masks), len(others)))
+    areas = np.array([track.areas for track in masks]).T  # [T D]
+    shares = np.zeros((*areas.shape, len(others)))
+    for frame in range(len(areas)):
+        rows = [k for k, track in enumerate(masks) if frame in track.by_frame]
+        columns = [k for k, track in enumerate(others) if frame in track.by_frame]
+        if rows and columns:
+            # As crowds: the share of a prediction's own area.
+            shares[frame, np.array(rows)[:, None], columns] = coco.iou(
+                [masks[row].by_frame[frame] for row in rows],
+                [others[column].by_frame[frame] for column in columns],
+                [1] * len(columns),
+            )
+    return np.rint(shares * areas[..., None]).sum(axis=0)  # whole pixels again
 
 
 def rank(videos: Iterable[dict[int, Matches]]) -> dict[int, Ranking]:
@@ -446,18 +443,21 @@ def _ranges(rankings: Mapping[int, Ranking]) -> list[str]:
     return [*AREAS, *OCCLUSIONS][:scored]
 
 
-def _objects(
-    annotations: list[Entry], size: ytvis_json.VideoSize, occlusion: bool
-) -> Objects:
-    masks, areas, occlusions = [], [], []
-    for where, annotation in annotations:
-        masks.append(ytvis_json.check_masks(annotation, size, where, compressed=False))
-        # The file's areas count, whatever its masks say.
-        present = [area for area in annotation["areas"] if area]
-        areas.append(np.mean(present) if present else 0.0)
-        occlusions.append(_occlusion(annotation, where) if occlusion else 0.0)
-    areas, occlusions = np.array(areas), np.array(occlusions)
-    crowd = np.array([bool(a.get("iscrowd")) for _, a in annotations], bool)
+def _by_category(entries: Sequence[Entry], masks: Sequence[Masks]):
+    found = defaultdict(list)
+    for (where, entry), own in zip(entries, masks, strict=True):
+        found[entry["category_id"]].append(((where, entry), own))
+    return found
+
+
+def _objects(annotations: Sequence[tuple[Entry, Masks]], occlusion: bool) -> Objects:
+    # The file's areas count, whatever its masks say.
+    seen = [[a for a in entry["areas"] if a] for (_, entry), _ in annotations]
+    areas = np.array([sum(own) / max(len(own), 1) for own in seen])
+    occlusions = np.array(
+        [_occlusion(entry, where) for (where, entry), _ in annotations if occlusion]
+    )
+    crowd = np.array([bool(e.get("iscrowd")) for (_, e), _ in annotations], bool)
     ignored = [crowd | (areas < low) | (areas > high) for low, high in AREAS.values()]
     if occlusion:
         ignored += [
@@ -465,10 +465,10 @@ def _objects(
             for low, high in OCCLUSIONS.values()
         ]
     return Objects(
-        masks=masks,
+        masks=[masks for _, masks in annotations],
         crowd=crowd,
         # The official program takes an object with id 0, once found, for none.
-        never_matches=np.array([a.get("id") == 0 for _, a in annotations], bool),
+        never_matches=np.array([e.get("id") == 0 for (_, e), _ in annotations], bool),
         ignored=np.array(ignored, bool).reshape(len(ignored), len(annotations)),
     )
 

@@ -3,6 +3,7 @@
 pycocotools does the work; what it does not do is to notice a string that was cut off.
 """
 
+import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,8 +35,8 @@ def decode(rle: Rle) -> Bool[np.ndarray, "H W"]:
     """
     areas([rle])
     runs, _ = _run_lengths([rle["counts"]])
-    values = np.tile([False, True], len(runs))
-    return np.repeat(values, runs.ravel()).reshape(rle["size"], order="F")
+    values = np.tile([False, True], runs.shape[1])
+    return np.repeat(values, runs.T.ravel()).reshape(rle["size"], order="F")
 
 
 def to_json(rle: Rle) -> dict[str, Any]:
@@ -50,33 +51,43 @@ def from_json(segmentation: Any, height: int, width: int) -> Rle:
         segmentation: Compressed or uncompressed run lengths, or a list of polygons.
 
     Raises:
-        ValueError: Another form, or a mask of another size than the frame.
+        ValueError: Another form, or a mask of another size than the frame. Whether the
+            runs fill the frame is seen by `areas`.
     """
     if isinstance(segmentation, list):
         if not segmentation:
             return encode(np.zeros((height, width), bool))
         return coco.merge(coco.frPyObjects(segmentation, height, width))
-    if not isinstance(segmentation, dict) or not {"size", "counts"} <= {*segmentation}:
-        raise ValueError(
-            f"a mask is {_shortened(segmentation)}; expected null, run lengths "
-            '{"size": [height, width], "counts": ...} or polygons'
-        )
-    size, counts = segmentation["size"], segmentation["counts"]
-    if not isinstance(size, list | tuple) or list(size) != [height, width]:
-        raise ValueError(f"a mask has size {size}, but the frame [{height}, {width}]")
-    if isinstance(counts, list):
-        runs = np.array(counts)
-        if len(runs) == 0 or runs.dtype.kind not in "iu" or (runs < 0).any():
-            raise ValueError("run lengths must be integers of at least 0")
-        if runs.sum() != height * width:
-            raise ValueError(_does_not_fill(int(runs.sum()), height, width))
-        return coco.frPyObjects({"size": size, "counts": counts}, height, width)
-    if isinstance(counts, str):
-        # A letter beyond ASCII becomes "?", which no run length contains.
-        counts = counts.encode("ascii", "replace")
-    if not isinstance(counts, bytes):
+    counts = _counts(segmentation, height, width)
+    if not isinstance(counts, list):
+        return from_compressed(segmentation, height, width)
+    try:
+        runs = array.array("I", counts)  # refuses what is none, and saves half the time
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"run lengths are integers of at least 0: {error}") from error
+    return coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+
+
+def from_compressed(segmentation: Any, height: int, width: int) -> Rle:
+    """The same for the one form that result files may have."""
+    counts = _counts(segmentation, height, width)
+    if type(counts) is not str:
         raise ValueError(f"a mask has counts {_shortened(counts)}; expected a string")
-    return {"size": (height, width), "counts": counts}
+    # A letter beyond ASCII becomes "?", which no run length contains.
+    return {"size": (height, width), "counts": counts.encode("ascii", "replace")}
+
+
+def _counts(segmentation: Any, height: int, width: int) -> Any:
+    try:
+        size, counts = segmentation["size"], segmentation["counts"]
+    except (TypeError, KeyError, IndexError):
+        raise ValueError(
+            f"a mask is {_shortened(segmentation)}; expected null or run lengths "
+            '{"size": [height, width], "counts": ...}'
+        ) from None
+    if size != [height, width]:
+        raise ValueError(f"a mask has size {size}, but the frame [{height}, {width}]")
+    return counts
 
 
 def areas(rles: Sequence[Rle]) -> Int64[np.ndarray, "N"]:
@@ -89,19 +100,25 @@ def areas(rles: Sequence[Rle]) -> Int64[np.ndarray, "N"]:
     if not rles:
         return np.zeros(0, np.int64)
     runs, first = _run_lengths([rle["counts"] for rle in rles])
-    zeros, ones = np.add.reduceat(runs, first).T
-    for index, rle in enumerate(rles):
-        height, width = rle["size"]
-        if zeros[index] + ones[index] != height * width:
-            total = int(zeros[index] + ones[index])
-            raise BrokenMaskError(index, _does_not_fill(total, height, width))
+    zeros, ones = np.add.reduceat(runs, first, axis=1)
+    wanted = np.array([rle["size"][0] * rle["size"][1] for rle in rles])
+    wrong = np.flatnonzero(zeros + ones != wanted)
+    if len(wrong):
+        index = int(wrong[0])
+        height, width = rles[index]["size"]
+        raise BrokenMaskError(
+            index,
+            f"the runs of a mask add up to {zeros[index] + ones[index]} pixels, but "
+            f"the frame has {height} x {width} = {height * width}; the mask is cut off "
+            "or of another frame",
+        )
     return ones
 
 
 def _run_lengths(
     strings: list[bytes],
-) -> tuple[Int64[np.ndarray, "pairs 2"], Int64[np.ndarray, "N"]]:
-    """Runs of zeros and of ones, and the row in which each mask begins.
+) -> tuple[Int64[np.ndarray, "2 pairs"], Int64[np.ndarray, "N"]]:
+    """Runs of zeros and of ones, and the column in which each mask begins.
 
     A number is written in groups of five bits, lowest first, as the letters from "0";
     the letters from "P" say that another group follows. From the fourth on, numbers are
@@ -124,44 +141,38 @@ def _run_lengths(
         refuse(cut, "a mask is cut off in the middle of a run length")
 
     last = np.flatnonzero(is_last)
-    groups = np.diff(last, prepend=-1)
-    start = last - groups + 1
-    if groups.max() > 7:  # 35 bits; a run has at most 32
-        refuse(start[groups.argmax()], "a mask has a run length beyond 32 bits")
-    numbers = (letters[start] & 31).astype(np.int64)
-    for group in range(1, groups.max()):
-        longer = np.flatnonzero(groups > group)
-        bits = (letters[start[longer] + group] & 31).astype(np.int64)
-        numbers[longer] += bits << (5 * group)
-    negative = np.flatnonzero(letters[last] & 16)  # two's complement
-    numbers[negative] -= 1 << (5 * groups[negative])
+    groups = last + 1
+    groups[1:] -= groups[:-1].copy()
+    most = groups.max()
+    if most > 7:  # 35 bits; a run has at most 32
+        refuse(last[groups.argmax()], "a mask has a run length beyond 32 bits")
+    # From the last, highest group down, which carries the sign.
+    numbers = (letters[last] & 31 ^ 16).astype(np.int64) - 16
+    longer = np.flatnonzero(groups > 1)
+    for group in range(1, most):
+        lower = letters[last[longer] - group] & 31
+        numbers[longer] = numbers[longer] * 32 + lower
+        longer = longer[groups[longer] > group + 1]
 
     begin = np.searchsorted(last, np.concatenate([[0], ends[:-1]]))
     count = np.diff(begin, append=len(numbers))
-    rows = (count + 1) // 2  # an odd number of runs is filled up with no ones
-    first = np.cumsum(rows) - rows
-    written = np.zeros((rows.sum(), 2), np.int64)
-    written.ravel()[np.arange(len(numbers)) + np.repeat(2 * first - begin, count)] = (
-        numbers
-    )
-    runs = written.cumsum(axis=0)
-    runs -= np.repeat(runs[first] - written[first], rows, axis=0)
-    # The second run of zeros, third of all, is not yet a difference.
-    runs[:, 0] -= np.repeat(written[first, 0], rows)
-    runs[first, 0] = written[first, 0]
-    runs[(first + rows - 1)[count % 2 == 1], 1] = 0
-    if (runs < 0).any():
-        row = np.argmax((runs < 0).any(axis=1))
-        index = int(np.searchsorted(first, row, side="right")) - 1
+    odd = count % 2 == 1  # these end with zeros: no ones are put behind them
+    numbers = np.insert(numbers, (begin + count)[odd], 0)
+    runs = np.ascontiguousarray(numbers.reshape(-1, 2).T)
+    columns = (count + 1) // 2
+    first = np.cumsum(columns) - columns
+    # Sums of differences, which begin anew with each mask: what went before is taken
+    # off its first column. The second run of zeros, third of all, is no difference yet.
+    second = first[columns > 1] + 1
+    runs[0, second] -= runs[0, second - 1]
+    runs[:, first[1:]] -= np.add.reduceat(runs, first, axis=1)[:, :-1]
+    np.cumsum(runs, axis=1, out=runs)
+    runs[1, (first + columns - 1)[odd]] = 0
+    if runs.min() < 0:
+        column = np.argmax((runs < 0).any(axis=0))
+        index = int(np.searchsorted(first, column, side="right")) - 1
         raise BrokenMaskError(index, "a mask has a run of negative length")
     return runs, first
-
-
-def _does_not_fill(total: int, height: int, width: int) -> str:
-    return (
-        f"the runs of a mask add up to {total} pixels, but the frame has {height} x "
-        f"{width} = {height * width}; the mask is cut off or of another frame"
-    )
 
 
 def _shortened(value: Any) -> str:

@@ -6,7 +6,7 @@ import math
 import os
 import pathlib
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +84,7 @@ def _entries(video: VideoTracks, video_id: int) -> Iterable[dict[str, Any]]:
         }
         where = f"video {video.name}, track {number}"
         check_head(entry, size, where, score_range=(0.0, 1.0))
-        check_masks(entry, size[video_id], where)
+        check_masks([(where, entry)], size[video_id])
         yield entry
 
 
@@ -121,7 +121,7 @@ def check(
     for number, entry in enumerate(entries):
         where = f"{file}: entry {number}"
         check_head(entry, videos, where, score_range=(0.0, 1.0))
-        check_masks(entry, videos[entry["video_id"]], where)
+        check_masks([(where, entry)], videos[entry["video_id"]])
         if entry["category_id"] not in categories:
             raise ValueError(
                 f"{where}: category {entry['category_id']} does not exist; "
@@ -168,43 +168,50 @@ def check_head(
 
 
 def check_masks(
-    entry: Any, size: VideoSize, where: str, *, compressed: bool = True
-) -> Masks:
-    """The masks of an entry, one per frame, each found to fill its frame.
+    entries: Sequence[tuple[str, Any]], size: VideoSize, *, compressed: bool = True
+) -> list[Masks]:
+    """The masks of the entries of one video, each found to fill its frame.
 
     Args:
+        entries: Each with where it stands, for messages.
         compressed: Whether other forms than compressed run lengths are refused, as
             they are in result files but not in annotations.
 
     Raises:
-        ValueError: Begins with `where`, names the video and the frame, from 0.
+        ValueError: Names the entry, the video and the frame, from 0.
     """
-    where = f"{where}, video {entry['video_id']}"
-    segmentations = entry["segmentations"]
-    if not isinstance(segmentations, list) or len(segmentations) != size.num_frames:
-        given = len(segmentations) if isinstance(segmentations, list) else "no list of"
-        raise ValueError(
-            f"{where}: {given} segmentations for {size.num_frames} frames; write null "
-            "for a frame without the object"
-        )
-    masks = {}
-    for frame, segmentation in enumerate(segmentations):
-        if segmentation is None or not compressed and not segmentation:
-            continue
-        try:
-            counts = segmentation.get("counts") if type(segmentation) is dict else None
-            if compressed and not isinstance(counts, str):
-                raise ValueError("expected null or compressed run lengths")
-            masks[frame] = rle.from_json(segmentation, size.height, size.width)
-        except ValueError as error:
-            raise ValueError(f"{where}, frame {frame}: {error}") from error
-    areas = np.zeros(size.num_frames, np.int64)
+    read = rle.from_compressed if compressed else rle.from_json
+    tracks: list[dict[int, rle.Rle]] = []
+    for where, entry in entries:
+        where = f"{where}, video {entry['video_id']}"
+        given = entry["segmentations"]
+        if not isinstance(given, list) or len(given) != size.num_frames:
+            number = len(given) if isinstance(given, list) else "no list of"
+            raise ValueError(
+                f"{where}: {number} segmentations for {size.num_frames} frames; write "
+                "null for a frame without the object"
+            )
+        own = {}
+        for frame, segmentation in enumerate(given):
+            if segmentation is None or not compressed and not segmentation:
+                continue
+            try:
+                own[frame] = read(segmentation, size.height, size.width)
+            except ValueError as error:
+                raise ValueError(f"{where}, frame {frame}: {error}") from error
+        tracks.append(own)
+    rows = np.repeat(np.arange(len(tracks)), [len(own) for own in tracks])
+    frames = [frame for own in tracks for frame in own]
+    areas = np.zeros((len(tracks), size.num_frames), np.int64)
     try:
-        areas[[*masks]] = rle.areas([*masks.values()])
+        masks = [mask for own in tracks for mask in own.values()]
+        areas[rows, frames] = rle.areas(masks)
     except rle.BrokenMaskError as error:
-        frame = [*masks][error.index]
-        raise ValueError(f"{where}, frame {frame}: {error}") from error
-    return Masks(masks, areas)
+        where, entry = entries[rows[error.index]]
+        raise ValueError(
+            f"{where}, video {entry['video_id']}, frame {frames[error.index]}: {error}"
+        ) from error
+    return [Masks(*track) for track in zip(tracks, areas, strict=True)]
 
 
 def _is_number(value: Any) -> bool:

@@ -7,7 +7,7 @@ from pycocotools import mask as coco
 from stemseg_jax.outputs import rle
 
 
-def random_masks(count=60):
+def random_masks(count=30):
     rng = np.random.default_rng(0)
     for _ in range(count):
         height, width = rng.integers(1, 60, 2)
@@ -39,8 +39,9 @@ def test_no_masks_have_no_areas():
 def test_every_mask_that_is_cut_off_is_refused():
     for mask in random_masks():
         whole = rle.encode(mask)
-        for length in range(len(whole["counts"])):
-            cut = {**whole, "counts": whole["counts"][:length]}
+        length = len(whole["counts"])
+        for kept in range(0, length, 1 + length // 20):
+            cut = {**whole, "counts": whole["counts"][:kept]}
             with pytest.raises(rle.BrokenMaskError):
                 rle.areas([whole, cut])
 
@@ -85,9 +86,8 @@ def test_uncompressed_and_compressed_runs_are_the_same_mask():
     [
         ({"size": [6, 9], "counts": "0"}, "has size"),
         ({"size": None, "counts": "0"}, "has size"),
-        ({"size": [6, 8], "counts": [3, 4]}, "add up to 7 pixels"),
         ({"size": [6, 8], "counts": [50, -2]}, "at least 0"),
-        ({"size": [6, 8], "counts": ["1"]}, "integers"),
+        ({"size": [6, 8], "counts": ["a"]}, "integers"),
         ({"size": [6, 8], "counts": 7}, "expected a string"),
         ({"size": [6, 8]}, "expected null"),
         ("abc", "expected null"),
@@ -96,6 +96,13 @@ def test_uncompressed_and_compressed_runs_are_the_same_mask():
 def test_other_forms_are_refused(segmentation, message):
     with pytest.raises(ValueError, match=message):
         rle.from_json(segmentation, 6, 8)
+
+
+def test_runs_that_do_not_fill_the_frame():
+    for counts in ([3, 4], [48, 1], [], "34", [2**32 - 1, 49]):
+        mask = rle.from_json({"size": [6, 8], "counts": counts}, 6, 8)
+        with pytest.raises(rle.BrokenMaskError):
+            rle.areas([mask])
 
 
 def test_pycocotools_alone_would_take_a_mask_that_is_cut_off():
