@@ -19,7 +19,7 @@ SETS = {
     "kitti_mots": (folders.kitti_mots, {"sequences": ("0000", "0002")}),
     "coco": (folders.coco_set, {"categories": "ytvis"}),
     "pascal_voc": (folders.pascal_voc, {"split": "train", "min_area": 10}),
-    "mapillary": (folders.mapillary, {}),
+    "mapillary": (folders.mapillary, {"max_side": 32, "min_area": 9}),
     "moving_shapes": (
         lambda root: None,
         dict(num_videos=2, num_frames=5, height=32, width=48, objects=(2, 3)),

@@ -45,6 +45,10 @@ def training_batches(
         config: The whole configuration; `data`, `num_frames`, `seed`, `parity` and
             `model.pixels` are read.
         batch_size: Clips of all processes together; each yields every n-th of them.
+
+    Differs from the authors' code in: weights hold within every few clips, and all of a
+    large dataset is drawn from; there a list of clips is drawn up at the start, from
+    the first samples of a dataset that is larger than its share.
     """
     if batch_size % process_count:
         raise ValueError(

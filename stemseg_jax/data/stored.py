@@ -107,6 +107,16 @@ class StoredVideo:
 
 
 @dataclasses.dataclass(frozen=True)
+class ShrunkVideo(StoredVideo):
+    """Its images are larger than it is, and are brought to its size when read."""
+
+    def frame(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
+        image = images.decode_rgb(self.encoded(index), name=str(self.files[index]))
+        size = self.width, self.height
+        return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+@dataclasses.dataclass(frozen=True)
 class RleLabels(Labels):
     """Run-length encoded masks, as the COCO family of files keeps them.
 

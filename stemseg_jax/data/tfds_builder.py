@@ -125,8 +125,8 @@ def _labels(video: records.Video, index: int) -> stored.FrameLabels:
 
 
 def _encoded(video: records.Video, index: int) -> bytes:
-    """The image as it is; pixels that were never a file become a PNG."""
-    if isinstance(video, stored.StoredVideo):
+    """The image as it is; pixels that no file holds become a PNG."""
+    if type(video) is stored.StoredVideo:  # and not a shrunk one
         video.frame(index)  # decoded once, so that nothing broken is packed
         return video.encoded(index)
     image = cv2.cvtColor(video.frame(index), cv2.COLOR_RGB2BGR)

@@ -14,6 +14,7 @@ import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 
 from stemseg_jax.data import categories, images, layout, records, stored
@@ -32,6 +33,7 @@ def load(
     version: str = "v1.2",
     min_area: int = 30,
     max_instances: int = 30,
+    max_side: int = 2048,
     report: records.Report = records.refuse,
 ) -> records.Dataset:
     """Reads the images of a split; cars and pedestrians, numbered as in KITTI-MOTS.
@@ -40,6 +42,8 @@ def load(
         version: "v1.2" or "v2.0".
         min_area: Smaller instances are ignored regions, in pixels.
         max_instances: The largest are kept, the others are ignored regions.
+        max_side: Larger images, of which there are many, are shrunk to it when read.
+            Areas count after that. (The authors shrank theirs beforehand.)
     """
     if split not in SPLITS:
         raise ValueError(f"split={split!r} is unknown; known: {sorted(SPLITS)}.")
@@ -64,13 +68,16 @@ def load(
     masks_at = layout.first_existing(folder, instances)
     videos = []
     for file in layout.image_files(folder / part / "images"):
-        still = MapillaryLabels(masks_at / f"{file.stem}.png", meaning)
         try:
             size = images.size(file)
         except ValueError as error:
             report(records.Fault(file.stem, "frame", str(error)))
             continue
-        videos.append(stored.StoredVideo(file.stem, *size, [file], still))
+        scale = min(1, max_side / max(size))
+        size = round(scale * size[0]), round(scale * size[1])
+        still = MapillaryLabels(masks_at / f"{file.stem}.png", size, meaning)
+        video = stored.ShrunkVideo if scale < 1 else stored.StoredVideo
+        videos.append(video(file.stem, *size, [file], still))
     return records.Dataset("mapillary", categories.KITTI_MOTS, videos)
 
 
@@ -122,6 +129,7 @@ class MapillaryLabels(stored.Labels):
     """The labels of one image; whether it has instances shows when it is read."""
 
     file: pathlib.Path
+    size: tuple[int, int]
     meaning: Meaning
 
     annotated_frames: Sequence[int] = (0,)
@@ -131,4 +139,8 @@ class MapillaryLabels(stored.Labels):
         return self.read(0).categories
 
     def read(self, index: int) -> stored.FrameLabels:
-        return self.meaning(images.read_labels(self.file))
+        numbers = images.read_labels(self.file)
+        if numbers.shape != self.size:
+            nearest = cv2.INTER_NEAREST_EXACT
+            numbers = cv2.resize(numbers, self.size[::-1], interpolation=nearest)
+        return self.meaning(numbers)

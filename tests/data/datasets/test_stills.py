@@ -76,6 +76,18 @@ def test_mapillary_keeps_the_largest(tmp_path):
     assert clip.ignore[0][truth == 1].all()
 
 
+def test_large_mapillary_images_are_shrunk(tmp_path):
+    folders.mapillary(tmp_path)
+    load = DATASETS["mapillary"]
+    (whole,) = load(tmp_path, "train").videos
+    (half,) = load(tmp_path, "train", max_side=20, min_area=5).videos
+    assert (half.height, half.width) == (12, 20)
+    clip = half.clip([0])
+    assert clip.frames.shape == (1, 12, 20, 3) and clip.masks.shape == (2, 1, 12, 20)
+    large = whole.clip([0]).masks.sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(clip.masks.sum(axis=(1, 2, 3)), large / 4, rtol=0.2)
+
+
 def test_mapillary_needs_its_config(tmp_path):
     folders.mapillary(tmp_path, alone=True)
     with pytest.raises(ValueError, match="expected config_v2.0.json"):
