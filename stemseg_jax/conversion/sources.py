@@ -284,7 +284,8 @@ def _conventions(source: Source, tensors: Mapping[str, np.ndarray]) -> Conventio
             changes[field] = tuple(float(value) for value in np.ravel(tensors[name]))
     free = tensors.get("embedding_loss_criterion.free_dim_bandwidths")
     if free is not None:
-        changes["free_dim_std"] = float(np.ravel(free)[0]) ** -0.5
+        # Written as 0.3, stored as the bandwidth 11.111110687.
+        changes["free_dim_std"] = round(float(np.ravel(free)[0]) ** -0.5, 6)
     return dataclasses.replace(source.conventions, **changes)
 
 

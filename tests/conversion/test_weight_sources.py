@@ -263,7 +263,7 @@ def test_decoder_and_head_are_told_apart():
     assert head.keys() == {"conv_embedding", "conv_variance"}
     assert head["conv_variance"].keys() == {"kernel", "bias"}
     assert constants == {"embedding_head": {"time_scale": 1.0}}
-    assert loaded.conventions.free_dim_std == pytest.approx(0.3)
+    assert loaded.conventions.free_dim_std == 0.3
 
 
 def test_names_without_a_place_are_kept():
