@@ -1,6 +1,5 @@
-"""Checkpoints, grids, decoders and whole networks."""
+"""Grids, decoders and whole networks."""
 
-import json
 import pathlib
 import re
 from typing import Any
@@ -8,76 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
-from stemseg_jax import models
-from stemseg_jax.conversion import loading, sources
+from stemseg_jax.conversion import sources
 from stemseg_jax.modules import heads, squeeze_expand
 from stemseg_jax.ops import mixing, resize
 from stemseg_jax.structures import ClipBatch
 from tests import goldens
 from tests.parity import figures, released
 from tests.parity.figures import Figure
-
-FREE_DIMENSIONS = "embedding_loss_criterion.free_dim_bandwidths"  # a setting here
-
-
-# ------------------------------------------------------------------------- checkpoints
-
-
-def legacy_checkpoint(folder: pathlib.Path, name: str) -> list[Figure]:
-    """Bytes of a file, and what is in it."""
-    import tempfile
-
-    meta, arrays = goldens.load(folder, name)
-    with tempfile.TemporaryDirectory() as temporary:
-        path = pathlib.Path(temporary) / "checkpoint.pth"
-        path.write_bytes(arrays["file_bytes"].tobytes())
-        content = loading.read(path)
-        results = [
-            figures.equal("keys", list(content), meta["top_level_keys"]),
-            figures.equal("names", list(content["model"]), meta["order"]),
-        ]
-        for key in meta["order"]:
-            expected = arrays[f"model.{key}"]
-            actual = content["model"][key]
-            results.append(figures.different(key, actual, expected))
-            results.append(figures.equal(f"{key}: type", actual.dtype, expected.dtype))
-    return results
-
-
-def state_dict(folder: pathlib.Path, name: str) -> list[Figure]:
-    """Names, shapes and frozen parameters of a checkpoint."""
-    meta = json.loads((folder / f"{name}.json").read_text())
-    backbone, theirs = re.search(r"(R-\d+-FPN), config (\w+)", meta["what"]).groups()
-    system, model = models.abstract(
-        # A frozen backbone is a frozen forward pass there, not frozen parameters.
-        released.config(theirs, backbone=backbone, model__freeze_backbone=False)
-    )
-    one = np.ones((), np.float32)
-    tensors = {key: np.broadcast_to(one, shape) for key, shape in meta["entries"]}
-    loaded = sources.convert(tensors, name)
-    file = traverse_util.flatten_dict(loaded.variables, sep="/")
-    ours = traverse_util.flatten_dict(model, sep="/")
-    unknown = {*loaded.unknown, *file.keys() - ours.keys()}
-    frozen = tuple(f"params/{prefix}" for prefix in system.frozen_modules())
-    return [
-        Figure("names only in the file", len(unknown), 0),
-        Figure("names only in the model", len(ours.keys() - file.keys()), 0),
-        figures.equal(
-            "shapes",
-            {path: value.shape for path, value in file.items()},
-            {path: value.shape for path, value in ours.items()},
-        ),
-        figures.equal(
-            "frozen parameters",
-            {key for path, key in loaded.names.items() if path.startswith(frozen)},
-            {*meta["frozen_parameters"]},
-        ),
-    ]
-
-
-# ---------------------------------------------------------------------------- networks
 
 
 def grids(folder: pathlib.Path, name: str) -> list[Figure]:
@@ -171,17 +108,13 @@ class _Decoder:
 
 def _named_as_theirs(inner: dict[str, Any]) -> dict[str, jax.Array]:
     """Of the layers' outputs those that the fixtures have, by their names."""
-    own = inner.pop("__call__")
-    assert len(own) == 1
-    outputs = {name: value["__call__"][0] for name, value in inner.items()}
     named = {}
-    for name in sorted(outputs):  # the last unit of a path is the path's output
-        named[name.rsplit("_", 1)[0] if name.startswith("block") else name] = outputs[
-            name
-        ]
-    coarse, fine = named["block_32x"], named["conv_16"]
-    named["upsample_32_to_16"] = resize.linear(coarse, fine.shape[1:4])
-    return named
+    for name in sorted(inner.keys() - {"__call__"}):
+        # Of a path's units the last one stays: its output is the path's.
+        path = name.rsplit("_", 1)[0] if name.startswith("block") else name
+        (named[path],) = inner[name]["__call__"]
+    size = named["conv_16"].shape[1:4]
+    return {**named, "upsample_32_to_16": resize.linear(named["block_32x"], size)}
 
 
 def model(folder: pathlib.Path, name: str) -> list[Figure]:

@@ -9,15 +9,26 @@ or settings, which each case states.
 
 import argparse
 import json
+import math
 import pathlib
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from typing import Any
 
+import jax
 from tqdm import tqdm
 
-from tests.parity import grouping, images, inference, network, results, training
+from tests.parity import (
+    grouping,
+    images,
+    inference,
+    network,
+    results,
+    training,
+    weights,
+)
 from tests.parity.figures import Figure
 
 # By the beginning of a case's name.
@@ -28,13 +39,13 @@ CHECKS: dict[str, Callable[[pathlib.Path, str], list[Figure]]] = {
     "decoders": network.decoders,
     "grids": network.grids,
     "inference": inference.inference,
-    "legacy_checkpoint": network.legacy_checkpoint,
+    "legacy_checkpoint": weights.legacy_checkpoint,
     "losses": training.losses,
     "model": network.model,
     "optim": training.optim,
     "outputs": results.outputs,
     "preproc": images.preproc,
-    "state_dict": network.state_dict,
+    "state_dict": weights.state_dict,
     "train_step": training.train_step,
 }
 
@@ -77,18 +88,26 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", type=pathlib.Path, help="every figure in full")
     parser.add_argument("--cases", nargs="*", help="only these")
     options = parser.parse_args(arguments)
+    # GPUs and TPUs would otherwise multiply with fewer bits than float32 has.
+    jax.config.update("jax_default_matmul_precision", "float32")
     index = json.loads((options.goldens / "index.json").read_text())
     begin = time.perf_counter()
     compared = run(options.goldens, options.cases or sorted(index["files"]))
     print(table(compared))
     print(f"{time.perf_counter() - begin:.0f} s")
     if options.json:
-        content = {
-            case: [figure._asdict() | {"met": figure.met} for figure in figures]
-            for case, figures in compared.items()
-        }
+        content = {case: [*map(_entry, each)] for case, each in compared.items()}
         options.json.write_text(json.dumps(content, indent=1))
     return int(any(not f.met for figures in compared.values() for f in figures))
+
+
+def _entry(figure: Figure) -> dict[str, Any]:
+    """What JSON can say of a figure; it has no infinity and no NaN."""
+    numbers = {
+        name: float(value) if math.isfinite(value) else None
+        for name, value in (("error", figure.error), ("bar", figure.bar))
+    }
+    return {**figure._asdict(), **numbers, "met": figure.met}
 
 
 if __name__ == "__main__":

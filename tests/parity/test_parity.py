@@ -93,6 +93,18 @@ def test_what_cannot_be_computed_is_missed_and_the_rest_goes_on(tmp_path, capsys
     assert "3 cases, 2 missed" in out
 
 
+def test_json_is_strict():
+    entries = [
+        figures.Figure("x", np.float32(1), np.inf),
+        figures.Figure("y", np.nan, 1e-4, "why"),
+    ]
+    entries = [run._entry(entry) for entry in entries]
+    assert json.loads(json.dumps(entries, allow_nan=False)) == [
+        {"quantity": "x", "error": 1.0, "bar": None, "note": "", "met": True},
+        {"quantity": "y", "error": None, "bar": 1e-4, "note": "why", "met": False},
+    ]
+
+
 # ------------------------------------------------------------------------- comparisons
 
 
