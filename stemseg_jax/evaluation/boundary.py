@@ -82,26 +82,18 @@ def within_reach(points: Outlines, targets: Outlines, radius: int) -> np.ndarray
     up and down by these rows.
     """
     reached = np.zeros(len(points.rows), targets.owners.dtype)
-    if not len(points.rows) or not len(targets.rows):
+    close, near = _near_each_other(points, targets, radius)
+    if not len(close) or not len(near):
         return reached
-    top, left = targets.rows.min() - radius, targets.columns.min() - radius
-    bottom, right = targets.rows.max() + radius, targets.columns.max() + radius
-    near = np.flatnonzero(
-        (points.rows >= top)
-        & (points.rows <= bottom)
-        & (points.columns >= left)
-        & (points.columns <= right)
-    )
-    # A margin of `radius` around the targets' box, and another, so that no look-up and
-    # no shift leaves the map.
-    height, width = bottom - top + 1 + 2 * radius, right - left + 1 + 2 * radius
+    top, left = points.rows[close].min(), points.columns[close].min()
+    height = points.rows[close].max() - top + 1 + 2 * radius
+    width = points.columns[close].max() - left + 1 + 2 * radius
     marked = np.zeros((height, width), targets.owners.dtype)
-    marked[targets.rows - top + radius, targets.columns - left + radius] = (
-        targets.owners
-    )
-    at = (points.rows[near] - top + radius) * width
-    at += points.columns[near] - left + radius
-    found = np.zeros(len(near), marked.dtype)
+    rows, columns = targets.rows[near], targets.columns[near]
+    marked[rows - top + radius, columns - left + radius] = targets.owners[near]
+    at = (points.rows[close] - top + radius) * width
+    at += points.columns[close] - left + radius
+    found = np.zeros(len(close), marked.dtype)
     smeared = marked.copy()
     for reach in range(radius + 1):
         if reach:
@@ -111,8 +103,28 @@ def within_reach(points: Outlines, targets: Outlines, radius: int) -> np.ndarray
             if math.isqrt(radius**2 - step**2) == reach:
                 found |= smeared.ravel()[at + step * width]
                 found |= smeared.ravel()[at - step * width]
-    reached[near] = found
+    reached[close] = found
     return reached
+
+
+def _near_each_other(points: Outlines, targets: Outlines, radius: int):
+    """Which of the points lie in the box of the targets or at most `radius` beside it,
+    and which of the targets so near the box of these points.
+    """
+    close = near = np.arange(0)
+    if len(points.rows) and len(targets.rows):
+        close = np.flatnonzero(_in_box(points, targets, slice(None), radius))
+    if len(close):
+        near = np.flatnonzero(_in_box(targets, points, close, radius))
+    return close, near
+
+
+def _in_box(some: Outlines, others: Outlines, chosen, radius: int):
+    inside = np.ones(len(some.rows), bool)
+    for own, other in ((some.rows, others.rows), (some.columns, others.columns)):
+        other = other[chosen]
+        inside &= (own >= other.min() - radius) & (own <= other.max() + radius)
+    return inside
 
 
 def _f_of_group(truth, proposals, skipped_objects, skipped_proposals, rows, columns):

@@ -108,9 +108,8 @@ def score_unsupervised(frames: Iterable, *, on_j_alone: bool = False) -> Sequenc
         if num_objects is None:
             num_objects = _highest_label(truth)
         num_proposals = max(num_proposals, int(proposals.max(initial=0)))
-        void = truth == VOID
-        truth = np.where(void | (truth > num_objects), 0, truth).astype(np.uint8)
-        proposals = np.where(void, 0, proposals).astype(np.uint8)
+        proposals = proposals * (truth != VOID)
+        truth = truth * (truth <= num_objects)
         columns = max(davis_png.MAX_OBJECTS, num_objects)
         j.append(jaccard(truth, proposals, num_objects, columns))
         f.append(boundary.f_measure(truth, proposals, num_objects, columns))
@@ -137,8 +136,8 @@ def score_semi_supervised(frames: Iterable) -> SequenceScore:
     for frame, (truth, proposals) in enumerate(frames):
         if num_objects is None:
             num_objects = _highest_label(truth)
-        truth = np.where(truth > num_objects, 0, truth).astype(np.uint8)
-        proposals = np.where(proposals == VOID, 0, proposals).astype(np.uint8)
+        truth = truth * (truth <= num_objects)
+        proposals = proposals * (proposals != VOID)
         highest = int(proposals.max(initial=0))
         if highest > num_objects:
             raise ValueError(

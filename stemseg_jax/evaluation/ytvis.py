@@ -105,8 +105,9 @@ def score(
     """
     annotations = read_annotations(ground_truth)
     entries = defaultdict(list)
+    file = str(results)
     for number, entry in enumerate(ytvis_json.read_entries(results)):
-        where = f"{results}: entry {number}"
+        where = f"{file}: entry {number}"
         ytvis_json.check_head(entry, annotations.sizes, where)
         entries[entry["video_id"]].append((where, entry))
     videos = {}
@@ -197,20 +198,21 @@ def match(predictions: Sequence[tuple[Entry, Masks]], objects: Objects) -> Match
 
     ranges, count = len(objects.ignored), len(objects.masks)
     shape = (ranges, len(THRESHOLDS))
-    taken = np.zeros((*shape, count), bool)
+    free = np.ones((*shape, count), bool)
     matched = np.zeros((*shape, len(masks)), bool)
     left_out = np.zeros((*shape, len(masks)), bool)
     needed = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]
     # Counted objects come first: no IoU that fits is below 1/2 or, of an ignored one,
     # above 1/4. To divide by 4 costs no digit.
     preference = np.where(objects.ignored[:, None, :], 0.25, 1)
-    every = np.arange(ranges)[:, None]
-    for row in np.flatnonzero((iou >= THRESHOLDS[0]).any(axis=1)).tolist():
-        fits = (iou[row] >= needed) & ~(taken & ~objects.crowd)  # [R T G]
-        rank = np.where(fits, iou[row] * preference, -1)
+    each, every = np.arange(len(THRESHOLDS)), np.arange(ranges)[:, None]
+    reaches, worth = iou[:, None, None] >= needed, iou[:, None, None] * preference
+    for row in np.flatnonzero(reaches.any(axis=(1, 2, 3))).tolist():
+        fits = free & reaches[row]  # [R T G]
+        rank = np.where(fits, worth[row], -1)
         best = count - 1 - rank[..., ::-1].argmax(axis=-1)  # [R T], the last of equals
         found = fits.any(axis=-1)
-        taken[every, np.arange(len(THRESHOLDS)), best] |= found
+        free[every, each, best] &= ~found | objects.crowd[best]
         matched[..., row] = found & ~objects.never_matches[best]
         left_out[..., row] = found & objects.ignored[every, best]
     outside = np.zeros((ranges, len(masks)), bool)

@@ -58,9 +58,10 @@ def from_json(segmentation: Any, height: int, width: int) -> Rle:
         if not segmentation:
             return encode(np.zeros((height, width), bool))
         return coco.merge(coco.frPyObjects(segmentation, height, width))
-    counts = _counts(segmentation, height, width)
+    counts = segmentation.get("counts") if isinstance(segmentation, dict) else None
     if not isinstance(counts, list):
         return from_compressed(segmentation, height, width)
+    _check_size(segmentation.get("size"), height, width)
     try:
         runs = array.array("I", counts)  # refuses what is none, and saves half the time
     except (TypeError, OverflowError) as error:
@@ -70,24 +71,23 @@ def from_json(segmentation: Any, height: int, width: int) -> Rle:
 
 def from_compressed(segmentation: Any, height: int, width: int) -> Rle:
     """The same for the one form that result files may have."""
-    counts = _counts(segmentation, height, width)
-    if type(counts) is not str:
-        raise ValueError(f"a mask has counts {_shortened(counts)}; expected a string")
-    # A letter beyond ASCII becomes "?", which no run length contains.
-    return {"size": (height, width), "counts": counts.encode("ascii", "replace")}
-
-
-def _counts(segmentation: Any, height: int, width: int) -> Any:
     try:
-        size, counts = segmentation["size"], segmentation["counts"]
-    except (TypeError, KeyError, IndexError):
+        # A letter beyond ASCII becomes "?", which no run length contains.
+        counts = segmentation["counts"].encode("ascii", "replace")
+        size = segmentation["size"]
+    except (TypeError, KeyError, AttributeError):
+        text = repr(segmentation)
         raise ValueError(
-            f"a mask is {_shortened(segmentation)}; expected null or run lengths "
-            '{"size": [height, width], "counts": ...}'
+            f"a mask is {text[:60] + '...' * (len(text) > 60)}; expected null or "
+            '{"size": [height, width], "counts": "compressed run lengths"}'
         ) from None
+    _check_size(size, height, width)
+    return {"size": (height, width), "counts": counts}
+
+
+def _check_size(size, height, width):
     if size != [height, width]:
-        raise ValueError(f"a mask has size {size}, but the frame [{height}, {width}]")
-    return counts
+        raise ValueError(f"a mask has size {size}, but the frame has {[height, width]}")
 
 
 def areas(rles: Sequence[Rle]) -> Int64[np.ndarray, "N"]:
@@ -173,8 +173,3 @@ def _run_lengths(
         index = int(np.searchsorted(first, column, side="right")) - 1
         raise BrokenMaskError(index, "a mask has a run of negative length")
     return runs, first
-
-
-def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:40] + "..."

@@ -15,6 +15,8 @@ from jaxtyping import Int64
 from stemseg_jax.outputs import rle
 from stemseg_jax.outputs.tracks import VideoTracks
 
+KEYS = ("video_id", "category_id", "score", "segmentations")
+
 
 class VideoSize(NamedTuple):
     """What the masks of a video must agree with."""
@@ -151,10 +153,10 @@ def check_head(
     Raises:
         ValueError: Begins with `where` and names the video.
     """
-    keys = ("video_id", "category_id", "score", "segmentations")
-    if not isinstance(entry, dict) or not {*keys} <= {*entry}:
-        raise ValueError(f"{where}: expected the keys {', '.join(keys)}")
-    video, category, score = (entry[key] for key in keys[:3])
+    try:
+        video, category, score, _ = (entry[key] for key in KEYS)
+    except (TypeError, KeyError):
+        raise ValueError(f"{where}: expected the keys {', '.join(KEYS)}") from None
     if not _is_number(video) or video not in videos:
         raise ValueError(f"{where}: video {video!r} is not in the annotation file")
     where = f"{where}, video {video}"
