@@ -1,6 +1,10 @@
 """Every option once. A config is its differences from these."""
 
+from collections.abc import Callable
+
 from ml_collections import ConfigDict, config_dict
+
+Variant = Callable[[ConfigDict], None]
 
 
 def get_config() -> ConfigDict:
@@ -94,8 +98,8 @@ def get_config() -> ConfigDict:
     data.width = 0
     data.flip = True  # mirror half of the clips
     data.reverse = True  # play half of the clips backwards
-    # How still images move: "paper", "ovis" (with perspective), "released" (the authors'
-    # loaders), or "" to follow `parity`.
+    # How still images move: "paper", "ovis" (with perspective), "released" (as in the
+    # authors' loaders), or "" to follow `parity`.
     data.motion = ""
     data.duplicate = ()  # datasets whose clips of one instance get a shifted copy of it
     data.skip_broken = False  # leave out, count and log samples that cannot be read
@@ -137,11 +141,16 @@ def get_config() -> ConfigDict:
     return config
 
 
-def finish(config: ConfigDict, variant: str) -> ConfigDict:
-    """Applies a variant and locks the config: what every `get_config` returns."""
-    if variant not in VARIANTS:
-        raise ValueError(f"variant={variant!r} is unknown; known: {sorted(VARIANTS)}.")
-    VARIANTS[variant](config)
+def finish(config: ConfigDict, variant: str, **variants: Variant) -> ConfigDict:
+    """Applies the variant that `--config=FILE:variant` names, and locks the config.
+
+    Args:
+        variants: The config's own; "smoke" exists for all.
+    """
+    variants = {"": lambda config: None, "smoke": smoke, **variants}
+    if variant not in variants:
+        raise ValueError(f"variant={variant!r} is unknown; known: {sorted(variants)}.")
+    variants[variant](config)
     return config.lock()
 
 
@@ -155,22 +164,23 @@ def smoke(config: ConfigDict) -> None:
     model.fpn_channels = 16
     model.decoder_channels = model.semantic_channels = (16, 16, 16, 16)
     model.decoder_norm_groups = 4
-    if model.num_classes:
-        model.num_classes = 5
+    model.num_classes = min(model.num_classes, 5)
     config.init_from = ""
 
-    shapes = dict(height=64, width=96, objects=(2, 3))
+    categories = model.num_classes - 1 if model.num_classes else 4
+    shapes = dict(height=64, width=96, objects=(2, 3), categories=categories)
     data.mixture = ConfigDict(dict(moving_shapes=1.0))
     data.options = ConfigDict(dict(moving_shapes=dict(num_videos=8, **shapes)))
     data.min_dim, data.max_dim = 64, 96
     data.max_instances = 5
+    data.height = data.width = 0
     data.workers = 0
+    config.optim.batch_size = 2
     config.optim.steps = 2
     config.log_every = 1
 
     config.evaluation.dataset = "moving_shapes"
+    config.evaluation.split = "val"
+    config.evaluation.ground_truth = ""
     config.evaluation.options = ConfigDict(dict(num_videos=2, num_frames=20, **shapes))
     config.evaluation.min_dim, config.evaluation.max_dim = 64, 96
-
-
-VARIANTS = {"": lambda config: None, "smoke": smoke}

@@ -59,7 +59,7 @@ class Checkpoints:
             ValueError: If the checkpoint belongs to another model or optimiser.
         """
         step = self.latest() if step is None else step
-        _refuse_other_tree(self.folder / str(step), "state", abstract)
+        _refuse_other_tree(self.folder / str(step), abstract)
         return self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         )["state"]
@@ -94,45 +94,36 @@ def read_config(path: pathlib.Path) -> dict:
     return json.loads(file.read_text())
 
 
-def restore_variables(path: pathlib.Path, abstract: dict) -> dict:
-    """Network variables alone, without the optimiser's state.
+def read_variables(path: pathlib.Path) -> dict:
+    """The network's collections, {"params": ..., "constants": ...}, as they were saved.
 
-    The averaged parameters are taken where the run kept them.
-
-    Args:
-        path: See `find`.
-        abstract: {"params": ..., other collections} of shapes and dtypes.
-
-    Raises:
-        ValueError: If the checkpoint belongs to another model.
+    Averaged parameters are taken where the run kept them. See `find` for `path`.
     """
     folder = find(path)
-    saved = _saved_tree(folder, "state")
-    averaged = bool(saved.get("average"))
-    params = "average" if averaged else "params"
-    wanted = {
-        params: abstract["params"],
-        "constants": {k: v for k, v in abstract.items() if k != "params"},
-    }
-    _refuse_other_tree(folder, "state", wanted, subset=True)
-    with ocp.CheckpointManager(
-        folder.parent, options=ocp.CheckpointManagerOptions(read_only=True)
-    ) as manager:
-        restored = manager.restore(
-            int(folder.name),
-            args=ocp.args.Composite(
-                state=ocp.args.PyTreeRestore(
-                    item=wanted,
-                    restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
-                    partial_restore=True,
-                )
+    saved = _saved_tree(folder)
+    params = "average" if saved.get("average") else "params"
+    wanted = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+        {name: saved[name] for name in (params, "constants")},
+        is_leaf=lambda leaf: hasattr(leaf, "shape"),
+    )
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    restored = ocp.PyTreeCheckpointer().restore(
+        folder / "state",
+        args=ocp.args.PyTreeRestore(
+            item=wanted,
+            restore_args=jax.tree.map(
+                lambda leaf: ocp.ArrayRestoreArgs(sharding=device, dtype=leaf.dtype),
+                wanted,
             ),
-        )["state"]
+            partial_restore=True,
+        ),
+    )
     return {"params": restored[params], **restored["constants"]}
 
 
-def _saved_tree(folder: pathlib.Path, item: str) -> dict:
-    metadata = ocp.PyTreeCheckpointHandler().metadata(folder / item)
+def _saved_tree(folder: pathlib.Path) -> dict:
+    metadata = ocp.PyTreeCheckpointHandler().metadata(folder / "state")
     return dict(getattr(metadata, "tree", metadata))
 
 
@@ -155,30 +146,27 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _refuse_other_tree(
-    folder: pathlib.Path, item: str, abstract: Any, *, subset: bool = False
-) -> None:
-    saved, wanted = _shapes(_saved_tree(folder, item)), _shapes(abstract)
+def _refuse_other_tree(folder: pathlib.Path, abstract: Any) -> None:
+    saved, wanted = _shapes(_saved_tree(folder)), _shapes(abstract)
     problems = {
-        "only in the model": sorted(wanted.keys() - saved.keys()),
-        "only in the checkpoint": []
-        if subset
-        else sorted(saved.keys() - wanted.keys()),
-        "of another shape": [
+        "only in the model": wanted.keys() - saved.keys(),
+        "only in the checkpoint": saved.keys() - wanted.keys(),
+        "of another shape": {
             f"{name}: checkpoint {saved[name]}, model {wanted[name]}"
-            for name in sorted(saved.keys() & wanted.keys())
+            for name in saved.keys() & wanted.keys()
             if saved[name] != wanted[name]
-        ],
+        },
     }
     if not any(problems.values()):
         return
     lines = [
-        f"  {title} ({len(names)}): {'; '.join(names[:5])}{'; ...' * (len(names) > 5)}"
+        f"  {title} ({len(names)}): {'; '.join(sorted(names)[:5])}"
+        + "; ..." * (len(names) > 5)
         for title, names in problems.items()
         if names
     ]
     raise ValueError(
-        f"{folder} belongs to another model than the config describes:\n"
+        f"{folder} belongs to another model or optimiser than the config describes:\n"
         + "\n".join(lines)
         + "\nUse the config it was trained with (config.json beside it), or another "
         "--workdir."

@@ -42,18 +42,16 @@ def run(config: ConfigDict, *, workdir: str) -> None:
         chosen = config.copy_and_resolve_references()
         with chosen.unlocked():
             chosen.clustering.rule = rule
-        system, variables = models.load(chosen, workdir)
-        tracks = list(
-            evaluate.track(system, variables, benchmark.dataset, config.selection)
-        )
+        model = models.load(chosen, workdir)
+        tracks = list(evaluate.track(model, benchmark.dataset))
         scores[rule] = score(rule, tracks)
         if rule == config.clustering.rule:
             scores["model"] = scores[rule]
             show(folder, benchmark.dataset, tracks, predict.category_names(config))
-    untrained = evaluate.track(
-        *models.initial(config), benchmark.dataset, config.selection
+    untrained = models.initial(config)
+    scores["untrained"] = score(
+        "untrained", evaluate.track(untrained, benchmark.dataset)
     )
-    scores["untrained"] = score("untrained", untrained)
     scores["one_object"] = score(
         "one_object", map(one_object, benchmark.dataset.videos)
     )

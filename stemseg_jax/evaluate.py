@@ -15,7 +15,6 @@ from stemseg_jax.data.datasets import DATASETS
 from stemseg_jax.outputs import collector, davis_png, mots_txt, ytvis_json
 from stemseg_jax.outputs.tracks import VideoTracks
 from stemseg_jax.structures import Frame
-from stemseg_jax.systems import base
 
 
 def run(
@@ -32,8 +31,8 @@ def run(
     """
     folder = pathlib.Path(workdir)
     benchmark = prepare(config, folder / "ground_truth")
-    system, variables = models.load(config, checkpoint)
-    videos = track(system, variables, benchmark.dataset, config.selection)
+    model = models.load(config, checkpoint)
+    videos = track(model, benchmark.dataset)
     return benchmark.score(
         videos, folder / "predictions", json_file or folder / "scores.json"
     )
@@ -101,17 +100,14 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
     return Benchmark(evaluation.task, form.load(folder), truth)
 
 
-def track(
-    system: base.System,
-    variables: base.Variables,
-    dataset: records.Dataset,
-    selection: ConfigDict,
-) -> Iterator[VideoTracks]:
+def track(model: models.Model, dataset: records.Dataset) -> Iterator[VideoTracks]:
     """The chosen tracks of each video, one video at a time."""
     for video in tqdm(dataset.videos, desc="evaluate", unit="video"):
         frames = (Frame(t, video.frame(t)) for t in range(video.num_frames))
-        labels, statistics = collector.collect(system.track(variables, frames))
-        chosen = collector.select(statistics, **selection)
+        labels, statistics = collector.collect(
+            model.system.track(model.variables, frames)
+        )
+        chosen = collector.select(statistics, **model.config.selection)
         yield labels.tracks(video.name, chosen)
 
 

@@ -1,15 +1,27 @@
-"""A system with its weights, from nothing or from a file of any known form."""
+"""A system with its weights, from nothing or from a checkpoint of any known form."""
 
+import functools
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from absl import logging
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from stemseg_jax import checkpoints
+from stemseg_jax.conversion import loading, merging, sources
 from stemseg_jax.structures import ClipBatch
 from stemseg_jax.systems import SYSTEMS, base
+
+
+class Model(NamedTuple):
+    """A system with weights."""
+
+    config: ConfigDict  # with the conventions that belong to the weights
+    system: base.System
+    variables: base.Variables
 
 
 def build(config: ConfigDict) -> base.System:
@@ -20,55 +32,110 @@ def build(config: ConfigDict) -> base.System:
     """
     if config.system not in SYSTEMS:
         raise ValueError(
-            f"system={config.system!r} is unknown; known: {list(SYSTEMS)}."
+            f"system={config.system!r} is unknown; known: {sorted(SYSTEMS)}."
         )
     return SYSTEMS[config.system].from_config(config)
 
 
-def initial(config: ConfigDict) -> tuple[base.System, base.Variables]:
-    """A system to train: fresh weights, or those of `init_from`."""
-    if config.init_from:
-        raise NotImplementedError
-    system = build(config)
-    variables = jax.jit(system.init)(jax.random.key(config.seed), blank_batch(config))
-    return system, variables
-
-
 def abstract(config: ConfigDict) -> tuple[base.System, base.Variables]:
-    """The same with shapes in place of weights."""
+    """The system with shapes in place of weights."""
     system = build(config)
     key = jax.random.key(config.seed)
     return system, jax.eval_shape(system.init, key, blank_batch(config))
 
 
-def load(config: ConfigDict, checkpoint: str) -> tuple[base.System, base.Variables]:
-    """A trained system.
+def initial(config: ConfigDict) -> Model:
+    """A model to train: fresh weights, and in their place what `init_from` holds.
+
+    Raises:
+        ValueError: If `init_from` does not fit and `init_partial` is off.
+    """
+    loaded = read(config.init_from) if config.init_from else None
+    if loaded:
+        config = with_conventions(config, loaded)
+    system = build(config)
+    variables = _fresh(system, jax.random.key(config.seed), blank_batch(config))
+    if loaded:
+        merged = merging.merge(loaded, variables, partial=config.init_partial)
+        variables = merged.variables
+        logging.info("Weights from %s", loaded.origin)
+        if merged.report:
+            logging.warning("%s", merged.report)
+    return Model(config, system, variables)
+
+
+def load(config: ConfigDict, checkpoint: str) -> Model:
+    """A trained model; the config's own architecture, the checkpoint's conventions.
 
     Raises:
         ValueError: If there is no checkpoint, or it belongs to another model.
     """
+    loaded = read(checkpoint)
+    config = with_conventions(config, loaded)
+    system, variables = abstract(config)
+    merged = merging.merge(loaded, variables, whole=True)
+    return Model(config, system, jax.device_put(merged.variables))
+
+
+def read(checkpoint: str) -> sources.Loaded:
+    """Weights under our names.
+
+    Args:
+        checkpoint: A run's folder or one of its checkpoints, .safetensors, .pth, .pkl.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
     path = pathlib.Path(checkpoint)
     if not path.exists():
         raise ValueError(
-            f"{path}: no such checkpoint. Expected a run's folder, .safetensors, .pth "
-            "or .pkl."
+            f"{path}: no such checkpoint. Expected a run's folder, or a .safetensors, "
+            ".pth or .pkl file; docs/model_zoo.md says where published ones are."
         )
-    if path.is_dir():
-        config = with_conventions_of(config, checkpoints.read_config(path))
-        system, shapes = abstract(config)
-        return system, checkpoints.restore_variables(path, shapes)
-    raise NotImplementedError
+    if path.is_file():
+        return loading.load(path)
+    variables = checkpoints.read_variables(path)
+    names = traverse_util.flatten_dict(variables, sep="/")
+    return sources.Loaded(
+        origin=f"{checkpoints.find(path)} (a run of ours)",
+        variables=variables,
+        names={name: name for name in names},
+        unknown=(),
+        parts=(),
+        conventions=None,
+        config=checkpoints.read_config(path),
+    )
 
 
-def with_conventions_of(config: ConfigDict, saved: dict[str, Any]) -> ConfigDict:
-    """The config with what belongs to the weights taken from the saved one."""
+def with_conventions(config: ConfigDict, loaded: sources.Loaded) -> ConfigDict:
+    """The config with what belongs to the weights: how they expect pixels, and where
+    their backbone strides and what it adds to variances."""
+    own = loaded.conventions
+    if own is not None:
+        changes = {
+            "pixels": {"order": own.order, "mean": own.mean, "std": own.std},
+            "norm_epsilon": own.norm_epsilon,
+            "stride_in_1x1": own.stride_in_1x1,
+        }
+        if own.free_dim_std is not None:
+            changes["free_dim_std"] = own.free_dim_std
+    else:
+        names = ("pixels", "norm_epsilon", "stride_in_1x1", "free_dim_std")
+        changes = {name: loaded.config["model"][name] for name in names}
     config = config.copy_and_resolve_references()
     with config.unlocked():
-        model = saved["model"]
-        config.model.norm_epsilon = model["norm_epsilon"]
-        config.model.stride_in_1x1 = model["stride_in_1x1"]
-        config.model.pixels.update(model["pixels"])
+        config.model.update(changes)
     return config
+
+
+# Runs once: optimising hundreds of random draws takes minutes and saves nothing.
+@functools.partial(
+    jax.jit,
+    static_argnums=0,
+    compiler_options={"xla_backend_optimization_level": 0},
+)
+def _fresh(system: base.System, key: jax.Array, batch: ClipBatch) -> base.Variables:
+    return system.init(key, batch)
 
 
 def clips(batch: dict[str, Any]) -> ClipBatch:

@@ -44,7 +44,7 @@ def run(
             belongs to another model.
     """
     videos = sources.find(source)
-    system, variables = models.load(config, checkpoint)
+    config, system, variables = models.load(config, checkpoint)
     return [
         predict_video(
             system,

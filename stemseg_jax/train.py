@@ -60,10 +60,10 @@ def run(config: ConfigDict, workdir: str) -> None:
     )
     start = saved.latest() or 0
     if start:
-        config = models.with_conventions_of(config, saved.config())
+        config = models.with_conventions(config, models.read(saved.folder))
         system, variables = models.abstract(config)
     else:
-        system, variables = models.initial(config)
+        config, system, variables = models.initial(config)
     tx = optimization.optimizer(
         optim, variables["params"], frozen=system.frozen_modules()
     )

@@ -8,6 +8,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of it
 install_import_hook("stemseg_jax", "beartype.beartype")
 
 

@@ -24,8 +24,7 @@ def records(workdir):
 
 
 def weights(config, workdir):
-    _, variables = models.load(config, str(workdir))
-    return jax.tree.leaves(variables["params"])
+    return jax.tree.leaves(models.load(config, str(workdir)).variables["params"])
 
 
 def test_the_loss_falls(tmp_path):

@@ -28,14 +28,20 @@ class SceneSettings:
         height: Size of the frame in pixels.
         radius: Smallest and largest mean radius of an object, as a share of the frame's
             shorter side. An object has the area of a disc of this radius.
+        categories: How many of `CATEGORIES` occur, from the first on.
     """
 
     height: int
     width: int
     objects: int
     radius: tuple[float, float]
+    categories: int = len(CATEGORIES)
 
     def __post_init__(self):
+        if not 1 <= self.categories <= len(CATEGORIES):
+            raise ValueError(
+                f"categories={self.categories}: expected 1 to {len(CATEGORIES)}."
+            )
         if min(self.height, self.width) < 16:
             raise ValueError(
                 f"frames of {self.height} x {self.width}: expected 16 x 16 or more."
@@ -58,7 +64,7 @@ class Scene:
         self.height, self.width = settings.height, settings.width
         rng = np.random.default_rng(seed)
         count = settings.objects
-        self.categories = rng.integers(1, len(CATEGORIES) + 1, count)
+        self.categories = rng.integers(1, settings.categories + 1, count)
 
         # Objects: slow swings that carry some of them out of the frame and back.
         amplitude = rng.uniform((0.10, 0.25), (0.45, 0.80), (count, 2))

@@ -32,9 +32,14 @@ def load(
     *,
     year: int = 2019,
     resolution: str = "480p",
+    exhaustive: bool = False,
     report: records.Report = records.refuse,
 ) -> records.Dataset:
-    """Reads the sequences of a split; those without masks are there to be predicted."""
+    """Reads the sequences of a split; those without masks are there to be predicted.
+
+    Args:
+        exhaustive: Whether what is not labelled may be taken for background.
+    """
     if year not in NAMES:
         raise ValueError(f"year={year} is no DAVIS; one of {sorted(NAMES)}.")
     folder = layout.dataset_folder(root, names=NAMES[year], holds=("JPEGImages",))
@@ -55,7 +60,7 @@ def load(
             for name in sequences
             if (video := _video(images_at / name, masks_at / name, year, report))
         ],
-        exhaustive=False,
+        exhaustive=exhaustive,
     )
 
 

@@ -29,6 +29,7 @@ def load(
     seed: int = 0,
     objects: tuple[int, int] = (2, 4),
     radius: tuple[float, float] = (0.19, 0.26),
+    categories: int = len(scenes.CATEGORIES),
 ) -> records.Dataset:
     """Videos of moving shapes, rendered when they are asked for.
 
@@ -38,7 +39,7 @@ def load(
         num_videos: As many as wished; video i is the same however many there are.
         objects: Fewest and most objects of a video; successive videos go through the
             range in turn. One object of each video never leaves the frame.
-        radius: Smallest and largest mean radius of an object; see `SceneSettings`.
+        radius, categories: See `scenes.SceneSettings`.
 
     Raises:
         ValueError: For an unknown split and for settings out of range.
@@ -63,12 +64,14 @@ def load(
                 width=width,
                 objects=fewest + index % (most - fewest + 1),
                 radius=tuple(radius),
+                categories=categories,
             ),
             seed=(seed, SPLITS.index(split), index),
         )
         for index in range(num_videos)
     ]
-    return records.Dataset("moving_shapes", scenes.CATEGORIES, videos)
+    names = {k: scenes.CATEGORIES[k] for k in range(1, categories + 1)}
+    return records.Dataset("moving_shapes", names, videos)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,26 @@
+"""STEm-Seg on KITTI-MOTS, second stage: real video, and larger frames.
+Expect sMOTSA 72.7 (car) and 50.4 (pedestrian) on val (ECCV 2020, R-101).
+
+    python -m stemseg_jax.main --config=configs/kitti_mots_stage2.py --workdir=runs/mots
+
+It starts from the first stage in runs/kitti_mots. The authors' kitti_mots.pth is its
+result:
+
+    python -m stemseg_jax.main --config=configs/kitti_mots_stage2.py --mode=evaluate \\
+        --checkpoint=weights/kitti_mots.pth --config.parity=released --workdir=runs/pth
+"""
+
+from configs import defaults, kitti_mots
+
+
+def get_config(variant: str = ""):
+    config = kitti_mots.get_config().unlock()
+    config.init_from = "runs/kitti_mots"
+    config.data.mixture = dict(kitti_mots=1.0)
+    config.data.min_dim, config.data.max_dim = 736, 1792
+    # 375 x 1242 becomes 541 x 1792: a canvas without empty rows.
+    config.data.height, config.data.width = 544, 1792
+    config.optim.steps = 20_000
+    config.optim.schedule = "constant"
+    config.optim.schedule_options = {}
+    return defaults.finish(config, variant)

@@ -1,0 +1,159 @@
+"""The command line: every config, every mode, and what mistakes bring."""
+
+import json
+import pathlib
+
+import cv2
+import numpy as np
+import pytest
+from absl import app, flags
+from absl.testing import flagsaver
+
+from stemseg_jax import main
+from stemseg_jax.data.datasets import DATASETS
+from stemseg_jax.outputs import tracks_json
+
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+NAMES = sorted(
+    f.stem for f in CONFIGS.glob("*.py") if f.stem not in ("__init__", "defaults")
+)
+
+
+def run(*arguments) -> int | None:
+    """What the shell would run, in this process; gives the exit code."""
+    with flagsaver.flagsaver():
+        flags.FLAGS(["stemseg", *map(str, arguments)])
+        return main.main(["stemseg"])
+
+
+def smoke(name: str = "moving_shapes") -> str:
+    return f"--config={CONFIGS / name}.py:smoke"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_trains_and_evaluates(name, tmp_path):
+    assert not run(smoke(name), f"--workdir={tmp_path}")
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2]
+    assert not run(smoke(name), f"--workdir={tmp_path}", "--mode=evaluate")
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["per_sequence"] if "per_sequence" in scores else scores["AP"] >= -1
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("trained")
+    run(smoke(), f"--workdir={workdir}")
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("frames") / "clip"
+    folder.mkdir()
+    (video,) = DATASETS["moving_shapes"](
+        None, "test", num_videos=1, num_frames=11, height=48, width=64
+    ).videos
+    for t in range(video.num_frames):
+        cv2.imwrite(str(folder / f"{t}.png"), video.frame(t)[..., ::-1])
+    return folder
+
+
+def predict(trained, source, output):
+    return run(
+        smoke(),
+        "--mode=predict",
+        f"--checkpoint={trained}",
+        f"--input={source}",
+        f"--output={output}",
+    )
+
+
+@pytest.mark.parametrize("count", [11, 1])
+def test_a_folder_of_frames_is_labelled(trained, frames, tmp_path, count):
+    source = frames if count == 11 else frames / "0.png"
+    name = "clip" if count == 11 else "0"
+    assert not predict(trained, source, tmp_path)
+    written = tmp_path / name
+    assert len(list((written / "masks").glob("*.png"))) == count
+    video = tracks_json.read(written / "tracks.json").video
+    assert (video.num_frames, video.height, video.width) == (count, 48, 64)
+    assert (written / "overlay.mp4").stat().st_size > 0
+
+
+def test_weights_travel_in_a_file(trained, frames, tmp_path):
+    release = tmp_path / "weights.safetensors"
+    assert not run(
+        smoke(),
+        "--mode=export_weights",
+        f"--checkpoint={trained}",
+        f"--output={release}",
+    )
+    assert not predict(trained, frames, tmp_path / "folder")
+    assert not predict(release, frames, tmp_path / "file")
+    masks = [
+        [cv2.imread(str(f)) for f in sorted((tmp_path / kind / "clip/masks").iterdir())]
+        for kind in ("folder", "file")
+    ]
+    np.testing.assert_array_equal(*masks)
+
+
+def test_results_of_any_method_are_scored(trained, tmp_path, capsys):
+    workdir = f"--workdir={tmp_path}"
+    assert not run(smoke(), workdir, "--mode=evaluate", f"--checkpoint={trained}")
+    written = tmp_path / "again.json"
+    assert not run(
+        "--mode=score",
+        "--task=davis19",
+        f"--ground_truth={tmp_path / 'ground_truth'}",
+        f"--results={tmp_path / 'predictions'}",
+        f"--json={written}",
+    )
+    assert json.loads(written.read_text()) == json.loads(
+        (tmp_path / "scores.json").read_text()
+    )
+    assert "all objects" in capsys.readouterr().out
+
+
+def test_an_input_that_is_no_video_is_an_error_of_one_line(trained, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    for source in ("missing.mp4", "empty"):
+        assert predict(trained, tmp_path / source, tmp_path / "out") == 1
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("ValueError") and source in error
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_a_checkpoint_of_another_model_is_refused(trained, frames, tmp_path, capsys):
+    code = run(
+        smoke(),
+        "--config.model.decoder_channels=(8, 8, 8, 8)",
+        "--mode=predict",
+        f"--checkpoint={trained}",
+        f"--input={frames}",
+        f"--output={tmp_path}",
+    )
+    error = capsys.readouterr().err
+    assert code == 1 and "of another shape" in error and "embedding_decoder" in error
+
+
+def test_a_misspelt_option_is_refused():
+    with pytest.raises((AttributeError, flags.Error), match="learning_rat"):
+        run(smoke(), "--config.optim.learning_rat=1.0", "--workdir=unused")
+
+
+def test_a_missing_flag_is_named():
+    with pytest.raises(app.UsageError, match="--workdir"):
+        run(smoke())
+    with pytest.raises(app.UsageError, match="--ground_truth"):
+        run("--mode=score", "--task=davis19")
+
+
+def test_a_missing_dataset_says_where_it_was_looked_for(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("STEMSEG_DATA", raising=False)
+    arguments = (smoke("davis"), "--config.data.mixture={'davis19': 1.0}")
+    assert run(*arguments, f"--workdir={tmp_path / 'run'}") == 1
+    assert "STEMSEG_DATA" in capsys.readouterr().err
+    arguments += (f"--config.data.root={tmp_path}",)
+    assert run(*arguments, f"--workdir={tmp_path / 'run'}") == 1
+    assert str(tmp_path) in capsys.readouterr().err
