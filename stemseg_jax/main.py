@@ -102,12 +102,13 @@ def dispatch(mode: str) -> int | None:
     if mode == "predict":
         from stemseg_jax import predict
 
-        return predict.run(
+        predict.run(
             config,
             checkpoint=_required(_CHECKPOINT),
             source=_required(_INPUT),
             output=_required(_OUTPUT),
         )
+        return None
     if mode == "show_data":
         from stemseg_jax import show_data
 

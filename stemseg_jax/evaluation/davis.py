@@ -79,12 +79,12 @@ def score(
         try:
             sequences[name] = TASKS[task](frames)
         except ValueError as error:
-            raise ValueError(f"sequence {name}: {error}") from error
+            raise ValueError(f"{results}, sequence {name}: {error}") from error
     if not any(sequence.objects for sequence in sequences.values()):
         raise ValueError(f"{annotations}: no object in any first frame")
     return Scored(
         videos=tuple(sequences),
-        figures=functools.partial(figures, sequences),
+        figures=functools.partial(means, *rows_of(sequences)),
         table=functools.partial(table, sequences),
         report=functools.partial(report, sequences),
     )
@@ -204,8 +204,20 @@ def statistics(values: Float[np.ndarray, "T"]) -> dict[str, float]:
     }
 
 
-def figures(
+def rows_of(
     sequences: Mapping[str, SequenceScore],
+) -> tuple[Float[np.ndarray, "objects S"], Int[np.ndarray, "objects"]]:
+    """The statistics of every object, and the index of its sequence."""
+    rows, owners = [], []
+    for index, sequence in enumerate(sequences.values()):
+        rows += [list(_of_object(score).values()) for score in sequence.objects]
+        owners += [index] * len(sequence.objects)
+    return np.array(rows, float).reshape(len(rows), 6), np.array(owners, int)
+
+
+def means(
+    rows: Float[np.ndarray, "objects S"],
+    owners: Int[np.ndarray, "objects"],
     weights: Int[np.ndarray, "sequences"] | None = None,
 ) -> Figures:
     """Means over the objects of all sequences, not over sequences; NaN without any.
@@ -213,18 +225,17 @@ def figures(
     Args:
         weights: How often each sequence counts; once, if not given.
     """
-    objects = [len(sequence.objects) for sequence in sequences.values()]
-    counts = np.repeat(np.ones(len(objects)) if weights is None else weights, objects)
+    counts = np.ones(len(rows), int) if weights is None else weights[owners]
     if not counts.sum():
         return dict.fromkeys(FIGURES, math.nan)
-    rows = [
-        list(_of_object(score).values())
-        for sequence in sequences.values()
-        for score in sequence.objects
-    ]
-    means = np.average(rows, axis=0, weights=counts).tolist()
-    j_and_f = (means[0] + means[len(STATISTICS)]) / 2
-    return dict(zip(FIGURES, [j_and_f, *means], strict=True))
+    j, *rest = np.average(rows, axis=0, weights=counts).tolist()
+    j_and_f = (j + rest[len(STATISTICS) - 1]) / 2
+    return dict(zip(FIGURES, [j_and_f, j, *rest], strict=True))
+
+
+def figures(sequences: Mapping[str, SequenceScore]) -> Figures:
+    """Every sequence once."""
+    return means(*rows_of(sequences))
 
 
 def table(sequences: Mapping[str, SequenceScore]) -> list[tuple[str, Figures]]:

@@ -58,13 +58,10 @@ def write(
         ValueError: A class other than car and pedestrian, or ids that are not unique or
             not in 1..999.
     """
+    _check_classes(video)
     seen = set()
     for track in video.tracks:
         where = f"video {video.name}, track {track.id}"
-        if track.category not in LIMITS:
-            raise ValueError(
-                f"{where}: class {track.category}; expected 1 (car) or 2 (pedestrian)"
-            )
         if not 1 <= track.id < IDS_PER_CLASS:
             raise ValueError(f"{where}: ids run from 1 to {IDS_PER_CLASS - 1}")
         if track.id in seen:
@@ -126,6 +123,7 @@ def clean(video: VideoTracks) -> VideoTracks:
 
     Source: the authors' post-processing for KITTI-MOTS.
     """
+    _check_classes(video)
     video = without_overlaps(video)
     tracks = []
     for track in video.tracks:
@@ -139,6 +137,15 @@ def clean(video: VideoTracks) -> VideoTracks:
         if len(frames) >= limits.detections and gaps <= limits.gaps * len(frames):
             tracks.append(track._replace(segmentations=masks))
     return video._replace(tracks=tuple(tracks))
+
+
+def _check_classes(video: VideoTracks) -> None:
+    for track in video.tracks:
+        if track.category not in LIMITS:
+            raise ValueError(
+                f"video {video.name}, track {track.id}: class {track.category}; "
+                "expected 1 (car) or 2 (pedestrian)"
+            )
 
 
 def _is_object(mask: rle.Rle, limits: Limits) -> bool:

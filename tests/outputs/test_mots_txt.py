@@ -88,6 +88,11 @@ def test_tracks_that_do_not_fit_are_refused(tmp_path, track, message):
     assert not list(tmp_path.glob("*.txt"))
 
 
+def test_tracks_without_a_class_are_not_cleaned():
+    with pytest.raises(ValueError, match="track 4: class 0; expected 1"):
+        mots_txt.clean(video_of((4, 0, [None]), num_frames=1))
+
+
 def test_small_and_thin_detections_are_dropped():
     large, small = box(0, 0, 15, 10), box(0, 0, 10, 14)  # 150 and 140 pixels
     thin = np.eye(*SHAPE, dtype=bool) | box(0, 0, 5, 30)  # 186 of 1600
