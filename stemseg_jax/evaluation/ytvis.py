@@ -20,7 +20,7 @@ from pycocotools import mask as coco
 
 from stemseg_jax.evaluation.scored import Figures, Progress, Scored
 from stemseg_jax.outputs import ytvis_json
-from stemseg_jax.outputs.ytvis_json import Masks
+from stemseg_jax.outputs.ytvis_json import Entry, Masks
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
@@ -39,9 +39,6 @@ OCCLUSION_OF_FRAME = {
     "slight_occlusion": 0.25,
     "severe_occlusion": 0.75,
 }
-
-
-Entry = tuple[str, dict[str, Any]]  # where it stands, for messages, and the entry
 
 
 class Annotations(NamedTuple):
@@ -172,8 +169,9 @@ def match_video(
     """The matches of one video, by category."""
     size = annotations.sizes[video]
     truth = annotations.objects.get(video, [])
-    objects = _by_category(truth, ytvis_json.check_masks(truth, size, compressed=False))
-    predictions = _by_category(entries, ytvis_json.check_masks(entries, size))
+    masks = ytvis_json.check_masks(entries, size, annotations=truth)
+    objects = _by_category(truth, masks[: len(truth)])
+    predictions = _by_category(entries, masks[len(truth) :])
     return {
         category: match(predictions[category], _objects(objects[category], occlusion))
         for category in sorted({*objects, *predictions} & {*annotations.categories})

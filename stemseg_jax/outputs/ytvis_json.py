@@ -18,6 +18,9 @@ from stemseg_jax.outputs.tracks import VideoTracks
 KEYS = ("video_id", "category_id", "score", "segmentations")
 
 
+Entry = tuple[str, dict[str, Any]]  # where it stands, for messages, and what is there
+
+
 class VideoSize(NamedTuple):
     """What the masks of a video must agree with."""
 
@@ -170,50 +173,53 @@ def check_head(
 
 
 def check_masks(
-    entries: Sequence[tuple[str, Any]], size: VideoSize, *, compressed: bool = True
+    entries: Sequence[Entry], size: VideoSize, *, annotations: Sequence[Entry] = ()
 ) -> list[Masks]:
     """The masks of the entries of one video, each found to fill its frame.
 
     Args:
-        entries: Each with where it stands, for messages.
-        compressed: Whether other forms than compressed run lengths are refused, as
-            they are in result files but not in annotations.
+        annotations: Entries of an annotation file, whose masks come first. They may
+            have other forms than compressed run lengths. (All masks of a video are
+            decoded together: that is faster than one after the other.)
 
     Raises:
         ValueError: Names the entry, the video and the frame, from 0.
     """
-    read = rle.from_compressed if compressed else rle.from_json
-    tracks: list[dict[int, rle.Rle]] = []
-    for where, entry in entries:
-        where = f"{where}, video {entry['video_id']}"
-        given = entry["segmentations"]
-        if not isinstance(given, list) or len(given) != size.num_frames:
-            number = len(given) if isinstance(given, list) else "no list of"
-            raise ValueError(
-                f"{where}: {number} segmentations for {size.num_frames} frames; write "
-                "null for a frame without the object"
-            )
-        own = {}
-        for frame, segmentation in enumerate(given):
-            if segmentation is None or not compressed and not segmentation:
-                continue
-            try:
-                own[frame] = read(segmentation, size.height, size.width)
-            except ValueError as error:
-                raise ValueError(f"{where}, frame {frame}: {error}") from error
-        tracks.append(own)
+    tracks = [_masks(entry, size, rle.from_json) for entry in annotations]
+    tracks += [_masks(entry, size, rle.from_compressed) for entry in entries]
     rows = np.repeat(np.arange(len(tracks)), [len(own) for own in tracks])
     frames = [frame for own in tracks for frame in own]
+    masks = [mask for own in tracks for mask in own.values()]
     areas = np.zeros((len(tracks), size.num_frames), np.int64)
     try:
-        masks = [mask for own in tracks for mask in own.values()]
         areas[rows, frames] = rle.areas(masks)
     except rle.BrokenMaskError as error:
-        where, entry = entries[rows[error.index]]
+        where, entry = [*annotations, *entries][rows[error.index]]
         raise ValueError(
             f"{where}, video {entry['video_id']}, frame {frames[error.index]}: {error}"
         ) from error
     return [Masks(*track) for track in zip(tracks, areas, strict=True)]
+
+
+def _masks(entry: Entry, size: VideoSize, read) -> dict[int, rle.Rle]:
+    where, content = entry
+    where = f"{where}, video {content['video_id']}"
+    given = content["segmentations"]
+    if not isinstance(given, list) or len(given) != size.num_frames:
+        number = len(given) if isinstance(given, list) else "no list of"
+        raise ValueError(
+            f"{where}: {number} segmentations for {size.num_frames} frames; write null "
+            "for a frame without the object"
+        )
+    masks = {}
+    for frame, segmentation in enumerate(given):
+        if segmentation is None:
+            continue
+        try:
+            masks[frame] = read(segmentation, size.height, size.width)
+        except ValueError as error:
+            raise ValueError(f"{where}, frame {frame}: {error}") from error
+    return masks
 
 
 def _is_number(value: Any) -> bool:
