@@ -84,7 +84,7 @@ def dispatch(mode: str) -> int | None:
 
         return demo.run(_required(_CONFIG), workdir=_WORKDIR.value or "runs/demo")
 
-    config = _required(_CONFIG)
+    config = _CONFIG.value or _config_of_checkpoint()
     if mode == "train":
         from stemseg_jax import train
 
@@ -126,6 +126,15 @@ def dispatch(mode: str) -> int | None:
     from stemseg_jax import benchmark
 
     return benchmark.run(config)
+
+
+def _config_of_checkpoint():
+    """What a checkpoint of ours was trained with, where no --config is given."""
+    if not _CHECKPOINT.value:
+        return _required(_CONFIG)
+    from stemseg_jax import models
+
+    return models.saved_config(_CHECKPOINT.value)
 
 
 def _required(flag: flags.FlagHolder):

@@ -107,6 +107,21 @@ def read(checkpoint: str) -> sources.Loaded:
     )
 
 
+def saved_config(checkpoint: str) -> ConfigDict:
+    """The config that a run's folder or a release carries.
+
+    Raises:
+        ValueError: If it carries none, as files of other programs do.
+    """
+    loaded = read(checkpoint)
+    if loaded.config is None:
+        raise ValueError(
+            f"{loaded.origin} carries no config: name the one that goes with it by "
+            "--config=FILE (docs/model_zoo.md)."
+        )
+    return ConfigDict(loaded.config)
+
+
 def with_conventions(config: ConfigDict, loaded: sources.Loaded) -> ConfigDict:
     """The config with what belongs to the weights: how they expect pixels, and where
     their backbone strides and what it adds to variances."""

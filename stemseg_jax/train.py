@@ -60,7 +60,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     )
     start = saved.latest() or 0
     if start:
-        config = models.with_conventions(config, models.read(saved.folder))
+        config = models.with_conventions(config, models.read(str(saved.folder)))
         system, variables = models.abstract(config)
     else:
         config, system, variables = models.initial(config)

@@ -90,7 +90,12 @@ def test_weights_travel_in_a_file(trained, frames, tmp_path):
         f"--output={release}",
     )
     assert not predict(trained, frames, tmp_path / "folder")
-    assert not predict(release, frames, tmp_path / "file")
+    assert not run(  # the file carries its config
+        "--mode=predict",
+        f"--checkpoint={release}",
+        f"--input={frames}",
+        f"--output={tmp_path / 'file'}",
+    )
     masks = [
         [cv2.imread(str(f)) for f in sorted((tmp_path / kind / "clip/masks").iterdir())]
         for kind in ("folder", "file")
@@ -151,9 +156,9 @@ def test_a_missing_flag_is_named():
 
 def test_a_missing_dataset_says_where_it_was_looked_for(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("STEMSEG_DATA", raising=False)
-    arguments = (smoke("davis"), "--config.data.mixture={'davis19': 1.0}")
-    assert run(*arguments, f"--workdir={tmp_path / 'run'}") == 1
+    arguments = (smoke("davis"), "--config.evaluation.dataset=davis19")
+    arguments += ("--mode=evaluate", f"--workdir={tmp_path / 'run'}")
+    assert run(*arguments) == 1
     assert "STEMSEG_DATA" in capsys.readouterr().err
-    arguments += (f"--config.data.root={tmp_path}",)
-    assert run(*arguments, f"--workdir={tmp_path / 'run'}") == 1
+    assert run(*arguments, f"--config.data.root={tmp_path}") == 1
     assert str(tmp_path) in capsys.readouterr().err

@@ -183,7 +183,9 @@ def test_a_folder_of_somebody_else_is_not_touched(clip, tmp_path):
 
 @pytest.fixture
 def loaded(monkeypatch):
-    monkeypatch.setattr(models, "load", lambda config, checkpoint: (ByColour(), {}))
+    monkeypatch.setattr(
+        models, "load", lambda config, path: models.Model(config, ByColour(), {})
+    )
 
 
 def test_run_labels_every_video_of_a_glob(clip, tmp_path, loaded):

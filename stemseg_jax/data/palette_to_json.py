@@ -6,23 +6,16 @@ reads DIR/train/JPEGImages/<video>/*.jpg and DIR/train/Annotations/<video>/*.png
 named as their frames, and writes DIR/train.json. docs/data.md tells the rest.
 """
 
+import argparse
 import json
 import pathlib
 import sys
 from collections.abc import Mapping
 
 import numpy as np
-from absl import app, flags
 from pycocotools import mask as coco
 
 from stemseg_jax.data import images, layout, rle, stored
-
-_FOLDER = flags.DEFINE_string("folder", None, "Where <split>/ lies.", required=True)
-_SPLIT = flags.DEFINE_string("split", "train", "Also the name of the JSON file.")
-_CLASS = flags.DEFINE_string("class", "object", "The class of all instances, or")
-_CLASSES = flags.DEFINE_string(
-    "classes", None, 'a JSON file: {"<video>": {"<number>": "<class>", ...}, ...}.'
-)
 
 
 def convert(
@@ -107,12 +100,20 @@ def _class(classes: Mapping[str, Mapping[str, str]], video: str, instance: int) 
         ) from error
 
 
-def main(argv: list[str]) -> int:
-    classes = _CLASS.value
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--folder", type=pathlib.Path, required=True)
+    parser.add_argument("--split", default="train", help="names the JSON file, too")
+    parser.add_argument("--class", dest="name", default="object", help="of all, or")
+    parser.add_argument(
+        "--classes",
+        type=pathlib.Path,
+        help='JSON: {"<video>": {"<number>": "<class>", ...}, ...}',
+    )
+    given = parser.parse_args()
     try:
-        if _CLASSES.value:
-            classes = layout.read_json(pathlib.Path(_CLASSES.value))
-        path = convert(pathlib.Path(_FOLDER.value), _SPLIT.value, classes=classes)
+        classes = layout.read_json(given.classes) if given.classes else given.name
+        path = convert(given.folder, given.split, classes=classes)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -126,4 +127,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(main())
