@@ -64,9 +64,8 @@ def get_config() -> ConfigDict:
     clustering.min_seediness = 0.8
     clustering.primary_threshold = 0.5
     clustering.secondary_threshold = 0.3  # "released" only
-    clustering.min_cells = (
-        20  # "refined" only: smaller clusters of a window are dropped
-    )
+    clustering.min_cells = 20  # "refined" drops smaller clusters of a window,
+    clustering.min_probability = 0.0  # and leaves out less probable foreground
 
     config.tracking = ConfigDict()
     tracking = config.tracking
@@ -96,8 +95,8 @@ def get_config() -> ConfigDict:
     # Every clip lies on a canvas of this size; 0: min_dim x max_dim. Multiples of 32.
     data.height = 0
     data.width = 0
-    data.flip = True  # mirror half of the clips
-    data.reverse = True  # play half of the clips backwards
+    data.flip = True  # mirror half of the clips; not those of videos if "released"
+    data.reverse = False  # play half of the clips backwards
     # How still images move: "paper", "ovis" (with perspective), "released" (as in the
     # authors' loaders), or "" to follow `parity`.
     data.motion = ""
@@ -180,6 +179,8 @@ def smoke(config: ConfigDict) -> None:
     config.log_every = 1
 
     config.evaluation.dataset = "moving_shapes"
+    if config.evaluation.task == "ovis":
+        config.evaluation.task = "ytvis"  # nobody has annotated degrees of occlusion
     config.evaluation.split = "val"
     config.evaluation.ground_truth = ""
     config.evaluation.options = ConfigDict(dict(num_videos=2, num_frames=20, **shapes))

@@ -38,6 +38,7 @@ def get_config(variant: str = ""):
     )
     data.span.moving_shapes = (7, 11)
     data.min_dim, data.max_dim = 96, 160
+    data.reverse = True
     data.max_instances = 4
     data.workers = 0
 

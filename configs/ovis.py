@@ -20,7 +20,8 @@ def get_config(variant: str = ""):
 
     data = config.data
     data.mixture = dict(ovis=0.65, coco=0.35)
-    data.options.coco = dict(categories="ovis")
+    data.options = dict(coco=dict(categories="ovis"))
+    data.reverse = True
     data.span = dict(ovis=(8, 8))
     data.duplicate = ("ovis",)
     data.motion = "ovis"

@@ -27,6 +27,11 @@ def run(config: ConfigDict, *, workdir: str) -> None:
     each clustering rule, stand the untrained network and "one object": the true
     foreground of each frame, taken as a single object.
     """
+    if config.evaluation.task != "davis19" or config.parity != "paper":
+        raise ValueError(
+            "--mode=demo compares J&F under the three clustering rules: it needs "
+            "evaluation.task='davis19' and parity='paper'."
+        )
     folder = pathlib.Path(workdir)
     train.run(config, workdir)
     benchmark = evaluate.prepare(config, folder / "ground_truth")

@@ -1,11 +1,13 @@
 """A model over a dataset: result files in the official form, then their score."""
 
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from absl import logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -65,6 +67,9 @@ class Benchmark(NamedTuple):
         """Writes the results of all videos to `folder` and scores these files."""
         shutil.rmtree(folder, ignore_errors=True)  # nothing of an earlier evaluation
         results = FORMS[self.task].write(folder, videos, self.truth)
+        if not all(video.annotated for video in self.dataset.videos):
+            logging.warning("No annotations to score with; the results: %s", folder)
+            return {}
         return score.figures(
             task=self.task,
             ground_truth=self.truth,
@@ -92,7 +97,17 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
         config.data.root, evaluation.split, **evaluation.options
     )
     if evaluation.ground_truth:
-        truth = pathlib.Path(config.data.root or "") / evaluation.ground_truth
+        root = config.data.root or os.environ.get("STEMSEG_DATA", "")
+        truth = pathlib.Path(root).expanduser() / evaluation.ground_truth
+        if not truth.exists():
+            raise ValueError(
+                f"evaluation.ground_truth: {truth} is not there; expected the official "
+                "annotations of the task, below data.root or STEMSEG_DATA."
+            )
+        if evaluation.task in ("davis19", "davis16") and evaluation.split != "val":
+            raise ValueError(
+                f"evaluation.split={evaluation.split!r}: davis is scored on 'val'."
+            )
         return Benchmark(evaluation.task, dataset, truth)
     shutil.rmtree(folder, ignore_errors=True)
     form = FORMS[evaluation.task]
@@ -141,6 +156,13 @@ def _load_kitti(folder):
     return DATASETS["kitti_mots"](folder, "train", sequences=sequences)
 
 
+def _no_export(dataset, folder):
+    raise ValueError(
+        f"{dataset.name} cannot be written in this task's form; name the official "
+        "annotations by evaluation.ground_truth."
+    )
+
+
 def _write_mots(first_frame):
     def write(folder, videos, truth):
         del truth
@@ -161,9 +183,9 @@ _YOUTUBE_VIS = Form(
 )
 FORMS = {
     "davis19": _DAVIS,
-    "davis16": _DAVIS,
+    "davis16": _DAVIS._replace(export=_no_export),
     "ytvis": _YOUTUBE_VIS,
     "ovis": _YOUTUBE_VIS,
     "kitti_mots": Form(_export_kitti, _load_kitti, _write_mots(first_frame=0)),
-    "mots_challenge": Form(_export_kitti, _load_kitti, _write_mots(first_frame=1)),
+    "mots_challenge": Form(_no_export, _load_kitti, _write_mots(first_frame=1)),
 }

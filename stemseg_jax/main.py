@@ -51,7 +51,8 @@ _JSON = flags.DEFINE_string("json", None, "Where to write every figure in full."
 def main(argv: list[str]) -> int | None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}; options start with --.")
-    logging.set_verbosity(logging.INFO)
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.INFO)
     # Our own messages; orbax reports each of its threads.
     own = str(pathlib.Path(__file__).parent)
     logging.get_absl_handler().addFilter(lambda r: r.pathname.startswith(own))

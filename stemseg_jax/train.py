@@ -292,7 +292,13 @@ class Log:
     def _open_lines(self) -> Any:
         """metrics.jsonl without what lies beyond the step that the run resumes at."""
         path = self._folder / "metrics.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= self._start]
-        path.write_text("".join(line + "\n" for line in kept))
+        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+        kept = [
+            line
+            for line in whole.splitlines()
+            if json.loads(line)["step"] <= self._start
+        ]
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(line + "\n" for line in kept))
+        partial.replace(path)
         return path.open("a")

@@ -54,7 +54,7 @@ MAY_IMPORT = {
     **dict.fromkeys(SCRIPTS, SCRIPT),
     "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
     "demo": {"train", "evaluate", "predict", *SCRIPT},
-    "main": {"systems", *SCRIPTS},
+    "main": {"systems", "models", *SCRIPTS},
 }
 WITHOUT_JAX = {"data", "outputs", "evaluation"}
 OWN = "stemseg_jax"

@@ -187,6 +187,7 @@ def _stream(
         span=tuple(data.span.get(name, (settings.num_frames - 1,) * 2)),
         motion=motions.get(name, motions[""]),
         duplicate=name in data.duplicate,
+        augment_videos=config.parity != "released",  # the authors augment stills only
         skip_broken=data.skip_broken,
     )
     seed = zlib.crc32(f"{config.seed} {name}".encode())
@@ -219,6 +220,7 @@ class ClipSampler:
         span: tuple[int, int],
         motion: synthetic.Motion = synthetic.PAPER,
         duplicate: bool = False,
+        augment_videos: bool = True,
         skip_broken: bool = False,
     ):
         if span[0] > span[1] or span[0] < settings.num_frames - 1:
@@ -232,6 +234,7 @@ class ClipSampler:
         self.span = span
         self.motion = motion
         self.duplicate = duplicate
+        self.augment_videos = augment_videos
         self.skip_broken = skip_broken
         self.segments = _segments(dataset, settings.num_frames, skip_broken=skip_broken)
         lengths = [len(frames) for _, frames in self.segments]
@@ -286,7 +289,8 @@ class ClipSampler:
             clip = clips.resize(clip, size)
         if not self.dataset.exhaustive:
             clip = clips.mark_unlabelled(clip)
-        clip = clips.augment(rng, clip, self.settings)
+        if still or self.augment_videos:
+            clip = clips.augment(rng, clip, self.settings)
         name = f"{self.dataset.name}/{video.name}:{','.join(map(str, indices))}"
         placed = clips.place(clip, self.settings)
         # Eight pixels a byte on the way from the workers.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int32, Int64
 from pycocotools import mask as coco
 
 from stemseg_jax.outputs.tracks import Rle
@@ -100,7 +100,7 @@ def areas(rles: Sequence[Rle]) -> Int64[np.ndarray, "N"]:
     if not rles:
         return np.zeros(0, np.int64)
     runs, first = _run_lengths([rle["counts"] for rle in rles])
-    zeros, ones = np.add.reduceat(runs, first, axis=1)
+    zeros, ones = np.add.reduceat(runs, first, axis=1, dtype=np.int64)
     wanted = np.array([rle["size"][0] * rle["size"][1] for rle in rles])
     wrong = np.flatnonzero(zeros + ones != wanted)
     if len(wrong):
@@ -117,7 +117,7 @@ def areas(rles: Sequence[Rle]) -> Int64[np.ndarray, "N"]:
 
 def _run_lengths(
     strings: list[bytes],
-) -> tuple[Int64[np.ndarray, "2 pairs"], Int64[np.ndarray, "N"]]:
+) -> tuple[Int32[np.ndarray, "2 pairs"], Int64[np.ndarray, "N"]]:
     """Runs of zeros and of ones, and the column in which each mask begins.
 
     A number is written in groups of five bits, lowest first, as the letters from "0";
@@ -140,19 +140,18 @@ def _run_lengths(
         cut = ends[np.argmin(is_last[ends - 1])] - 1
         refuse(cut, "a mask is cut off in the middle of a run length")
 
+    # First as if each letter were the last of its number, whose highest bit is the
+    # sign; then the groups before it are put below.
+    values = (letters & 31 ^ 16).astype(np.int32) - 16
+    longer = np.flatnonzero(~is_last) + 1
+    for group in range(1, 6):
+        values[longer] = values[longer] * 32 + (letters[longer - group] & 31)
+        longer = longer[longer > group]
+        longer = longer[~is_last[longer - group - 1]]
+    if len(longer):
+        refuse(longer[0], "a mask has a run length beyond 30 bits")
     last = np.flatnonzero(is_last)
-    groups = last + 1
-    groups[1:] -= groups[:-1].copy()
-    most = groups.max()
-    if most > 7:  # 35 bits; a run has at most 32
-        refuse(last[groups.argmax()], "a mask has a run length beyond 32 bits")
-    # From the last, highest group down, which carries the sign.
-    numbers = (letters[last] & 31 ^ 16).astype(np.int64) - 16
-    longer = np.flatnonzero(groups > 1)
-    for group in range(1, most):
-        lower = letters[last[longer] - group] & 31
-        numbers[longer] = numbers[longer] * 32 + lower
-        longer = longer[groups[longer] > group + 1]
+    numbers = values[last]
 
     begin = np.searchsorted(last, np.concatenate([[0], ends[:-1]]))
     count = np.diff(begin, append=len(numbers))
@@ -165,8 +164,9 @@ def _run_lengths(
     # off its first column. The second run of zeros, third of all, is no difference yet.
     second = first[columns > 1] + 1
     runs[0, second] -= runs[0, second - 1]
-    runs[:, first[1:]] -= np.add.reduceat(runs, first, axis=1)[:, :-1]
-    np.cumsum(runs, axis=1, out=runs)
+    before = np.add.reduceat(runs, first, axis=1, dtype=np.int32)[:, :-1]
+    runs[:, first[1:]] -= before
+    np.cumsum(runs, axis=1, dtype=np.int32, out=runs)
     runs[1, (first + columns - 1)[odd]] = 0
     if runs.min() < 0:
         column = np.argmax((runs < 0).any(axis=0))

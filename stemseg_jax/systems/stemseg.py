@@ -24,7 +24,14 @@ from ml_collections import ConfigDict
 
 from stemseg_jax.clustering import sequential
 from stemseg_jax.losses import embedding, segmentation
-from stemseg_jax.modules import fpn, heads, norms, squeeze_expand
+from stemseg_jax.modules import (
+    conv3d,
+    fpn,
+    heads,
+    initialisers,
+    norms,
+    squeeze_expand,
+)
 from stemseg_jax.modules.backbones import BACKBONES
 from stemseg_jax.ops import gaussian, mixing, pixels, resize
 from stemseg_jax.ops import masks as masks_ops
@@ -209,6 +216,15 @@ class STEmSeg:
         if config.parity not in ("paper", "released"):
             raise ValueError(f"parity={config.parity!r} is not 'paper' or 'released'.")
         rule = "released" if released else config.clustering.rule
+        for option, value, known in (
+            ("model.norm", model.norm, norms.NORMS),
+            ("model.initialiser", model.initialiser, initialisers.INITIALISERS),
+            ("model.conv3d", model.conv3d, conv3d.FORMS),
+            ("loss.target", config.loss.target, masks_ops.TO_STRIDE),
+        ):
+            if value not in known:
+                raise ValueError(f"{option}={value!r} is unknown; known: {[*known]}.")
+        windows.Planner(config.num_frames, config.tracking.overlap)  # refuses a bad one
         body_norm = norms.NORMS[model.norm]
         if model.norm == "frozen_batch_norm":
             body_norm = functools.partial(body_norm, epsilon=model.norm_epsilon)
@@ -336,6 +352,7 @@ class STEmSeg:
         maps: dict[int, Maps] = {}  # by the window's start
         sums: dict[int, Sums] = {}
         labels: dict[int, Array] = {}
+        unlabelled = None
         statistics = Statistics()
         next_id = jnp.int32(1)
         arrived: list[np.ndarray] = []
@@ -365,12 +382,13 @@ class STEmSeg:
                 result = self._label(
                     maps.pop(window.start),
                     tuple(sums[index] for index in window.frames),
-                    tuple(labels.get(index) for index in window.frames),
+                    tuple(labels.get(index, unlabelled) for index in window.frames),
                     jnp.int32(max(-window.start, 0)),
                     jnp.int32(window.known),
                     next_id,
                 )
                 next_id = result.next_id
+                unlabelled = jnp.zeros_like(result.memory[0])
                 new = range(window.known, size)
                 labels.update((window.start + k, result.memory[k]) for k in new)
                 statistics.add(window.new, window.known, jax.device_get(result[3:]))
@@ -467,7 +485,12 @@ class STEmSeg:
         )
         slots = clusters.labels.reshape(seediness.shape)
         if refined:  # whatever is foreground belongs to some object
-            slots = sequential.assign_nearest(embeddings, chosen(foreground), clusters)
+            slots = sequential.assign_nearest(
+                embeddings,
+                chosen(foreground),
+                clusters,
+                min_probability=self.clustering.min_probability,
+            )
         unlabelled = jnp.zeros(slots.shape[1:], jnp.int32)
         stitched = stitching.stitch(
             jnp.stack([unlabelled if x is None else x for x in previous]),
@@ -498,9 +521,9 @@ class STEmSeg:
         totals = votes = None
         if logits is not None:
             flat = logits.reshape(-1, logits.shape[-1])
-            best = jax.nn.one_hot(flat.argmax(axis=-1), flat.shape[-1], dtype=jnp.int32)
             totals = sum_by_slot(flat, counted.ravel())[:K]
-            votes = sum_by_slot(best, counted.ravel())[:K]
+            votes = jnp.zeros((K + 1, flat.shape[-1]), jnp.int32)
+            votes = votes.at[counted.ravel(), flat.argmax(axis=-1)].add(1)[:K]
         return Labels(
             stitched.labels,
             output,
