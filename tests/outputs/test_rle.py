@@ -113,3 +113,37 @@ def test_pycocotools_alone_would_take_a_mask_that_is_cut_off():
     whole = rle.encode(mask)
     cut = {**whole, "counts": whole["counts"][:9]}
     assert coco.area(cut) < mask.sum()
+
+
+def runs_by_definition(string):
+    """Letter by letter; None if the string ends too early."""
+    runs, value, groups = [], 0, 0
+    for letter in string:
+        bits = letter - ord("0")
+        value |= (bits & 31) << (5 * groups)
+        groups += 1
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << (5 * groups)
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value, groups = 0, 0
+    return None if groups else runs
+
+
+def test_random_letters_are_read_as_defined_or_refused():
+    rng = np.random.default_rng(0)
+    read = 0
+    for _ in range(500):
+        letters = rng.integers(ord("0"), ord("P") + 4, rng.integers(1, 12))
+        string = letters.astype(np.uint8).tobytes()
+        runs = runs_by_definition(string)
+        total = sum(runs) if runs and min(runs) >= 0 else 1
+        mask = {"size": (1, total), "counts": string}
+        if runs and min(runs) >= 0:
+            assert rle.areas([mask, mask]).tolist() == [sum(runs[1::2])] * 2
+            read += 1
+        else:
+            with pytest.raises(rle.BrokenMaskError):
+                rle.areas([mask])
+    assert read > 50
