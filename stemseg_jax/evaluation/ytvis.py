@@ -34,6 +34,11 @@ AREAS = {
 }
 OCCLUSIONS = {"light_occ": (0, 0.25), "medium_occ": (0.25, 0.5), "heavy_occ": (0.5, 1)}
 ALL_RANGES = slice(None)
+REQUIRED = {
+    "videos": ("id", "height", "width"),
+    "categories": ("id", "name"),
+    "annotations": ("video_id", "category_id", "segmentations", "areas"),
+}
 OCCLUSION_OF_FRAME = {
     "no_occlusion": 0.0,
     "slight_occlusion": 0.25,
@@ -132,17 +137,21 @@ def read_annotations(file: pathlib.Path) -> Annotations:
     content = ytvis_json.read(file)
     if not isinstance(content, dict):
         raise ValueError(f"{file}: not an annotation file; give the result file apart")
-    for key in ("videos", "categories", "annotations"):
-        if not isinstance(content.get(key), list):
-            raise ValueError(f"{file}: no {key}; only annotated videos can be scored")
+    for part, keys in REQUIRED.items():
+        if not isinstance(content.get(part), list):
+            raise ValueError(f"{file}: no {part}; only annotated videos can be scored")
+        for number, entry in enumerate(content[part]):
+            for key in keys:
+                if not isinstance(entry, dict) or key not in entry:
+                    raise ValueError(f"{file}: {part}[{number}] has no {key!r}")
     sizes, names = {}, {}
     for video in content["videos"]:
-        length = len(video.get("file_names") or range(video["length"]))
+        frames = video.get("file_names") or [""] * video.get("length", 0)
         sizes[video["id"]] = ytvis_json.VideoSize(
-            video["height"], video["width"], length
+            video["height"], video["width"], len(frames)
         )
-        frames = video.get("file_names") or [f"video {video['id']}/"]
-        names[video["id"]] = str(pathlib.PurePosixPath(frames[0]).parent)
+        folder = pathlib.PurePosixPath(frames[0] if frames else "").parent
+        names[video["id"]] = folder.as_posix() if folder.name else str(video["id"])
     categories = {
         category["id"]: category["name"] for category in content["categories"]
     }

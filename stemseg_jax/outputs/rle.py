@@ -1,6 +1,7 @@
 """COCO run-length encoded masks: columns first, runs of zeros and ones in turn.
 
-pycocotools does the work; what it does not do is to notice a string that was cut off.
+pycocotools does the work, but a string that was cut off it takes for a smaller mask, or
+never comes back from it: masks from files pass through `areas` first.
 """
 
 import array

@@ -179,6 +179,14 @@ def test_occlusion_is_the_mean_of_the_larger_half(tmp_path):
         files.score(occlusion=True)
 
 
+def test_videos_without_frame_names_are_known_by_their_id(files):
+    files.truth["videos"][0] = {"id": 1, "height": 20, "width": 30, "length": 2}
+    files.add_object([box(0, 10)] * 2)
+    files.add_prediction([box(0, 10)] * 2, 0.5)
+    scored = files.score()
+    assert scored.videos == ("1",) and scored.figures()["AP"] == pytest.approx(1)
+
+
 def test_weights_count_videos(tmp_path):
     files = Files(tmp_path, num_videos=3)
     for video in (1, 2, 3):
@@ -257,6 +265,8 @@ def test_on_stills_ap_is_that_of_coco(tmp_path):
     ("spoil", "message"),
     [
         (lambda t: t.pop("annotations"), "truth.json: no annotations"),
+        (lambda t: t["videos"][0].pop("width"), r"videos\[0\] has no 'width'"),
+        (lambda t: t["annotations"][0].pop("areas"), r"\[0\] has no 'areas'"),
         (lambda t: t["annotations"][0].update(video_id=9), "video 9 is not listed"),
         (lambda t: t["annotations"][0].update(category_id=9), "category 9 is not"),
         (
