@@ -86,6 +86,11 @@ def dispatch(mode: str) -> int | None:
         return demo.run(_required(_CONFIG), workdir=_WORKDIR.value or "runs/demo")
 
     config = _CONFIG.value or _config_of_checkpoint()
+    if config.parity == "released":
+        import jax
+
+        # GPUs round the factors of products to 10 bits otherwise: masks would differ.
+        jax.config.update("jax_default_matmul_precision", "float32")
     if mode == "train":
         from stemseg_jax import train
 
