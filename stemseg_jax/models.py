@@ -126,17 +126,25 @@ def with_conventions(config: ConfigDict, loaded: sources.Loaded) -> ConfigDict:
     """The config with what belongs to the weights: how they expect pixels, and where
     their backbone strides and what it adds to variances."""
     own = loaded.conventions
-    if own is not None:
-        changes = {
-            "pixels": {"order": own.order, "mean": own.mean, "std": own.std},
-            "norm_epsilon": own.norm_epsilon,
-            "stride_in_1x1": own.stride_in_1x1,
-        }
-        if own.free_dim_std is not None:
-            changes["free_dim_std"] = own.free_dim_std
-    else:
-        names = ("pixels", "norm_epsilon", "stride_in_1x1", "free_dim_std")
-        changes = {name: loaded.config["model"][name] for name in names}
+    if own is None:
+        return with_saved_conventions(config, loaded.config)
+    changes = {
+        "pixels": {"order": own.order, "mean": own.mean, "std": own.std},
+        "norm_epsilon": own.norm_epsilon,
+        "stride_in_1x1": own.stride_in_1x1,
+    }
+    if own.free_dim_std is not None:
+        changes["free_dim_std"] = own.free_dim_std
+    return _with_model(config, changes)
+
+
+def with_saved_conventions(config: ConfigDict, saved: dict[str, Any]) -> ConfigDict:
+    """The same from the config that one of our checkpoints carries."""
+    names = ("pixels", "norm_epsilon", "stride_in_1x1", "free_dim_std")
+    return _with_model(config, {name: saved["model"][name] for name in names})
+
+
+def _with_model(config: ConfigDict, changes: dict[str, Any]) -> ConfigDict:
     config = config.copy_and_resolve_references()
     with config.unlocked():
         config.model.update(changes)

@@ -60,7 +60,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     )
     start = saved.latest() or 0
     if start:
-        config = models.with_conventions(config, models.read(str(saved.folder)))
+        config = models.with_saved_conventions(config, saved.config())
         system, variables = models.abstract(config)
     else:
         config, system, variables = models.initial(config)

@@ -1,4 +1,4 @@
-"""Batches are spread evenly; a step is the same on one device and on eight."""
+"""Batches are spread evenly, and a step sees all of its batch."""
 
 import jax
 import jax.numpy as jnp

@@ -505,8 +505,7 @@ class STEmSeg:
         output = stitched.labels
         if refined:
             # Neighbouring cells vote on each pixel. Enlarging the embeddings instead
-            # invents some in between two objects, which are near a third: J&F 0.86
-            # against 0.93 on the built-in videos.
+            # invents some in between two objects, which are near a third.
             size = tuple(STRIDE * n for n in foreground.shape[1:])
             full = resize.labels(slots, size, num_labels=K)
             full = jnp.where(chosen(_enlarge(foreground)), full, -1)

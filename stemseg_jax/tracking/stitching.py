@@ -66,7 +66,7 @@ def stitch(
 
     Args:
         previous: Labels of the frames that earlier windows share with this one, as
-            `advance` gives them; anything in the others.
+            `Stitched` gave them; anything in the others.
         slots: The window's own clusters, -1 for none.
         foreground: Tells unassigned points from background.
         known: Number of frames at the front that have labels already.
@@ -104,13 +104,6 @@ def stitch(
     # The highest id kept, not given: what was seen in the overlap only is forgotten.
     next_id = jnp.maximum(next_id, labels.max() + 1)
     return Stitched(labels, ids.astype(jnp.int32), next_id)
-
-
-def advance(
-    labels: Int32[Array, "T *p"], step: int | Int32[Array, ""]
-) -> Int32[Array, "T *p"]:
-    """`previous` of `stitch` for the window that begins `step` frames later."""
-    return jnp.roll(labels, -step, axis=0)
 
 
 def _compact(labels, size):

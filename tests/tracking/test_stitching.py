@@ -305,7 +305,7 @@ def stitch_video(slots, foreground, laid, num_slots, rule):
     for own, window in zip(slots, laid, strict=True):
         places = np.arange(window.start, window.end)[:, None, None]
         result = run(
-            stitching.advance(jnp.asarray(labels), window.start - start),
+            jnp.roll(jnp.asarray(labels), start - window.start, axis=0),
             own,
             foreground[list(window.frames)] & (places >= 0),
             window.known,
