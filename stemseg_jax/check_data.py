@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from stemseg_jax.data import checking, records
+from stemseg_jax.data import checking, readers
 from stemseg_jax.outputs import annotations, report
 
 SHOWN = 50  # faults in the table; the JSON file has all
@@ -73,7 +73,7 @@ def _figures(summary: checking.Summary) -> dict[str, str | int]:
     }
 
 
-def _row(summary: checking.Summary, fault: records.Fault) -> dict[str, str]:
+def _row(summary: checking.Summary, fault: readers.Fault) -> dict[str, str]:
     return {"split": summary.split, "kind": fault.kind, "where": fault.where} | {
         "fault": fault.what
     }
@@ -99,11 +99,11 @@ def _contact_sheet(found: Sequence[checking.FoundSet]) -> np.ndarray | None:
     return report.contact_sheet(rows, captions) if rows else None
 
 
-def _pictures(video: records.Video, categories: Mapping[int, str]) -> list[np.ndarray]:
+def _pictures(video: readers.Video, categories: Mapping[int, str]) -> list[np.ndarray]:
     indices = np.linspace(0, video.num_frames - 1, min(FRAMES, video.num_frames))
     clips = []
     for index in indices.astype(int).tolist():
-        with contextlib.suppress(records.BrokenSample):  # it is in the table
+        with contextlib.suppress(readers.BrokenSample):  # it is in the table
             clips.append(video.clip([index]))
     kinds = {
         instance: category

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from stemseg_jax import evaluate, models, predict, train
 from stemseg_jax.clustering import sequential
-from stemseg_jax.data import records
+from stemseg_jax.data import readers
 from stemseg_jax.outputs import davis_png, overlay, report, rle, video
 from stemseg_jax.outputs.tracks import Track, VideoTracks
 
@@ -64,7 +64,7 @@ def run(config: ConfigDict, *, workdir: str) -> None:
     print_summary(config, scores, folder)
 
 
-def one_object(truth: records.Video) -> VideoTracks:
+def one_object(truth: readers.Video) -> VideoTracks:
     """A video's perfect foreground as a single track."""
     masks = (truth.clip([t]).masks.any(axis=(0, 1)) for t in range(truth.num_frames))
     track = Track(1, 1, 1.0, tuple(rle.encode(mask) for mask in masks))
@@ -75,7 +75,7 @@ def one_object(truth: records.Video) -> VideoTracks:
 
 def show(
     folder: pathlib.Path,
-    dataset: records.Dataset,
+    dataset: readers.Dataset,
     tracks: Sequence[VideoTracks],
     names: Mapping[int, str],
 ) -> None:
@@ -101,7 +101,7 @@ def show(
 
 
 def draw_truth(
-    truth: records.Video, frames: Sequence[np.ndarray]
+    truth: readers.Video, frames: Sequence[np.ndarray]
 ) -> Iterator[UInt8[np.ndarray, "_ _ 3"]]:
     scale = overlay.enlargement(truth.height, truth.width)
     for t, image in enumerate(frames):

@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from stemseg_jax import models, score
-from stemseg_jax.data import export, records
-from stemseg_jax.data.datasets import DATASETS
+from stemseg_jax.data import readers
+from stemseg_jax.data.datasets import DATASETS, export
 from stemseg_jax.outputs import collector, davis_png, mots_txt, ytvis_json
 from stemseg_jax.outputs.tracks import VideoTracks
 from stemseg_jax.structures import Frame
@@ -44,9 +44,9 @@ class Form(NamedTuple):
     """The official files of a task."""
 
     # Writes a dataset's annotations to a folder; gives what scoring takes.
-    export: Callable[[records.Dataset, pathlib.Path], pathlib.Path]
+    export: Callable[[readers.Dataset, pathlib.Path], pathlib.Path]
     # Reads such a folder.
-    load: Callable[[pathlib.Path], records.Dataset]
+    load: Callable[[pathlib.Path], readers.Dataset]
     # Writes results to a folder, given the annotations; gives what scoring takes.
     write: Callable[[pathlib.Path, Iterable[VideoTracks], pathlib.Path], pathlib.Path]
 
@@ -55,7 +55,7 @@ class Benchmark(NamedTuple):
     """Videos, their official annotations and how they are scored."""
 
     task: str
-    dataset: records.Dataset
+    dataset: readers.Dataset
     truth: pathlib.Path
 
     def score(
@@ -115,7 +115,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
     return Benchmark(evaluation.task, form.load(folder), truth)
 
 
-def track(model: models.Model, dataset: records.Dataset) -> Iterator[VideoTracks]:
+def track(model: models.Model, dataset: readers.Dataset) -> Iterator[VideoTracks]:
     """The chosen tracks of each video, one video at a time."""
     for video in tqdm(dataset.videos, desc="evaluate", unit="video"):
         frames = (Frame(t, video.frame(t)) for t in range(video.num_frames))

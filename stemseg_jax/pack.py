@@ -4,7 +4,8 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from stemseg_jax.data import pipeline, tfds_builder
+from stemseg_jax.data import pipeline
+from stemseg_jax.data.packed import tfds_builder
 
 
 def run(config: ConfigDict, output_folder: str) -> int:

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from stemseg_jax import models
-from stemseg_jax.data import categories, scenes, sources
+from stemseg_jax.data import input_video
+from stemseg_jax.data.datasets import categories, scenes
 from stemseg_jax.outputs import collector, davis_png, overlay, tracks_json, video
 from stemseg_jax.outputs.tracks import VideoTracks
 from stemseg_jax.structures import Frame
@@ -40,10 +41,10 @@ def run(
     """Labels the videos that `source` stands for, each into `output/<its name>/`.
 
     Raises:
-        ValueError: If `source` is no video (see `sources.find`), or the checkpoint
+        ValueError: If `source` is no video (see `input_video.find`), or the checkpoint
             belongs to another model.
     """
-    videos = sources.find(source)
+    videos = input_video.find(source)
     config, system, variables = models.load(config, checkpoint)
     return [
         predict_video(
@@ -68,7 +69,7 @@ def category_names(config: ConfigDict) -> Mapping[int, str]:
 def predict_video(
     system: base.System,
     variables: base.Variables,
-    source: sources.Source,
+    source: input_video.InputVideo,
     output: pathlib.Path,
     *,
     names: Mapping[int, str],
@@ -110,7 +111,7 @@ def predict_video(
 
 
 def track(
-    system: base.System, variables: base.Variables, source: sources.Source
+    system: base.System, variables: base.Variables, source: input_video.InputVideo
 ) -> tuple[collector.LabelCollector, Mapping[int, collector.Statistics]]:
     """The labels of all frames, with a progress bar."""
     bar = _bar(source, f"track {source.name}", total=source.num_frames)
@@ -121,7 +122,7 @@ def track(
 
 def draw(
     files: Files,
-    source: sources.Source,
+    source: input_video.InputVideo,
     tracks: VideoTracks,
     names: Mapping[int, str],
 ) -> None:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from configs import defaults
 from stemseg_jax import pack
-from stemseg_jax.data import pipeline, records
+from stemseg_jax.data import pipeline, readers
 from tests.data import folders
 
 SETS = {
@@ -60,7 +60,7 @@ def test_same_clips_as_the_folder(tmp_path, name):
     one, other = pipeline.load(config, name), pipeline.load(packed, name)
     assert one._replace(videos=()) == other._replace(videos=())
     for a, b in zip(one.videos, other.videos, strict=True):
-        assert isinstance(b, records.Video)
+        assert isinstance(b, readers.Video)
         assert (a.name, a.height, a.width) == (b.name, b.height, b.width)
         assert a.categories == b.categories
         assert list(a.annotated_frames) == list(b.annotated_frames)
@@ -103,7 +103,7 @@ def test_a_broken_frame_is_not_packed(tmp_path):
 
 def test_tensorflow_is_not_needed(tmp_path):
     code = (
-        "import sys; from stemseg_jax.data import packed, tfds_builder; "
+        "import sys; from stemseg_jax.data.packed import reader, tfds_builder; "
         "assert 'tensorflow' not in sys.modules and 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from configs import defaults
 from stemseg_jax import models, predict
-from stemseg_jax.data import sources
+from stemseg_jax.data import input_video
 from stemseg_jax.outputs import davis_png, tracks_json, video
 from stemseg_jax.structures import Geometry, LabelledFrames, TrackStatistics
 
@@ -79,7 +79,7 @@ def clip(tmp_path):
 
 
 def predicted(path, output, system=None, **selection):
-    (source,) = sources.find(path)
+    (source,) = input_video.find(path)
     return predict.predict_video(
         system or ByColour(),
         {},
@@ -108,7 +108,7 @@ def test_masks_tracks_and_overlay_say_the_same(clip, tmp_path):
         expected = (image[..., 1] > 150) + 2 * (image[..., 0] > 150)
         assert (labels != expected).mean() < 0.05  # the codec blurs colours
 
-    (drawn,) = sources.find(files.overlay)
+    (drawn,) = input_video.find(files.overlay)
     assert (drawn.num_frames, drawn.fps) == (7, Fraction(30000, 1001))
     assert (drawn.height, drawn.width) == (4 * 64, 4 * 96)  # small frames are enlarged
 
@@ -117,7 +117,7 @@ def test_a_video_of_one_frame(clip, tmp_path):
     files = predicted(clip(1), tmp_path / "out")
     assert tracks_json.read(files.tracks).video.num_frames == 1
     assert len(list(files.masks.iterdir())) == 1
-    assert sum(1 for _ in sources.find(files.overlay)[0]) == 1
+    assert sum(1 for _ in input_video.find(files.overlay)[0]) == 1
 
 
 def test_a_folder_of_frames(tmp_path):
@@ -238,7 +238,7 @@ def test_a_real_video(shared, tmp_path):
     labels = np.array(PIL.Image.open(files.masks / "00007.png"))
     assert labels.shape == (1080, 1920)
     assert (labels[:, :959] == 1).all() and (labels[:, 961:] == 2).all()
-    assert sources.find(files.overlay)[0].num_frames == 8
+    assert input_video.find(files.overlay)[0].num_frames == 8
 
 
 def test_compilation_does_not_count_as_speed():

@@ -9,8 +9,7 @@ import time
 import cv2
 import numpy as np
 
-from stemseg_jax.data import export
-from stemseg_jax.data.datasets import moving_shapes
+from stemseg_jax.data.datasets import export, moving_shapes
 
 
 def frames_per_second(height: int, width: int, *, num_videos: int) -> float:

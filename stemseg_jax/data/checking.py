@@ -11,9 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stemseg_jax.data import layout, records, stored
-from stemseg_jax.data.datasets import DATASETS, davis, mapillary, mots, youtube_vis
-from stemseg_jax.data.records import Fault
+from stemseg_jax.data import encoded_video, readers
+from stemseg_jax.data.datasets import (
+    DATASETS,
+    davis,
+    folders,
+    mapillary,
+    mots,
+    youtube_vis,
+)
+from stemseg_jax.data.readers import Fault
 
 BOX_TOLERANCE = 1.0  # pixels; boxes are rounded in many ways
 
@@ -23,7 +30,7 @@ class FoundSet(NamedTuple):
 
     name: str
     split: str
-    read: Callable[[records.Report], records.Dataset]
+    read: Callable[[readers.Report], readers.Dataset]
     faults: Callable[[], Sequence[Fault]] = lambda: ()  # of what reading does not use
 
 
@@ -108,20 +115,20 @@ def check(
 
 
 def _check_video(
-    dataset: records.Dataset, video: stored.StoredVideo
+    dataset: readers.Dataset, video: encoded_video.EncodedVideo
 ) -> tuple[list[Fault], dict[int, int]]:
     """Faults of a video, and the category of each instance seen in it."""
     faults, categories = [], {}
     for index in range(video.num_frames):
         try:
             video.frame(index)
-        except records.BrokenSample as error:
+        except readers.BrokenSample as error:
             faults.append(Fault(video.name, "frame", _text(error)))
         if not video.annotated:
             continue
         try:
             labels = video.read_labels(index)
-        except records.BrokenSample as error:
+        except readers.BrokenSample as error:
             faults.append(Fault(video.name, "mask", _text(error)))
             continue
         for instance in labels.masks:
@@ -140,7 +147,7 @@ def _check_video(
     return faults, categories
 
 
-def _duplicates(dataset: records.Dataset) -> Iterator[Fault]:
+def _duplicates(dataset: readers.Dataset) -> Iterator[Fault]:
     counts = collections.Counter(video.name for video in dataset.videos)
     for name, count in counts.items():
         if count > 1:
@@ -210,7 +217,7 @@ def _json(folder: pathlib.Path) -> Iterator[FoundSet]:
     for path in sorted(path for path in paths if path.name not in configs):
         split = str(path.relative_to(folder))
         try:
-            content = layout.read_json(path)
+            content = folders.read_json(path)
         except ValueError as error:
             fault = Fault(split, "annotation", str(error))
             yield FoundSet("own", split, functools.partial(_report_only, fault))
@@ -232,14 +239,14 @@ def _json(folder: pathlib.Path) -> Iterator[FoundSet]:
 
 
 def _load(
-    name: str, folder: pathlib.Path, split: str, report: records.Report, **options
-) -> records.Dataset:
+    name: str, folder: pathlib.Path, split: str, report: readers.Report, **options
+) -> readers.Dataset:
     return DATASETS[name](folder, split, report=report, **options)
 
 
-def _report_only(fault: Fault, report: records.Report) -> records.Dataset:
+def _report_only(fault: Fault, report: readers.Report) -> readers.Dataset:
     report(fault)
-    return records.Dataset("own", {}, [])
+    return readers.Dataset("own", {}, [])
 
 
 def _boxes(content: dict) -> Iterator[Fault]:

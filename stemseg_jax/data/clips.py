@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
-from stemseg_jax.data import records
+from stemseg_jax.data import readers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,12 +100,12 @@ def segments(frames: Sequence[int], *, max_gap: int | None) -> list[list[int]]:
     return [part.tolist() for part in np.split(np.array(frames), cuts)]
 
 
-def mark_unlabelled(clip: records.RawClip) -> records.RawClip:
+def mark_unlabelled(clip: readers.RawClip) -> readers.RawClip:
     """Ignores all that is not an instance, where unlabelled objects may exist."""
     return clip._replace(ignore=clip.ignore | ~clip.masks.any(axis=0))
 
 
-def resize(clip: records.RawClip, size: tuple[int, int]) -> records.RawClip:
+def resize(clip: readers.RawClip, size: tuple[int, int]) -> readers.RawClip:
     """Bilinear, half-pixel centres, no antialiasing; masks cover more than one half."""
     if clip.frames.shape[1:3] == size:
         return clip
@@ -131,7 +131,7 @@ def _resize_masks(masks: Bool[np.ndarray, "*n H W"], size: tuple[int, int]):
     return resized
 
 
-def mirror(clip: records.RawClip) -> records.RawClip:
+def mirror(clip: readers.RawClip) -> readers.RawClip:
     """Left becomes right."""
     return clip._replace(
         frames=np.stack([cv2.flip(frame, 1) for frame in clip.frames]),
@@ -140,7 +140,7 @@ def mirror(clip: records.RawClip) -> records.RawClip:
     )
 
 
-def backwards(clip: records.RawClip) -> records.RawClip:
+def backwards(clip: readers.RawClip) -> readers.RawClip:
     """The last frame becomes the first."""
     return clip._replace(
         frames=clip.frames[::-1], masks=clip.masks[:, ::-1], ignore=clip.ignore[::-1]
@@ -148,8 +148,8 @@ def backwards(clip: records.RawClip) -> records.RawClip:
 
 
 def augment(
-    rng: np.random.Generator, clip: records.RawClip, settings: ClipSettings
-) -> records.RawClip:
+    rng: np.random.Generator, clip: readers.RawClip, settings: ClipSettings
+) -> readers.RawClip:
     """Mirrors and reverses, each with probability one half."""
     draws = rng.random(2) < 0.5  # drawn always: an option shifts no later draw
     if settings.flip and draws[0]:
@@ -159,7 +159,7 @@ def augment(
     return clip
 
 
-def place(clip: records.RawClip, settings: ClipSettings) -> Clip:
+def place(clip: readers.RawClip, settings: ClipSettings) -> Clip:
     """Lays a resized clip on the canvas and chooses its instances.
 
     Instances without a pixel go. Of too many the smallest go; their pixels are ignored,

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from stemseg_jax.data import records
+from stemseg_jax.data import readers
 
 
 @runtime_checkable
@@ -36,7 +36,7 @@ class Box:
         )
 
 
-def duplicate(rng: Uniform, clip: records.RawClip) -> records.RawClip:
+def duplicate(rng: Uniform, clip: readers.RawClip) -> readers.RawClip:
     """Pastes a copy of the only instance beside it, over whatever is there.
 
     The copy has a side of its own (where there is more room, else drawn) and a new

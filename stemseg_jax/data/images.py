@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8, UInt16
 
-from stemseg_jax.data import records
+from stemseg_jax.data import readers
 
 # OpenCV fills the lost part of a cut JPEG with grey and reports nothing.
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -31,7 +31,7 @@ def read_bytes(path: File) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise records.BrokenSample(
+        raise readers.BrokenSample(
             f"{path}: cannot be read ({error.strerror}). Restore the file or its "
             f"permissions, or set config.data.skip_broken=True."
         ) from error
@@ -44,7 +44,7 @@ def decode_rgb(data: bytes, *, name: str) -> UInt8[np.ndarray, "H W 3"]:
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if image is None:
-        raise records.BrokenSample(
+        raise readers.BrokenSample(
             f"{name}: not an image that can be decoded ({len(data)} bytes). Copy the "
             f"file again, or set config.data.skip_broken=True."
         )
@@ -56,7 +56,7 @@ def _refuse_cut_jpeg(data: bytes, *, name: str):
     try:
         PIL.Image.open(io.BytesIO(data)).load()
     except OSError as error:
-        raise records.BrokenSample(
+        raise readers.BrokenSample(
             f"{name}: the JPEG is cut short ({len(data)} bytes). Copy the file again, "
             f"or set config.data.skip_broken=True."
         ) from error
@@ -73,12 +73,12 @@ def read_labels(
         kind = np.uint16 if image.mode.startswith("I") else np.uint8
         labels = np.asarray(image).astype(kind)
     except (OSError, SyntaxError) as error:
-        raise records.BrokenSample(
+        raise readers.BrokenSample(
             f"{path}: not a PNG that can be decoded ({error}). Copy the file again, or "
             f"set config.data.skip_broken=True."
         ) from error
     if labels.ndim != 2:
-        raise records.BrokenSample(
+        raise readers.BrokenSample(
             f"{path}: mode {image.mode}, expected a palette or grey PNG with one "
             f"number per pixel. Save masks with their palette, not as colours."
         )
@@ -91,6 +91,6 @@ def size(path: pathlib.Path) -> tuple[int, int]:
         with PIL.Image.open(path) as image:
             return image.height, image.width
     except OSError as error:
-        raise records.BrokenSample(
+        raise readers.BrokenSample(
             f"{path}: not an image that can be opened ({error}). Copy the file again."
         ) from error

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 import numpy as np
 from pycocotools import mask as coco
 
-from stemseg_jax.data import images, layout, rle, stored
+from stemseg_jax.data import encoded_video, images, rle
+from stemseg_jax.data.datasets import folders
 
 
 def convert(
@@ -29,23 +30,23 @@ def convert(
     Raises:
         ValueError: A frame or mask cannot be used, or a number has no class.
     """
-    frames_at = layout.first_existing(folder / split, ["JPEGImages"])
-    masks_at = layout.first_existing(folder / split, ["Annotations"])
+    frames_at = folders.first_existing(folder / split, ["JPEGImages"])
+    masks_at = folders.first_existing(folder / split, ["Annotations"])
     names = sorted(path.name for path in frames_at.iterdir() if path.is_dir())
     if not names:
         raise ValueError(f"{frames_at}: holds no folders, expected one for each video.")
     videos, tracks = [], []
     for number, name in enumerate(names, start=1):
-        files = layout.image_files(frames_at / name)
+        files = folders.image_files(frames_at / name)
         masks = [masks_at / name / f"{file.stem}.png" for file in files]
         if not any(mask.is_file() for mask in masks):
             raise ValueError(
                 f"{masks_at / name}: no mask named as a frame, e.g. {masks[0].name}."
             )
-        labels = stored.PngLabels(
-            [mask if mask.is_file() else None for mask in masks], stored.indexed
+        labels = encoded_video.PngLabels(
+            [mask if mask.is_file() else None for mask in masks], encoded_video.indexed
         )
-        video = stored.StoredVideo(name, *images.size(files[0]), files, labels)
+        video = encoded_video.EncodedVideo(name, *images.size(files[0]), files, labels)
         size = {"height": video.height, "width": video.width, "length": len(files)}
         listed = [f"{name}/{file.name}" for file in files]
         videos.append({"id": number, **size, "file_names": listed})
@@ -69,7 +70,7 @@ def convert(
     return part.replace(path)
 
 
-def _tracks(video: stored.StoredVideo) -> dict[int, dict[str, list]]:
+def _tracks(video: encoded_video.EncodedVideo) -> dict[int, dict[str, list]]:
     """Segmentations, boxes (x, y, width, height) and areas of each instance."""
     tracks = {}
     size = [video.height, video.width]
@@ -112,7 +113,7 @@ def main() -> int:
     )
     given = parser.parse_args()
     try:
-        classes = layout.read_json(given.classes) if given.classes else given.name
+        classes = folders.read_json(given.classes) if given.classes else given.name
         path = convert(given.folder, given.split, classes=classes)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

@@ -18,7 +18,7 @@ import ml_collections
 import numpy as np
 from absl import flags, logging
 
-from stemseg_jax.data import clips, duplication, records, synthetic
+from stemseg_jax.data import clips, duplication, readers, synthetic
 from stemseg_jax.data.datasets import DATASETS
 
 ARRAYS = ("frames", "masks", "valid", "categories", "ignore")  # as in ClipBatch
@@ -109,7 +109,7 @@ def load(
     *,
     split: str | None = None,
     options: Mapping[str, Any] | None = None,
-) -> records.Dataset:
+) -> readers.Dataset:
     """Reads one dataset of the table, from its folder or as packed.
 
     Args:
@@ -121,10 +121,10 @@ def load(
     split = split or own_split
     options = own_options if options is None else dict(options)
     if data.packed:
-        from stemseg_jax.data import packed  # imports TFDS, which takes a second
+        from stemseg_jax.data.packed import reader  # imports TFDS, which takes a second
 
         folder = pathlib.Path(data.packed)
-        return packed.load(folder, f"{name}_{split}", options=options)
+        return reader.load(folder, f"{name}_{split}", options=options)
     if data.skip_broken:
         options["report"] = _log_fault
     return DATASETS[name](data.root or None, split, **options)
@@ -138,7 +138,7 @@ def reader_options(
     return options.pop("split", "train"), options
 
 
-def _log_fault(fault: records.Fault):
+def _log_fault(fault: readers.Fault):
     logging.warning("left out: %s: %s", fault.where, fault.what)
 
 
@@ -174,7 +174,7 @@ def _mean_colour(pixels: ml_collections.ConfigDict) -> tuple[int, ...]:
 
 def _stream(
     name: str,
-    dataset: records.Dataset,
+    dataset: readers.Dataset,
     settings: clips.ClipSettings,
     config: ml_collections.ConfigDict,
 ) -> grain.MapDataset:
@@ -214,7 +214,7 @@ class ClipSampler:
 
     def __init__(
         self,
-        dataset: records.Dataset,
+        dataset: readers.Dataset,
         settings: clips.ClipSettings,
         *,
         span: tuple[int, int],
@@ -249,7 +249,7 @@ class ClipSampler:
                 example = self.draw(int(segment), rng)
                 if len(example["masks"]):
                     return example | {"skipped": skipped}
-            except records.BrokenSample as error:
+            except readers.BrokenSample as error:
                 if not self.skip_broken:
                     raise
                 skipped.append(str(error))
@@ -302,19 +302,19 @@ class ClipSampler:
 
 
 def _segments(
-    dataset: records.Dataset, num_frames: int, *, skip_broken: bool
+    dataset: readers.Dataset, num_frames: int, *, skip_broken: bool
 ) -> list[tuple[int, Sequence[int]]]:
     """(number of the video, frames) wherever a clip can be cut."""
 
-    def annotated_frames(video: records.Video) -> Sequence[int]:
+    def annotated_frames(video: readers.Video) -> Sequence[int]:
         try:
             if frames := video.annotated_frames:
                 return frames
-            raise records.BrokenSample(
+            raise readers.BrokenSample(
                 f"{dataset.name}, video {video.name!r}: no frame is annotated. Take it "
                 f"out of the list, or set config.data.skip_broken=True."
             )
-        except records.BrokenSample as error:
+        except readers.BrokenSample as error:
             if not skip_broken:
                 raise
             logging.warning("left out: %s", error)

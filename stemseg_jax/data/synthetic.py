@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from stemseg_jax.data import geometric, photometric, records
+from stemseg_jax.data import geometric, photometric, readers
 from stemseg_jax.data.clips import resize
 
 INVALID = np.iinfo(np.uint16).max  # label of pixels without a source
@@ -61,13 +61,13 @@ MOTIONS = {
 
 def clip_from_still(
     rng: np.random.Generator,
-    still: records.RawClip,
+    still: readers.RawClip,
     *,
     num_frames: int,
     size: tuple[int, int],
     motion: Motion,
     fill: tuple[int, int, int],
-) -> records.RawClip:
+) -> readers.RawClip:
     """Frames of a still image: one as it is, the others changed, in random order.
 
     Each is changed on its own, and one draw serves the image and its labels. Pixels
@@ -97,7 +97,7 @@ def clip_from_still(
     order = rng.permutation(num_frames)
     seen = np.stack(seen)[order]  # [T H W]
     numbers = np.arange(1, len(still.ids) + 1, dtype=np.uint16)
-    return records.RawClip(
+    return readers.RawClip(
         frames=np.stack(frames)[order],
         ids=still.ids,
         categories=still.categories,
@@ -106,7 +106,7 @@ def clip_from_still(
     )
 
 
-def _label_map(still: records.RawClip) -> np.ndarray:
+def _label_map(still: readers.RawClip) -> np.ndarray:
     """0 background, 1..N instances, N + 1 ignored."""
     labels = np.zeros(still.ignore.shape[1:], np.uint16)
     for number, mask in enumerate(still.masks[:, 0], start=1):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stemseg_jax.data import clips, records
+from stemseg_jax.data import clips, readers
 from tests import goldens
 
 SPANS = [  # span, frames, positions: the table of the authors' configurations
@@ -16,11 +16,11 @@ def settings(**options) -> clips.ClipSettings:
     return clips.ClipSettings(**(defaults | options))
 
 
-def raw_clip(masks, *, ignore=None) -> records.RawClip:
+def raw_clip(masks, *, ignore=None) -> readers.RawClip:
     masks = np.asarray(masks, bool)
     N, T, H, W = masks.shape
     rng = np.random.default_rng(0)
-    return records.RawClip(
+    return readers.RawClip(
         frames=rng.integers(0, 256, (T, H, W, 3), np.uint8),
         ids=np.arange(1, N + 1),
         categories=np.arange(11, N + 11),

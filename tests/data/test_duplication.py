@@ -3,15 +3,15 @@ import random
 import numpy as np
 import pytest
 
-from stemseg_jax.data import duplication, records
+from stemseg_jax.data import duplication, readers
 from tests import goldens
 
 
-def clip_of(mask, frames=None, ids=(3,)) -> records.RawClip:
+def clip_of(mask, frames=None, ids=(3,)) -> readers.RawClip:
     mask = np.asarray(mask, bool)
     if frames is None:
         frames = np.random.default_rng(0).integers(0, 256, (*mask.shape, 3), np.uint8)
-    return records.RawClip(
+    return readers.RawClip(
         frames, np.array(ids), np.array([7]), mask[None], np.zeros(mask.shape, bool)
     )
 

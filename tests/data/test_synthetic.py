@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stemseg_jax.data import geometric, photometric, records, synthetic
+from stemseg_jax.data import geometric, photometric, readers, synthetic
 
 STILL = synthetic.Motion(
     rotation=0.0,
@@ -16,7 +16,7 @@ STILL = synthetic.Motion(
 FILL = (1, 2, 3)
 
 
-def still(height=60, width=80, *, code=False) -> records.RawClip:
+def still(height=60, width=80, *, code=False) -> readers.RawClip:
     """Instance 1 left, instance 2 over its right part, an ignored row.
 
     With `code`, red says which of them a pixel shows.
@@ -29,7 +29,7 @@ def still(height=60, width=80, *, code=False) -> records.RawClip:
     if code:
         for level, mask in ((110, masks[0]), (160, masks[1]), (210, ignore)):
             frames[mask] = level
-    return records.RawClip(frames, np.array([5, 9]), np.array([1, 2]), masks, ignore)
+    return readers.RawClip(frames, np.array([5, 9]), np.array([1, 2]), masks, ignore)
 
 
 def make(clip, motion, *, seed=0, num_frames=6, size=(60, 80)):

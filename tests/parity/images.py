@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from stemseg_jax.data import clips, duplication, records
+from stemseg_jax.data import clips, duplication, readers
 from stemseg_jax.losses import segmentation
 from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.ops import pixels
@@ -71,7 +71,7 @@ def _network_input(given: dict[str, Any]) -> np.ndarray:
 def _targets(given: dict[str, Any], arrays: dict[str, np.ndarray]) -> list[Figure]:
     """Masks at network size and at the stride of the losses."""
     masks, ignore = arrays["mask.in"] > 0, arrays["ignore.in"] > 0
-    raw = records.RawClip(
+    raw = readers.RawClip(
         frames=np.zeros((*ignore.shape, 3), np.uint8),
         ids=np.arange(len(masks)),
         categories=np.array(given["categories"]),
@@ -123,7 +123,7 @@ def data(folder: pathlib.Path, name: str) -> list[Figure]:
 def _duplicated(case: str, given: dict[str, Any], arrays: dict) -> list[Figure]:
     masks = arrays[f"{case}.masks_in"] > 0
     frames = goldens.pixels(given["pixels_seed"], len(masks), *given["hw"])[:, ::-1]
-    clip = records.RawClip(
+    clip = readers.RawClip(
         frames=goldens.channels_last(frames),
         ids=np.array([1]),
         categories=np.array([1]),
@@ -164,7 +164,7 @@ def _loaded(dataset: str, given: dict[str, Any], arrays: dict) -> list[Figure]:
     order = [list(instances).index(str(number)) for number in first["instances"]]
     tubes, categories = tubes[order][:, frames], np.array(first["categories"])
     ignored = categories == (IGNORE_CATEGORY if dataset == "mots" else -1)
-    clip = records.RawClip(
+    clip = readers.RawClip(
         frames=goldens.channels_last(images),
         ids=np.array(first["instances"])[~ignored],
         categories=categories[~ignored],

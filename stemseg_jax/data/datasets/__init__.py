@@ -3,10 +3,11 @@
 import functools
 from typing import Any
 
-from stemseg_jax.data import layout, records
+from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import (
     coco,
     davis,
+    folders,
     mapillary,
     mots,
     moving_shapes,
@@ -16,17 +17,17 @@ from stemseg_jax.data.datasets import (
 
 
 def _moving_shapes(
-    root: layout.Root,
+    root: folders.Root,
     split: str,
     *,
-    report: records.Report = records.refuse,
+    report: readers.Report = readers.refuse,
     **options: Any,
-) -> records.Dataset:
+) -> readers.Dataset:
     """Drawn and not read: there is no fault to report."""
     return moving_shapes.load(root, split, **options)
 
 
-# name -> load(root, split, *, report, **options) -> records.Dataset
+# name -> load(root, split, *, report, **options) -> readers.Dataset
 DATASETS = {
     "moving_shapes": _moving_shapes,
     "davis16": functools.partial(davis.load, year=2016),

@@ -11,18 +11,19 @@ import pathlib
 
 import numpy as np
 
-from stemseg_jax.data import categories as classes
-from stemseg_jax.data import layout, records, rle, stored
+from stemseg_jax.data import encoded_video, readers, rle
+from stemseg_jax.data.datasets import categories as classes
+from stemseg_jax.data.datasets import folders
 
 
 def load(
-    root: layout.Root,
+    root: folders.Root,
     split: str,
     *,
     categories: str | None = None,
     year: int = 2017,
-    report: records.Report = records.refuse,
-) -> records.Dataset:
+    report: readers.Report = readers.refuse,
+) -> readers.Dataset:
     """Reads the images with at least one instance of the wanted classes.
 
     Crowds are ignored regions: they hold objects that are not told apart.
@@ -32,12 +33,12 @@ def load(
             (those of STEm-Seg for DAVIS), or COCO's own.
     """
     file = f"annotations/instances_{split}{year}.json"
-    folder = layout.dataset_folder(
+    folder = folders.dataset_folder(
         root, names=("COCO", "coco", "coco2017", "MSCOCO"), holds=(file,)
     )
-    content = layout.read_json(folder / file)
+    content = folders.read_json(folder / file)
     number_of = classes.mapping("coco", categories)
-    images_at = layout.first_existing(
+    images_at = folders.first_existing(
         folder, [f"{split}{year}", f"images/{split}{year}", f"{split}{year}/images"]
     )
     annotations = {image["id"]: [] for image in content["images"]}
@@ -46,7 +47,7 @@ def load(
         if image not in annotations:
             where = f"{folder / file}: annotation {annotation['id']}"
             what = f"belongs to image {image}, which the file does not list."
-            report(records.Fault(where, "annotation", what))
+            report(readers.Fault(where, "annotation", what))
         elif annotation["category_id"] in number_of:
             annotations[image].append(annotation)
     videos = [
@@ -54,7 +55,7 @@ def load(
         for image in content["images"]
         if any(not a["iscrowd"] for a in annotations[image["id"]])
     ]
-    return records.Dataset("coco", classes.names("coco", categories), videos)
+    return readers.Dataset("coco", classes.names("coco", categories), videos)
 
 
 def _image(
@@ -62,13 +63,13 @@ def _image(
     images_at: pathlib.Path,
     annotations: list[dict],
     number_of: dict[int, int],
-) -> stored.StoredVideo:
+) -> encoded_video.EncodedVideo:
     size = image["height"], image["width"]
     instances = [a for a in annotations if not a["iscrowd"]]
     crowds = [
         rle.compress(a["segmentation"], size) for a in annotations if a["iscrowd"]
     ]
-    labels = stored.RleLabels(
+    labels = encoded_video.RleLabels(
         {a["id"]: number_of[a["category_id"]] for a in instances},
         [{a["id"]: _compact(a["segmentation"]) for a in instances}],
         size=size,
@@ -76,7 +77,7 @@ def _image(
         ignore={0: rle.union(crowds, size)} if crowds else {},
     )
     file = images_at / image["file_name"]
-    return stored.StoredVideo(file.stem, *size, [file], labels)
+    return encoded_video.EncodedVideo(file.stem, *size, [file], labels)
 
 
 def _compact(segmentation: dict | list) -> dict | list:

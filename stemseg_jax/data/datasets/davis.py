@@ -12,7 +12,8 @@ All objects are of one class, and not every object is annotated.
 
 import pathlib
 
-from stemseg_jax.data import images, layout, records, stored
+from stemseg_jax.data import encoded_video, images, readers
+from stemseg_jax.data.datasets import folders
 
 NAMES = {
     2016: ("DAVIS-2016", "DAVIS2016", "DAVIS_2016", "DAVIS"),
@@ -27,14 +28,14 @@ ANNOTATIONS = {
 
 
 def load(
-    root: layout.Root,
+    root: folders.Root,
     split: str,
     *,
     year: int = 2019,
     resolution: str = "480p",
     exhaustive: bool = False,
-    report: records.Report = records.refuse,
-) -> records.Dataset:
+    report: readers.Report = readers.refuse,
+) -> readers.Dataset:
     """Reads the sequences of a split; those without masks are there to be predicted.
 
     Args:
@@ -42,7 +43,7 @@ def load(
     """
     if year not in NAMES:
         raise ValueError(f"year={year} is no DAVIS; one of {sorted(NAMES)}.")
-    folder = layout.dataset_folder(root, names=NAMES[year], holds=("JPEGImages",))
+    folder = folders.dataset_folder(root, names=NAMES[year], holds=("JPEGImages",))
     sequences = _sequences(folder, split, year)
     images_at = folder / "JPEGImages" / resolution
     masks_at = folder / ANNOTATIONS[year] / resolution
@@ -52,7 +53,7 @@ def load(
             f"annotated. Download the {ANNOTATIONS[year]} package, or choose another "
             f"year."
         )
-    return records.Dataset(
+    return readers.Dataset(
         name=f"davis{year % 100}",
         categories={1: "object"},
         videos=[
@@ -67,24 +68,24 @@ def load(
 def _sequences(folder: pathlib.Path, split: str, year: int) -> list[str]:
     years = {2016: ("2016", "480p"), 2017: ("2017",), 2019: ("2017", "2019")}[year]
     lists = [f"ImageSets/{part}/{split}.txt" for part in years]
-    path = layout.first_existing(folder, lists)
+    path = folders.first_existing(folder, lists)
     if path.parent.name != "480p":
-        return layout.read_lines(path)
+        return folders.read_lines(path)
     # One line a frame: "/JPEGImages/480p/bear/00000.jpg /Annotations/..."
     frames = [
-        pathlib.PurePosixPath(line.split()[0]) for line in layout.read_lines(path)
+        pathlib.PurePosixPath(line.split()[0]) for line in folders.read_lines(path)
     ]
     return list(dict.fromkeys(frame.parent.name for frame in frames))
 
 
 def _video(
-    frames: pathlib.Path, masks: pathlib.Path, year: int, report: records.Report
-) -> stored.StoredVideo | None:
+    frames: pathlib.Path, masks: pathlib.Path, year: int, report: readers.Report
+) -> encoded_video.EncodedVideo | None:
     try:
-        files = layout.image_files(frames)
+        files = folders.image_files(frames)
         size = images.size(files[0])
     except ValueError as error:
-        report(records.Fault(frames.name, "frame", str(error)))
+        report(readers.Fault(frames.name, "frame", str(error)))
         return None
     labels = None
     if masks.is_dir():
@@ -92,6 +93,8 @@ def _video(
         # Semi-supervised test sets annotate the first frame alone.
         paths = [path if path.is_file() else None for path in paths]
         if any(paths):
-            meaning = stored.foreground if year == 2016 else stored.indexed
-            labels = stored.PngLabels(paths, meaning)
-    return stored.StoredVideo(frames.name, *size, files, labels)
+            meaning = (
+                encoded_video.foreground if year == 2016 else encoded_video.indexed
+            )
+            labels = encoded_video.PngLabels(paths, meaning)
+    return encoded_video.EncodedVideo(frames.name, *size, files, labels)

@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from stemseg_jax.data import categories, images, layout, records, stored
+from stemseg_jax.data import encoded_video, images, readers
+from stemseg_jax.data.datasets import categories, folders
 
 SPLITS = {"train": "training", "val": "validation"}
 NAMES = (
@@ -27,15 +28,15 @@ NAMES = (
 
 
 def load(
-    root: layout.Root,
+    root: folders.Root,
     split: str,
     *,
     version: str = "v1.2",
     min_area: int = 30,
     max_instances: int = 30,
     max_side: int = 2048,
-    report: records.Report = records.refuse,
-) -> records.Dataset:
+    report: readers.Report = readers.refuse,
+) -> readers.Dataset:
     """Reads the images of a split; cars and pedestrians, numbered as in KITTI-MOTS.
 
     Args:
@@ -48,13 +49,13 @@ def load(
     if split not in SPLITS:
         raise ValueError(f"split={split!r} is unknown; known: {sorted(SPLITS)}.")
     part = SPLITS[split]
-    folder = layout.dataset_folder(root, names=NAMES, holds=(f"{part}/images",))
+    folder = folders.dataset_folder(root, names=NAMES, holds=(f"{part}/images",))
     config = [f"config_{version}.json", f"{part}/{version}/config.json"]
     instances = [f"{part}/{version}/instances"]
     if version == "v1.2":  # packed alone, it does not say its version
         config.append("config.json")
         instances.append(f"{part}/instances")
-    labels = layout.read_json(layout.first_existing(folder, config))["labels"]
+    labels = folders.read_json(folders.first_existing(folder, config))["labels"]
     meaning = Meaning(
         number_of=_numbers([label["name"] for label in labels], config[0]),
         ignored=frozenset(
@@ -65,20 +66,20 @@ def load(
         min_area=min_area,
         max_instances=max_instances,
     )
-    masks_at = layout.first_existing(folder, instances)
+    masks_at = folders.first_existing(folder, instances)
     videos = []
-    for file in layout.image_files(folder / part / "images"):
+    for file in folders.image_files(folder / part / "images"):
         try:
             size = images.size(file)
         except ValueError as error:
-            report(records.Fault(file.stem, "frame", str(error)))
+            report(readers.Fault(file.stem, "frame", str(error)))
             continue
         scale = min(1, max_side / max(size))
         size = round(scale * size[0]), round(scale * size[1])
         still = MapillaryLabels(masks_at / f"{file.stem}.png", size, meaning)
-        video = stored.ShrunkVideo if scale < 1 else stored.StoredVideo
+        video = encoded_video.ShrunkVideo if scale < 1 else encoded_video.EncodedVideo
         videos.append(video(file.stem, *size, [file], still))
-    return records.Dataset("mapillary", categories.KITTI_MOTS, videos)
+    return readers.Dataset("mapillary", categories.KITTI_MOTS, videos)
 
 
 def _numbers(names: Sequence[str], file: str) -> dict[int, int]:
@@ -107,7 +108,7 @@ class Meaning:
     min_area: int
     max_instances: int
 
-    def __call__(self, numbers: np.ndarray) -> stored.FrameLabels:
+    def __call__(self, numbers: np.ndarray) -> encoded_video.FrameLabels:
         wanted = np.isin(numbers >> 8, [*self.number_of, *self.ignored])
         areas = np.bincount(numbers[wanted].ravel())
         # The largest first; objects of ignored kinds compete, as in the authors' set.
@@ -117,7 +118,7 @@ class Meaning:
             for n in order[: self.max_instances]
             if n >> 8 in self.number_of and areas[n] >= self.min_area
         ]
-        return stored.FrameLabels(
+        return encoded_video.FrameLabels(
             {n: numbers == n for n in kept},
             {n: self.number_of[n >> 8] for n in kept},
             wanted & ~np.isin(numbers, kept),
@@ -125,7 +126,7 @@ class Meaning:
 
 
 @dataclasses.dataclass(frozen=True)
-class MapillaryLabels(stored.Labels):
+class MapillaryLabels(encoded_video.Labels):
     """The labels of one image; whether it has instances shows when it is read."""
 
     file: pathlib.Path
@@ -138,7 +139,7 @@ class MapillaryLabels(stored.Labels):
     def categories(self) -> Mapping[int, int]:
         return self.read(0).categories
 
-    def read(self, index: int) -> stored.FrameLabels:
+    def read(self, index: int) -> encoded_video.FrameLabels:
         numbers = images.read_labels(self.file)
         if numbers.shape != self.size:
             nearest = cv2.INTER_NEAREST_EXACT

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stemseg_jax.data import images, layout, records, stored
-from stemseg_jax.data.categories import KITTI_MOTS
+from stemseg_jax.data import encoded_video, images, readers
+from stemseg_jax.data.datasets import folders
+from stemseg_jax.data.datasets.categories import KITTI_MOTS
 
 KITTI_SPLITS = {
     "train": (0, 1, 3, 4, 5, 9, 11, 12, 15, 17, 19, 20),
@@ -33,14 +34,14 @@ MAX_GAP = 5
 
 
 def load_kitti(
-    root: layout.Root,
+    root: folders.Root,
     split: str,
     *,
     sequences: Sequence[str] | None = None,
     mots_challenge: Sequence[str] = (),
     labels: str = "txt",
-    report: records.Report = records.refuse,
-) -> records.Dataset:
+    report: readers.Report = readers.refuse,
+) -> readers.Dataset:
     """Reads KITTI-MOTS.
 
     Args:
@@ -48,7 +49,7 @@ def load_kitti(
         mots_challenge: Sequences of MOTSChallenge that join; ("0002",) in STEm-Seg.
         labels: "txt", or "png" where the two should be compared.
     """
-    folder = layout.dataset_folder(
+    folder = folders.dataset_folder(
         root,
         names=("KITTI_MOTS", "KITTI-MOTS", "KITTIMOTS", "kitti_mots"),
         holds=("training/image_02", "testing/image_02", "train", "images"),
@@ -68,19 +69,19 @@ def load_kitti(
         videos += load_mots_challenge(
             root, "train", sequences=mots_challenge, labels=labels, report=report
         ).videos
-    return records.Dataset("kitti_mots", KITTI_MOTS, videos, max_gap=MAX_GAP)
+    return readers.Dataset("kitti_mots", KITTI_MOTS, videos, max_gap=MAX_GAP)
 
 
 def load_mots_challenge(
-    root: layout.Root,
+    root: folders.Root,
     split: str,
     *,
     sequences: Sequence[str] | None = None,
     labels: str = "txt",
-    report: records.Report = records.refuse,
-) -> records.Dataset:
+    report: readers.Report = readers.refuse,
+) -> readers.Dataset:
     """Reads MOTSChallenge; the arguments as those of `load_kitti`."""
-    folder = layout.dataset_folder(
+    folder = folders.dataset_folder(
         root,
         names=("MOTSChallenge", "MOTS_Challenge", "MOTS20", "MOTS"),
         holds=("images", "train", "test"),
@@ -98,7 +99,7 @@ def load_mots_challenge(
         labels=labels,
         report=report,
     )
-    return records.Dataset("mots_challenge", KITTI_MOTS, videos, max_gap=MAX_GAP)
+    return readers.Dataset("mots_challenge", KITTI_MOTS, videos, max_gap=MAX_GAP)
 
 
 def _names(split: str, sequences: Sequence[str] | None, splits: dict) -> Sequence[str]:
@@ -117,8 +118,8 @@ def _videos(
     txt: Sequence[str],
     png: Sequence[str],
     labels: str,
-    report: records.Report,
-) -> list[stored.StoredVideo]:
+    report: readers.Report,
+) -> list[encoded_video.EncodedVideo]:
     """The sequences that are there; those that are not are named in the log."""
     if labels not in ("txt", "png"):
         raise ValueError(f"labels={labels!r}: expected 'txt' or 'png'.")
@@ -133,10 +134,10 @@ def _videos(
             missing.append(name)
             continue
         try:
-            files = layout.image_files(frames_at)
+            files = folders.image_files(frames_at)
             size = images.size(files[0])
         except ValueError as error:
-            report(records.Fault(name, "frame", str(error)))
+            report(readers.Fault(name, "frame", str(error)))
             continue
         numbers = _frame_numbers(files)
         annotation = None
@@ -146,7 +147,7 @@ def _videos(
                 annotation = _txt_labels(path, numbers, size, report)
             else:
                 annotation = _png_labels(path, numbers)
-        videos.append(stored.StoredVideo(name, *size, files, annotation))
+        videos.append(encoded_video.EncodedVideo(name, *size, files, annotation))
     if not videos:
         expected = " or ".join(
             str(folder / f.format(name=names[0], short=names[0][-2:])) for f in frames
@@ -175,8 +176,8 @@ def _txt_labels(
     path: pathlib.Path,
     numbers: dict[int, int],
     size: tuple[int, int],
-    report: records.Report,
-) -> stored.RleLabels:
+    report: readers.Report,
+) -> encoded_video.RleLabels:
     """Lines of "frame id class height width rle"."""
     frames = [{} for _ in numbers]
     categories, ignore = {}, {}
@@ -213,22 +214,24 @@ def _txt_labels(
 
     for count, line in enumerate(path.read_text().splitlines(), start=1):
         if line.strip() and (fault := add(line)):
-            report(records.Fault(f"{path}, line {count}", *fault))
-    return stored.RleLabels(
+            report(readers.Fault(f"{path}, line {count}", *fault))
+    return encoded_video.RleLabels(
         categories, frames, size=size, name=str(path), ignore=ignore
     )
 
 
-def _png_labels(folder: pathlib.Path, numbers: dict[int, int]) -> stored.PngLabels:
-    files = {int(file.stem): file for file in layout.image_files(folder)}
-    return stored.PngLabels([files.get(number) for number in numbers], _meaning)
+def _png_labels(
+    folder: pathlib.Path, numbers: dict[int, int]
+) -> encoded_video.PngLabels:
+    files = {int(file.stem): file for file in folders.image_files(folder)}
+    return encoded_video.PngLabels([files.get(number) for number in numbers], _meaning)
 
 
-def _meaning(numbers: np.ndarray) -> stored.FrameLabels:
-    masks = stored.masks_of(numbers)
+def _meaning(numbers: np.ndarray) -> encoded_video.FrameLabels:
+    masks = encoded_video.masks_of(numbers)
     ignored = [masks.pop(n) for n in list(masks) if n // 1000 == IGNORE]
     masks = {n: mask for n, mask in masks.items() if n // 1000 in KITTI_MOTS}
-    return stored.FrameLabels(
+    return encoded_video.FrameLabels(
         masks,
         {n: n // 1000 for n in masks},
         np.any(ignored, axis=0) if ignored else None,

@@ -2,7 +2,7 @@
 
 Textured objects of four categories, none of them convex, deform, turn, change size,
 cross and hide each other, leave and come back, over a moving textured background under
-changing light (`data/scenes.py`). The same settings give the same bytes, and any frame
+changing light (`scenes.py`). The same settings give the same bytes, and any frame
 is rendered without those before it.
 """
 
@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from stemseg_jax.data import records, scenes
+from stemseg_jax.data import readers
+from stemseg_jax.data.datasets import scenes
 
 SPLITS = ("train", "val", "test")
 
@@ -30,7 +31,7 @@ def load(
     objects: tuple[int, int] = (2, 4),
     radius: tuple[float, float] = (0.19, 0.26),
     categories: int = len(scenes.CATEGORIES),
-) -> records.Dataset:
+) -> readers.Dataset:
     """Videos of moving shapes, rendered when they are asked for.
 
     Args:
@@ -71,12 +72,12 @@ def load(
         for index in range(num_videos)
     ]
     names = {k: scenes.CATEGORIES[k] for k in range(1, categories + 1)}
-    return records.Dataset("moving_shapes", names, videos)
+    return readers.Dataset("moving_shapes", names, videos)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MovingShapesVideo:
-    """One video; see `records.Video`. Instance ids rise towards the viewer."""
+    """One video; see `readers.Video`. Instance ids rise towards the viewer."""
 
     name: str
     num_frames: int
@@ -101,7 +102,7 @@ class MovingShapesVideo:
     def annotated_frames(self) -> Sequence[int]:
         return range(self.num_frames)  # one object never leaves
 
-    def clip(self, indices: Sequence[int]) -> records.RawClip:
+    def clip(self, indices: Sequence[int]) -> readers.RawClip:
         rendered = [self._scene.render(self._checked(index)) for index in indices]
         frames = np.stack([image for image, _ in rendered])
         labels = np.stack([labels for _, labels in rendered])
@@ -110,7 +111,7 @@ class MovingShapesVideo:
         masks = labels == ids.astype(np.uint8)[:, None, None, None]  # [N T H W]
         seen = masks.any(axis=(1, 2, 3))
         ignore = np.zeros(labels.shape, bool)
-        return records.RawClip(frames, ids[seen], categories[seen], masks[seen], ignore)
+        return readers.RawClip(frames, ids[seen], categories[seen], masks[seen], ignore)
 
     def frame(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
         return self._scene.render(self._checked(index))[0]

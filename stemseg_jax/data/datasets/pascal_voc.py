@@ -15,21 +15,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from stemseg_jax.data import categories as classes
-from stemseg_jax.data import images, layout, records, stored
+from stemseg_jax.data import encoded_video, images, readers
+from stemseg_jax.data.datasets import categories as classes
+from stemseg_jax.data.datasets import folders
 
 VOID = 255
 
 
 def load(
-    root: layout.Root,
+    root: folders.Root,
     split: str,
     *,
     categories: str | None = None,
     min_area: int = 50,
     year: int = 2012,
-    report: records.Report = records.refuse,
-) -> records.Dataset:
+    report: readers.Report = readers.refuse,
+) -> readers.Dataset:
     """Reads the images of a split.
 
     Args:
@@ -37,7 +38,7 @@ def load(
             DAVIS), or Pascal VOC's own.
         min_area: Smaller instances are left out, in pixels.
     """
-    folder = layout.dataset_folder(
+    folder = folders.dataset_folder(
         root,
         names=[
             parent + name
@@ -49,7 +50,7 @@ def load(
     number_of = classes.mapping("pascal_voc", categories)
     lists = folder / "ImageSets" / "Segmentation"
     videos = []
-    for name in layout.read_lines(lists / f"{split}.txt"):
+    for name in folders.read_lines(lists / f"{split}.txt"):
         file = folder / "JPEGImages" / f"{name}.jpg"
         labels = VocLabels(
             folder / "SegmentationObject" / f"{name}.png",
@@ -60,16 +61,16 @@ def load(
         try:
             size = images.size(file)
         except ValueError as error:
-            report(records.Fault(name, "frame", str(error)))
+            report(readers.Fault(name, "frame", str(error)))
             continue
-        videos.append(stored.StoredVideo(name, *size, [file], labels))
-    return records.Dataset(
+        videos.append(encoded_video.EncodedVideo(name, *size, [file], labels))
+    return readers.Dataset(
         "pascal_voc", classes.names("pascal_voc", categories), videos
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class VocLabels(stored.Labels):
+class VocLabels(encoded_video.Labels):
     """The labels of one image; whether an instance counts shows when it is read."""
 
     objects: pathlib.Path
@@ -83,13 +84,15 @@ class VocLabels(stored.Labels):
     def categories(self) -> Mapping[int, int]:
         return self.read(0).categories
 
-    def read(self, index: int) -> stored.FrameLabels:
+    def read(self, index: int) -> encoded_video.FrameLabels:
         numbers = images.read_labels(self.objects)
         kinds = images.read_labels(self.classes)
         void = (numbers == VOID) | (kinds == VOID)
         masks, categories = {}, {}
-        for number, mask in stored.masks_of(numbers, leave_out=(0, VOID)).items():
+        for number, mask in encoded_video.masks_of(
+            numbers, leave_out=(0, VOID)
+        ).items():
             kind = int(np.bincount(kinds[mask & ~void], minlength=1).argmax())
             if kind in self.number_of and mask.sum() >= self.min_area:
                 masks[number], categories[number] = mask, self.number_of[kind]
-        return stored.FrameLabels(masks, categories, void)
+        return encoded_video.FrameLabels(masks, categories, void)

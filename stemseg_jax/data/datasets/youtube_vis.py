@@ -11,8 +11,9 @@ OVIS: 607 / 140 / 154 videos, 25 classes. Only train is published with annotatio
 import pathlib
 from collections.abc import Sequence
 
-from stemseg_jax.data import layout, records, rle, stored
-from stemseg_jax.data.categories import OBJECT
+from stemseg_jax.data import encoded_video, readers, rle
+from stemseg_jax.data.datasets import folders
+from stemseg_jax.data.datasets.categories import OBJECT
 
 NAMES = {
     "ytvis": ("YouTubeVIS", "YouTube-VIS", "youtube_vis", "ytvis_2019", "ytvis"),
@@ -47,13 +48,13 @@ FRAMES = (
 
 
 def load(
-    root: layout.Root,
+    root: folders.Root,
     split: str,
     *,
     name: str = "ytvis",
     categories: str | None = None,
-    report: records.Report = records.refuse,
-) -> records.Dataset:
+    report: readers.Report = readers.refuse,
+) -> readers.Dataset:
     """Reads a split by its JSON file.
 
     Args:
@@ -62,9 +63,9 @@ def load(
     """
     spellings = SPLITS.get(split, (split,))
     jsons = [form.format(split=s) for s in spellings for form in JSON]
-    folder = layout.dataset_folder(root, names=NAMES[name], holds=jsons)
+    folder = folders.dataset_folder(root, names=NAMES[name], holds=jsons)
     return read(
-        layout.first_existing(folder, jsons),
+        folders.first_existing(folder, jsons),
         root=folder,
         frames=[form.format(split=s) for s in spellings for form in FRAMES],
         name=name,
@@ -74,8 +75,8 @@ def load(
 
 
 def read_below(
-    path: pathlib.Path, root: pathlib.Path, report: records.Report
-) -> records.Dataset:
+    path: pathlib.Path, root: pathlib.Path, report: readers.Report
+) -> readers.Dataset:
     """Reads a JSON file whose name may be any, with its frames below the root."""
     known = [s for s in SPLITS if s in path.stem] or [path.stem]
     spellings = [*SPLITS.get(known[0], known), path.stem, path.parent.name]
@@ -90,15 +91,15 @@ def read(
     frames: Sequence[str],
     name: str,
     categories: str | None = None,
-    report: records.Report = records.refuse,
-) -> records.Dataset:
+    report: readers.Report = readers.refuse,
+) -> readers.Dataset:
     """Reads one JSON file in YouTube-VIS form.
 
     Args:
         frames: Folders of the root where the `file_names` may lie; the first that holds
             the first frame is taken for all.
     """
-    content = layout.read_json(path)
+    content = folders.read_json(path)
     videos = content.get("videos")
     if not videos:
         raise ValueError(
@@ -118,11 +119,11 @@ def read(
     for annotation in annotations or ():
         if fault := _contradiction(annotation, by_id, classes):
             where = f"{path}: annotation {annotation['id']}"
-            report(records.Fault(where, "annotation", fault))
+            report(readers.Fault(where, "annotation", fault))
         else:
             tracks[annotation["video_id"]].append(annotation)
     agnostic = categories == "object"
-    return records.Dataset(
+    return readers.Dataset(
         name=name,
         categories=OBJECT if agnostic else classes,
         videos=[
@@ -175,19 +176,19 @@ def _video(
     frames_at: pathlib.Path,
     tracks: list[dict] | None,
     category_of: dict[int, int],
-) -> stored.StoredVideo:
+) -> encoded_video.EncodedVideo:
     files = [frames_at / file for file in video["file_names"]]
     size = video["height"], video["width"]
     name = str(pathlib.PurePosixPath(video["file_names"][0]).parent)
     labels = None
     if tracks is not None:
-        labels = stored.RleLabels(
+        labels = encoded_video.RleLabels(
             {track["id"]: category_of[track["category_id"]] for track in tracks},
             _frames(tracks, len(files), size),
             size=size,
             name=name,
         )
-    return stored.StoredVideo(name, *size, files, labels)
+    return encoded_video.EncodedVideo(name, *size, files, labels)
 
 
 def _frames(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stemseg_jax.data import records
+from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import DATASETS
 from tests.data import folders
 
@@ -13,7 +13,7 @@ def test_frames_masks_and_names_are_those_of_the_folder(tmp_path):
     assert not dataset.exhaustive
     assert [video.name for video in dataset.videos] == ["bear", "cow"]
     video = dataset.videos[0]
-    assert isinstance(video, records.Video)
+    assert isinstance(video, readers.Video)
     assert (video.height, video.width, video.num_frames) == (24, 40, 6)
     assert video.categories == {1: 1, 2: 1}
     assert list(video.annotated_frames) == list(range(6))

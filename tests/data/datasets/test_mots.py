@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stemseg_jax.data import clips, records
+from stemseg_jax.data import clips, readers
 from stemseg_jax.data.datasets import DATASETS
 from tests.data import folders
 
@@ -109,7 +109,7 @@ def test_an_rle_that_is_too_short_is_broken(tmp_path):
         tmp_path / "KITTI_MOTS/instances_txt/0000.txt", f"3 1001 1 24 40 {counts}\n"
     )
     video = DATASETS["kitti_mots"](tmp_path, "train").videos[0]
-    with pytest.raises(records.BrokenSample, match="0000.txt, frame 3, instance 1001"):
+    with pytest.raises(readers.BrokenSample, match="0000.txt, frame 3, instance 1001"):
         video.clip([3])
 
 

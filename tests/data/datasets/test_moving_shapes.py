@@ -8,8 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from stemseg_jax.data import scenes
-from stemseg_jax.data.datasets import moving_shapes
+from stemseg_jax.data.datasets import moving_shapes, scenes
 
 SMALL = dict(num_videos=3, num_frames=6, height=48, width=80)
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from stemseg_jax.data import categories
-from stemseg_jax.data.datasets import DATASETS
+from stemseg_jax.data.datasets import DATASETS, categories
 from tests.data import folders
 
 

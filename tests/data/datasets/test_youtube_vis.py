@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from stemseg_jax.data import records
+from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import DATASETS
 from tests.data import folders
 
@@ -28,7 +28,7 @@ def test_every_spelling_gives_the_same_video(
     assert dataset.categories == {20: "bear", 40: "tennis_racket"}
     assert dataset.exhaustive
     (video,) = dataset.videos
-    assert isinstance(video, records.Video)
+    assert isinstance(video, readers.Video)
     assert (video.name, video.num_frames) == ("aa", 6)
     assert video.categories == {11: 20, 12: 40}
     clip = video.clip([0, 2])
@@ -74,7 +74,7 @@ def test_an_rle_of_the_wrong_size_is_named_with_frame_and_instance(tmp_path):
     video = broken(tmp_path, shorten)
     video.clip([1])
     with pytest.raises(
-        records.BrokenSample, match="aa, frame 2, instance 11.*959.*960"
+        readers.BrokenSample, match="aa, frame 2, instance 11.*959.*960"
     ):
         video.clip([2])
 
@@ -83,7 +83,7 @@ def test_an_rle_of_no_meaning_is_named(tmp_path):
     def scramble(content):
         content["annotations"][0]["segmentations"][2] = {"counts": "o", "size": []}
 
-    with pytest.raises(records.BrokenSample, match="covers 0 pixels"):
+    with pytest.raises(readers.BrokenSample, match="covers 0 pixels"):
         broken(tmp_path, scramble).clip([2])
 
 

@@ -17,14 +17,14 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from stemseg_jax.data import images, records
+from stemseg_jax.data import images, readers
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 DEFAULT_FPS = Fraction(24)  # of frames that come without a clock; DAVIS is shown so
 
 
 @runtime_checkable
-class Source(Protocol):
+class InputVideo(Protocol):
     """Frames in order, RGB, all of one size."""
 
     name: str
@@ -162,14 +162,16 @@ class ImageSequence:
     def _read(self, reader, index: int):
         try:
             return reader(self.paths[index])
-        except records.BrokenSample as error:
+        except readers.BrokenSample as error:
             raise ValueError(
                 f"{self.paths[index]}: frame {index} of {self.name!r} cannot be read. "
                 "Copy the file again, or choose the frames with a glob."
             ) from error
 
 
-def find(pattern: str | os.PathLike, *, fps: Fraction = DEFAULT_FPS) -> list[Source]:
+def find(
+    pattern: str | os.PathLike, *, fps: Fraction = DEFAULT_FPS
+) -> list[InputVideo]:
     """The videos that a path or a glob stands for.
 
     A file is a video (an image: a video of one frame), a folder's images are the frames
@@ -249,7 +251,7 @@ def _natural(paths) -> list[pathlib.Path]:
     return sorted(map(pathlib.Path, paths), key=key)
 
 
-def _check_size(size: tuple[int, int], source: Source, where: str):
+def _check_size(size: tuple[int, int], source: InputVideo, where: str):
     if tuple(size) != (source.height, source.width):
         raise ValueError(
             f"{where} is {size[0]} x {size[1]} (height x width), but the frames before "

@@ -9,14 +9,14 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from stemseg_jax.data import records, rle, stored
+from stemseg_jax.data import encoded_video, readers, rle
 
 SPLIT = "frames"  # the only one: a split of the dataset is packed as a set of its own
 
 
 def load(
     folder: pathlib.Path, name: str, *, options: Mapping[str, Any]
-) -> records.Dataset:
+) -> readers.Dataset:
     """Reads a packed dataset.
 
     Args:
@@ -40,7 +40,7 @@ def load(
             f"but config.data.options asks for {given}. Make them equal, or pack it "
             f"again."
         )
-    return records.Dataset(
+    return readers.Dataset(
         name=metadata["name"],
         categories={int(n): kind for n, kind in metadata["categories"].items()},
         videos=[_video(packed_at, video) for video in metadata["videos"]],
@@ -89,23 +89,23 @@ class PackedFrame:
 
 
 @dataclasses.dataclass(frozen=True)
-class PackedLabels(stored.Labels):
+class PackedLabels(encoded_video.Labels):
     categories: Mapping[int, int]
     annotated_frames: Sequence[int]
     size: tuple[int, int]
     frames: PackedFrames
 
-    def read(self, index: int) -> stored.FrameLabels:
+    def read(self, index: int) -> encoded_video.FrameLabels:
         record = self.frames.record(index)
         masks = {
             int(i): rle.decode(counts, self.size)
             for i, counts in zip(record["ids"], record["counts"], strict=True)
         }
         ignore = rle.decode(record["ignore"], self.size) if record["ignore"] else None
-        return stored.FrameLabels(masks, self.categories, ignore)
+        return encoded_video.FrameLabels(masks, self.categories, ignore)
 
 
-def _video(folder: str, description: Mapping[str, Any]) -> stored.StoredVideo:
+def _video(folder: str, description: Mapping[str, Any]) -> encoded_video.EncodedVideo:
     name, *size = (description[key] for key in ("name", "height", "width"))
     frames = PackedFrames(folder, name, description["first"], description["num_frames"])
     labels = None
@@ -116,4 +116,4 @@ def _video(folder: str, description: Mapping[str, Any]) -> stored.StoredVideo:
             tuple(size),
             frames,
         )
-    return stored.StoredVideo(name, *size, frames, labels)
+    return encoded_video.EncodedVideo(name, *size, frames, labels)

@@ -1,7 +1,7 @@
 """Packs the records of any reader into ArrayRecord files, by TFDS, without TensorFlow.
 
 One record a frame: the image as it is on disk and its masks as RLE. What belongs to the
-whole set (videos, categories) is in the metadata beside them. `packed.py` reads it.
+whole set (videos, categories) is in the metadata beside them. `reader.py` reads it.
 """
 
 import json
@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from stemseg_jax.data import packed, records, rle, stored
+from stemseg_jax.data import encoded_video, readers, rle
+from stemseg_jax.data.packed import reader
 
 
 class PackedVideos(tfds.core.GeneratorBasedBuilder):
@@ -30,7 +31,7 @@ class PackedVideos(tfds.core.GeneratorBasedBuilder):
     def __init__(
         self,
         *,
-        dataset: records.Dataset | None = None,
+        dataset: readers.Dataset | None = None,
         options: Mapping[str, Any] | None = None,
         **arguments,
     ):
@@ -55,7 +56,7 @@ class PackedVideos(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        return {packed.SPLIT: self._generate_examples()}
+        return {reader.SPLIT: self._generate_examples()}
 
     def _generate_examples(self) -> Iterator[tuple[int, dict]]:
         first, videos = 0, []
@@ -88,7 +89,7 @@ class PackedVideos(tfds.core.GeneratorBasedBuilder):
 
 
 def pack(
-    dataset: records.Dataset,
+    dataset: readers.Dataset,
     folder: pathlib.Path,
     *,
     name: str,
@@ -112,35 +113,35 @@ def pack(
     return pathlib.Path(builder.data_dir)
 
 
-def _labels(video: records.Video, index: int) -> stored.FrameLabels:
-    if isinstance(video, stored.StoredVideo):
+def _labels(video: readers.Video, index: int) -> encoded_video.FrameLabels:
+    if isinstance(video, encoded_video.EncodedVideo):
         return video.read_labels(index)
     clip = video.clip([index])
     ids = clip.ids.tolist()
-    return stored.FrameLabels(
+    return encoded_video.FrameLabels(
         dict(zip(ids, clip.masks[:, 0], strict=True)),
         dict(zip(ids, clip.categories.tolist(), strict=True)),
         clip.ignore[0],
     )
 
 
-def _encoded(video: records.Video, index: int) -> bytes:
+def _encoded(video: readers.Video, index: int) -> bytes:
     """The image as it is; pixels that no file holds become a PNG."""
-    if type(video) is stored.StoredVideo:  # and not a shrunk one
+    if type(video) is encoded_video.EncodedVideo:  # and not a shrunk one
         video.frame(index)  # decoded once, so that nothing broken is packed
         return video.encoded(index)
     image = cv2.cvtColor(video.frame(index), cv2.COLOR_RGB2BGR)
     return cv2.imencode(".png", image)[1].tobytes()
 
 
-def _ignore(labels: stored.FrameLabels) -> bytes:
+def _ignore(labels: encoded_video.FrameLabels) -> bytes:
     if labels.ignore is None or not labels.ignore.any():
         return b""
     return rle.encode(labels.ignore)
 
 
 def _description(
-    video: records.Video, first: int, categories: Mapping[int, int]
+    video: readers.Video, first: int, categories: Mapping[int, int]
 ) -> dict[str, Any]:
     return {
         "name": video.name,

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stemseg_jax.data import sources
+from stemseg_jax.data import input_video
 
 
 def frame(value: int, height: int = 32, width: int = 48) -> np.ndarray:
@@ -43,7 +43,7 @@ def values(source):
 
 
 def test_a_video_file_is_read_lazily_and_again(tmp_path):
-    (source,) = sources.find(write_video(tmp_path / "clip.mp4", 12))
+    (source,) = input_video.find(write_video(tmp_path / "clip.mp4", 12))
     assert (source.name, source.height, source.width) == ("clip", 32, 48)
     assert (source.fps, source.num_frames) == (Fraction(30000, 1001), 12)
     assert isinstance(source.fps, Fraction)
@@ -55,7 +55,7 @@ def test_a_video_file_is_read_lazily_and_again(tmp_path):
 
 
 def test_a_video_of_one_frame(tmp_path):
-    (source,) = sources.find(write_video(tmp_path / "one.mp4", 1))
+    (source,) = input_video.find(write_video(tmp_path / "one.mp4", 1))
     assert [index for index, _ in source] == [0]
 
 
@@ -64,7 +64,7 @@ def test_a_folder_is_read_in_natural_order_without_hidden_files(tmp_path):
     folder = write_images(tmp_path / "frames", names)
     (folder / "._f0.png").write_bytes(b"left by a file manager")
     (folder / "notes.txt").write_text("not an image")
-    (source,) = sources.find(folder)
+    (source,) = input_video.find(folder)
     assert values(source) == list(range(0, 120, 10))
     assert (source.name, source.num_frames, source.fps) == ("frames", 12, 24)
     assert np.array_equal(next(iter(source))[1], frame(0))
@@ -73,19 +73,19 @@ def test_a_folder_is_read_in_natural_order_without_hidden_files(tmp_path):
 def test_globs_of_images_videos_and_folders(tmp_path):
     write_images(tmp_path / "a", ["0.png", "1.png", "0.jpg"])
     write_images(tmp_path / "b", ["0.jpg"])
-    (images,) = sources.find(str(tmp_path / "a" / "*.png"), fps=Fraction(5))
+    (images,) = input_video.find(str(tmp_path / "a" / "*.png"), fps=Fraction(5))
     assert (images.name, images.num_frames, images.fps) == ("a", 2, 5)
-    (image,) = sources.find(tmp_path / "a" / "0.jpg")
+    (image,) = input_video.find(tmp_path / "a" / "0.jpg")
     assert (image.name, image.num_frames) == ("0", 1)
     (tmp_path / "a" / "0.jpg").unlink()
-    assert [s.name for s in sources.find(str(tmp_path / "*"))] == ["a", "b"]
+    assert [s.name for s in input_video.find(str(tmp_path / "*"))] == ["a", "b"]
     for name in ("v10.mp4", "v2.mp4"):
         write_video(tmp_path / name, 2)
-    assert [s.name for s in sources.find(str(tmp_path / "*.mp4"))] == ["v2", "v10"]
+    assert [s.name for s in input_video.find(str(tmp_path / "*.mp4"))] == ["v2", "v10"]
 
 
 def test_a_name_with_brackets_is_no_glob(tmp_path):
-    (source,) = sources.find(write_video(tmp_path / "clip [1].mp4", 2))
+    (source,) = input_video.find(write_video(tmp_path / "clip [1].mp4", 2))
     assert source.name == "clip [1]"
 
 
@@ -100,7 +100,7 @@ def test_a_turned_phone_video_stands_upright(tmp_path, turns):
     data[matrix : matrix + 36] = np.array(fixed, ">i4").tobytes()
     path.write_bytes(data)
 
-    (source,) = sources.find(path)
+    (source,) = input_video.find(path)
     upright = np.rot90(frame(0), -turns)
     assert (source.height, source.width) == upright.shape[:2]
     error = np.abs(next(iter(source))[1].astype(int) - upright)
@@ -109,43 +109,43 @@ def test_a_turned_phone_video_stands_upright(tmp_path, turns):
 
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(ValueError, match="no such file.*matches nothing"):
-        sources.find(tmp_path / "missing.mp4")
+        input_video.find(tmp_path / "missing.mp4")
     with pytest.raises(ValueError, match="no such file.*matches nothing"):
-        sources.find(str(tmp_path / "*.jpg"))
+        input_video.find(str(tmp_path / "*.jpg"))
 
 
 def test_a_folder_without_images_lists_what_it_has(tmp_path):
     with pytest.raises(ValueError, match=r"no images.*but nothing"):
-        sources.find(tmp_path)
+        input_video.find(tmp_path)
     (tmp_path / "one.txt").touch()
     with pytest.raises(ValueError, match=r"no images.*but one.txt.*\.jpg.*glob"):
-        sources.find(tmp_path)
+        input_video.find(tmp_path)
 
 
 def test_ambiguous_input_is_refused(tmp_path):
     folder = write_images(tmp_path / "x" / "a", ["0.jpg", "0.png"])
     with pytest.raises(ValueError, match=r"2 images are called '0'.*\*\.jpg"):
-        sources.find(folder)
+        input_video.find(folder)
     (folder / "clip.mp4").touch()
     with pytest.raises(ValueError, match=r"matches images \(0.jpg\) and .*clip.mp4"):
-        sources.find(str(folder / "*"))
+        input_video.find(str(folder / "*"))
     for place in ("p", "q"):
         write_images(tmp_path / place / "same", ["0.png"])
     with pytest.raises(ValueError, match="2 videos are called 'same'"):
-        sources.find(str(tmp_path / "[pq]" / "*"))
+        input_video.find(str(tmp_path / "[pq]" / "*"))
 
 
 def test_no_video_in_the_file(tmp_path):
     (tmp_path / "text.mp4").write_text("hello")
     with pytest.raises(ValueError, match=r"text\.mp4: cannot be opened as a video"):
-        sources.find(tmp_path / "text.mp4")
+        input_video.find(tmp_path / "text.mp4")
     with av.open(str(tmp_path / "sound.wav"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), layout="mono")
         sound.rate = 8000
         container.mux(stream.encode(sound))
     with pytest.raises(ValueError, match=r"holds no video, only \['audio'\]"):
-        sources.find(tmp_path / "sound.wav")
+        input_video.find(tmp_path / "sound.wav")
 
 
 def test_a_video_without_frames(tmp_path):
@@ -155,7 +155,7 @@ def test_a_video_without_frames(tmp_path):
         stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
         container.start_encoding()
     with pytest.raises(ValueError, match="no frame in this video"):
-        sources.find(path)
+        input_video.find(path)
 
 
 def test_a_file_cut_short_is_not_taken_for_a_short_video(tmp_path):
@@ -174,7 +174,7 @@ def test_a_file_cut_short_is_not_taken_for_a_short_video(tmp_path):
     cut.write_bytes(
         data[: data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 3]
     )
-    (source,) = sources.find(cut)
+    (source,) = input_video.find(cut)
     with pytest.raises(ValueError, match=r"ends after \d+ frames, \d\.\d s before"):
         list(source)
 
@@ -183,12 +183,12 @@ def test_a_damaged_frame_is_named(tmp_path):
     folder = write_images(tmp_path / "frames", ["0.jpg", "1.jpg", "2.jpg"])
     data = (folder / "1.jpg").read_bytes()
     (folder / "1.jpg").write_bytes(data[:-40])
-    (source,) = sources.find(folder)
+    (source,) = input_video.find(folder)
     with pytest.raises(ValueError, match=r"1\.jpg: frame 1 of 'frames' cannot be read"):
         list(source)
     (folder / "1.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match=r"1\.jpg: frame 1 of 'frames' cannot be read"):
-        sources.find(folder)
+        input_video.find(folder)
 
 
 def test_a_damaged_video_frame_is_named(shared, tmp_path):
@@ -197,7 +197,7 @@ def test_a_damaged_video_frame_is_named(shared, tmp_path):
     for i in range(middle, middle + 4000):
         data[i] = (data[i] * 7 + 13) % 256
     (tmp_path / "bad.mp4").write_bytes(data)
-    (source,) = sources.find(tmp_path / "bad.mp4")
+    (source,) = input_video.find(tmp_path / "bad.mp4")
     with pytest.raises(ValueError, match=r"bad\.mp4: frame 1\d\d cannot be decoded"):
         list(source)
 
@@ -206,7 +206,7 @@ def test_frames_of_different_sizes_are_refused_at_once(tmp_path):
     folder = write_images(tmp_path / "frames", ["0.png", "1.png"])
     write_images(folder, ["2.png"], height=30, width=40)
     with pytest.raises(ValueError, match=r"2\.png is 30 x 40.*before it are 32 x 48"):
-        sources.find(folder)
+        input_video.find(folder)
 
 
 def test_a_video_that_changes_its_size_is_refused(tmp_path):
@@ -214,7 +214,7 @@ def test_a_video_that_changes_its_size_is_refused(tmp_path):
     with path.open("wb") as file:
         for size in ((32, 48), (32, 48), (48, 32)):
             file.write(cv2.imencode(".jpg", frame(0, *size))[1].tobytes())
-    (source,) = sources.find(path)
+    (source,) = input_video.find(path)
     with pytest.raises(ValueError, match=r"frame 2 is 48 x 32.*before it are 32 x 48"):
         list(source)
 
@@ -227,7 +227,7 @@ def test_a_video_that_changes_its_size_is_refused(tmp_path):
     ],
 )
 def test_real_videos(shared, name, size, count, fps):
-    (source,) = sources.find(shared / f"data/videos/{name}.mp4")
+    (source,) = input_video.find(shared / f"data/videos/{name}.mp4")
     assert (source.name, source.height, source.width) == (name, *size)
     assert (source.num_frames, source.fps) == (count, fps)
     assert sum(1 for _ in source) == count

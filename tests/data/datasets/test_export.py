@@ -7,8 +7,8 @@ import PIL.Image
 import pytest
 from pycocotools import mask as coco
 
-from stemseg_jax.data import export, records
-from stemseg_jax.data.datasets import davis, mots, moving_shapes, youtube_vis
+from stemseg_jax.data import readers
+from stemseg_jax.data.datasets import davis, export, mots, moving_shapes, youtube_vis
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ class HandMade:
         indices = list(indices)
         masks = self.masks[:, indices]
         seen = masks.any(axis=(1, 2, 3))
-        return records.RawClip(
+        return readers.RawClip(
             np.full((len(indices), 2, 3, 3), 90, np.uint8),
             np.array([4, 7])[seen],
             np.array([2, 1])[seen],
@@ -51,7 +51,7 @@ class HandMade:
 
 @pytest.fixture
 def hand_made():
-    return records.Dataset("hand", {1: "a", 2: "b"}, [HandMade()])
+    return readers.Dataset("hand", {1: "a", 2: "b"}, [HandMade()])
 
 
 def read_png(path):
@@ -175,7 +175,7 @@ def test_an_interrupted_export_does_not_look_complete(write, tmp_path):
                 raise KeyboardInterrupt
             return super().clip(indices)
 
-    interrupted = records.Dataset("hand", {1: "a", 2: "b"}, [HandMade(), Broken()])
+    interrupted = readers.Dataset("hand", {1: "a", 2: "b"}, [HandMade(), Broken()])
     with pytest.raises(KeyboardInterrupt):
         write(interrupted, tmp_path)
     lists = [p for p in tmp_path.rglob("*") if p.suffix in (".json", ".seqmap")]
@@ -183,7 +183,7 @@ def test_an_interrupted_export_does_not_look_complete(write, tmp_path):
     assert not (tmp_path / "ImageSets").exists()
     for name in ("broken", "0001", ".part"):
         assert not [p for p in tmp_path.rglob("*") if p.is_dir() and name in p.name]
-    write(records.Dataset("hand", {1: "a", 2: "b"}, [HandMade()]), tmp_path)
+    write(readers.Dataset("hand", {1: "a", 2: "b"}, [HandMade()]), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_more_instances_than_the_layout_can_number_are_refused(tmp_path):
                 ids=ids, categories=ids, masks=np.repeat(clip.masks[:1], 255, axis=0)
             )
 
-    crowd = records.Dataset("crowd", {1: "a"}, [Crowd()])
+    crowd = readers.Dataset("crowd", {1: "a"}, [Crowd()])
     with pytest.raises(ValueError, match="more than 254 instances"):
         export.write_davis(crowd, tmp_path)
     assert not list(tmp_path.rglob("*.png"))

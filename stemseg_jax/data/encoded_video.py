@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from stemseg_jax.data import images, records, rle
+from stemseg_jax.data import images, readers, rle
 
 
 class FrameLabels(NamedTuple):
@@ -31,8 +31,8 @@ class Labels(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
-class StoredVideo:
-    """Implements `records.Video` over image files."""
+class EncodedVideo:
+    """Implements `readers.Video` over image files."""
 
     name: str
     height: int
@@ -66,7 +66,7 @@ class StoredVideo:
         self._check_size(image.shape[:2], where)
         return image
 
-    def clip(self, indices: Sequence[int]) -> records.RawClip:
+    def clip(self, indices: Sequence[int]) -> readers.RawClip:
         frames = np.stack([self.frame(index) for index in indices])
         labels = [self.read_labels(index) for index in indices]
         ids = sorted({i for frame in labels for i in frame.masks})
@@ -79,7 +79,7 @@ class StoredVideo:
             if frame.ignore is not None:
                 ignore[t] = frame.ignore
         categories = {i: frame.categories[i] for frame in labels for i in frame.masks}
-        return records.RawClip(
+        return readers.RawClip(
             frames,
             np.array(ids, int),
             np.array([categories[instance] for instance in ids], int),
@@ -98,7 +98,7 @@ class StoredVideo:
 
     def _check_size(self, size: tuple[int, ...], where: str):
         if size != (self.height, self.width):
-            raise records.BrokenSample(
+            raise readers.BrokenSample(
                 f"{where}: {size[0]} x {size[1]} pixels (height x width), but video "
                 f"{self.name!r} is {self.height} x {self.width}. All frames and masks "
                 f"of a video have one size; re-export it, or set "
@@ -107,7 +107,7 @@ class StoredVideo:
 
 
 @dataclasses.dataclass(frozen=True)
-class ShrunkVideo(StoredVideo):
+class ShrunkVideo(EncodedVideo):
     """Its images are larger than it is, and are brought to its size when read."""
 
     def frame(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
@@ -155,7 +155,7 @@ class RleLabels(Labels):
         try:
             return rle.decode(counts, self.size)
         except ValueError as error:
-            raise records.BrokenSample(f"{self.name}, {where}: {error}") from error
+            raise readers.BrokenSample(f"{self.name}, {where}: {error}") from error
 
 
 # What the numbers in a PNG mean.
@@ -195,7 +195,7 @@ class PngLabels(Labels):
         try:
             return self.meaning(images.read_labels(path))
         except UnclearLabels as error:
-            raise records.BrokenSample(f"{path}: {error}") from error
+            raise readers.BrokenSample(f"{path}: {error}") from error
 
 
 class UnclearLabels(ValueError):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from stemseg_jax.data import categories
+from stemseg_jax.data.datasets import categories
 
 PRINTED = {
     ("coco", "ytvis"): "1:1 2:21 3:6 4:21 5:28 7:17 8:29 9:34 17:14 18:8 19:18 21:15 "

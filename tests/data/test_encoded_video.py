@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from stemseg_jax.data import images, records
+from stemseg_jax.data import images, readers
 from stemseg_jax.data.datasets import DATASETS
 from tests.data import folders
 
@@ -33,7 +33,7 @@ def cut(path, share=0.6):
 def test_a_cut_jpeg_is_broken(tmp_path):
     cut(frames_at(tmp_path) / "00002.jpg")
     video(tmp_path).clip([1, 3])
-    with pytest.raises(records.BrokenSample, match="00002.jpg: the JPEG is cut short"):
+    with pytest.raises(readers.BrokenSample, match="00002.jpg: the JPEG is cut short"):
         video(tmp_path).clip([1, 2])
 
 
@@ -48,7 +48,7 @@ def test_bytes_after_the_end_of_a_jpeg_do_no_harm(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"not an image at all"])
 def test_what_is_no_image_is_broken(tmp_path, content):
     (frames_at(tmp_path) / "00002.jpg").write_bytes(content)
-    with pytest.raises(records.BrokenSample, match="00002.jpg: not an image"):
+    with pytest.raises(readers.BrokenSample, match="00002.jpg: not an image"):
         video(tmp_path).frame(2)
 
 
@@ -57,7 +57,7 @@ def test_a_missing_frame_is_broken(tmp_path):
     bear = video(tmp_path)
     path.unlink()
     with pytest.raises(
-        records.BrokenSample, match="00002.jpg: cannot be read .No such"
+        readers.BrokenSample, match="00002.jpg: cannot be read .No such"
     ):
         bear.frame(2)
 
@@ -65,26 +65,26 @@ def test_a_missing_frame_is_broken(tmp_path):
 def test_frames_of_two_sizes_are_broken(tmp_path):
     folders.save(frames_at(tmp_path) / "00003.jpg", np.zeros((24, 44, 3), np.uint8))
     message = "00003.jpg: 24 x 44 pixels.*video 'bear' is 24 x 40"
-    with pytest.raises(records.BrokenSample, match=message):
+    with pytest.raises(readers.BrokenSample, match=message):
         video(tmp_path).frame(3)
 
 
 def test_a_mask_of_another_size_is_broken(tmp_path):
     folders.save(masks_at(tmp_path) / "00003.png", np.ones((24, 44), np.uint8))
-    with pytest.raises(records.BrokenSample, match="00003.jpg, mask 1: 24 x 44"):
+    with pytest.raises(readers.BrokenSample, match="00003.jpg, mask 1: 24 x 44"):
         video(tmp_path).clip([3])
 
 
 def test_masks_saved_as_colours_are_broken(tmp_path):
     path = masks_at(tmp_path) / "00003.png"
     PIL.Image.open(path).convert("RGB").save(path)
-    with pytest.raises(records.BrokenSample, match="mode RGB, expected a palette"):
+    with pytest.raises(readers.BrokenSample, match="mode RGB, expected a palette"):
         video(tmp_path).clip([3])
 
 
 def test_a_cut_png_is_broken(tmp_path):
     cut(masks_at(tmp_path) / "00003.png", 0.9)
-    with pytest.raises(records.BrokenSample, match="00003.png: not a PNG"):
+    with pytest.raises(readers.BrokenSample, match="00003.png: not a PNG"):
         video(tmp_path).clip([3])
 
 

@@ -17,7 +17,7 @@ import PIL.Image
 from jaxtyping import UInt8, UInt16
 from pycocotools import mask as coco
 
-from stemseg_jax.data import records, rle
+from stemseg_jax.data import readers, rle
 
 DAVIS_VOID = 255
 KITTI_IGNORE_CLASS = 10
@@ -25,7 +25,7 @@ KITTI_IGNORE = 10_000
 
 
 def write_davis(
-    dataset: records.Dataset, root: str | os.PathLike, split: str = "train"
+    dataset: readers.Dataset, root: str | os.PathLike, split: str = "train"
 ) -> pathlib.Path:
     """Writes the layout of DAVIS 2017 unsupervised; gives the path of the list.
 
@@ -57,7 +57,7 @@ def write_davis(
 
 
 def write_youtube_vis(
-    dataset: records.Dataset, root: str | os.PathLike, split: str = "train"
+    dataset: readers.Dataset, root: str | os.PathLike, split: str = "train"
 ) -> pathlib.Path:
     """Writes the layout of YouTube-VIS; gives the path of the JSON file.
 
@@ -99,7 +99,7 @@ def write_youtube_vis(
 
 
 def write_kitti_mots(
-    dataset: records.Dataset,
+    dataset: readers.Dataset,
     root: str | os.PathLike,
     *,
     classes: Mapping[int, int] | None = None,
@@ -162,7 +162,7 @@ def palette() -> UInt8[np.ndarray, "256 3"]:
     return colours
 
 
-def _check(dataset: records.Dataset, listing: pathlib.Path):
+def _check(dataset: readers.Dataset, listing: pathlib.Path):
     if listing.exists():
         raise ValueError(
             f"{listing} exists: the folder holds this split already. Remove it or "
@@ -177,8 +177,8 @@ def _check(dataset: records.Dataset, listing: pathlib.Path):
 
 
 def _numbered_frames(
-    video: records.Video, *, most: int
-) -> Iterator[tuple[int, records.RawClip, list[int]]]:
+    video: readers.Video, *, most: int
+) -> Iterator[tuple[int, readers.RawClip, list[int]]]:
     """Each frame as a clip, with numbers from 1 for its instances."""
     numbers = {}
     for index in range(video.num_frames):
@@ -193,7 +193,7 @@ def _numbered_frames(
 
 
 def _label_map(
-    clip: records.RawClip, numbers: Sequence[int], *, ignore: int
+    clip: readers.RawClip, numbers: Sequence[int], *, ignore: int
 ) -> UInt16[np.ndarray, "H W"]:
     labels = np.where(clip.ignore[0], np.uint16(ignore), np.uint16(0))
     for number, mask in zip(numbers, clip.masks[:, 0], strict=True):
@@ -212,7 +212,7 @@ def _kitti_lines(labels: UInt16[np.ndarray, "H W"]) -> list[str]:
 
 
 def _save_frames_and_collect_tracks(
-    video: records.Video, folder: pathlib.Path
+    video: readers.Video, folder: pathlib.Path
 ) -> list[dict]:
     """Writes the frames; what a YouTube-VIS annotation says of each instance."""
     tracks = {}
@@ -234,7 +234,7 @@ def _save_frames_and_collect_tracks(
     return list(tracks.values())
 
 
-def _empty_track(category: int, video: records.Video) -> dict:
+def _empty_track(category: int, video: readers.Video) -> dict:
     per_frame = ("segmentations", "bboxes", "areas")
     return {
         "category_id": category,
@@ -242,7 +242,7 @@ def _empty_track(category: int, video: records.Video) -> dict:
     }
 
 
-def _save_jpeg(path: pathlib.Path, clip: records.RawClip):
+def _save_jpeg(path: pathlib.Path, clip: readers.RawClip):
     # Colours at full resolution: they would bleed over the edges of small objects.
     PIL.Image.fromarray(clip.frames[0]).save(path, quality=95, subsampling=0)
 

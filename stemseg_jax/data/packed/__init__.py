@@ -1,0 +1,1 @@
+"""Datasets packed into ArrayRecord files, for clusters."""
