@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from stemseg_jax import models
 from stemseg_jax.data import pipeline
 from stemseg_jax.outputs import collector, report
-from stemseg_jax.structures import Frame
+from stemseg_jax.tracks import Frame
 
 REPEATS = 5
 VIDEO_FRAMES = 40

@@ -12,7 +12,7 @@ from stemseg_jax import evaluate, models, predict, train
 from stemseg_jax.clustering import sequential
 from stemseg_jax.data import readers
 from stemseg_jax.outputs import davis_png, overlay, report, rle, video
-from stemseg_jax.outputs.tracks import Track, VideoTracks
+from stemseg_jax.tracks import Track, VideoTracks
 
 SHOWN = 4  # videos as overlays and on the contact sheet,
 COLUMNS = 6  # with so many frames each

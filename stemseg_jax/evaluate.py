@@ -15,8 +15,7 @@ from stemseg_jax import models, score
 from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import DATASETS, export
 from stemseg_jax.outputs import collector, davis_png, mots_txt, ytvis_json
-from stemseg_jax.outputs.tracks import VideoTracks
-from stemseg_jax.structures import Frame
+from stemseg_jax.tracks import Frame, VideoTracks
 
 
 def run(

@@ -15,9 +15,8 @@ from stemseg_jax import models
 from stemseg_jax.data import input_video
 from stemseg_jax.data.datasets import categories, scenes
 from stemseg_jax.outputs import collector, davis_png, overlay, tracks_json, video
-from stemseg_jax.outputs.tracks import VideoTracks
-from stemseg_jax.structures import Frame
 from stemseg_jax.systems import base
+from stemseg_jax.tracks import Frame, TrackStatistics, VideoTracks
 
 MAX_TRACKS = 254  # that a palette PNG can tell apart
 CATEGORIES = {  # by the dataset that a config is scored on
@@ -112,7 +111,7 @@ def predict_video(
 
 def track(
     system: base.System, variables: base.Variables, source: input_video.InputVideo
-) -> tuple[collector.LabelCollector, Mapping[int, collector.Statistics]]:
+) -> tuple[collector.LabelCollector, Mapping[int, TrackStatistics]]:
     """The labels of all frames, with a progress bar."""
     bar = _bar(source, f"track {source.name}", total=source.num_frames)
     with bar, _without_compilation(bar):

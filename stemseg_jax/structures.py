@@ -1,4 +1,4 @@
-"""What travels between the stages, with its shapes.
+"""What travels between the stages on the device, with its shapes.
 
 B clips, T frames, H W image size, h w feature size, N padded instances, K track slots,
 C classes. Coordinates and axes run (t, y, x).
@@ -6,7 +6,6 @@ C classes. Coordinates and axes run (t, y, x).
 
 from typing import NamedTuple
 
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int32, UInt8
 
 Scalar = Float[Array, ""]
@@ -36,46 +35,3 @@ class LossReport(NamedTuple):
 
     def total(self) -> Scalar:
         return sum(self.weights[name] * term for name, term in self.terms.items())
-
-
-class Frame(NamedTuple):
-    """One frame of a video on its way into `System.track`."""
-
-    index: int  # counted from 0, without gaps
-    image: UInt8[np.ndarray, "H W 3"]  # RGB
-
-
-class Geometry(NamedTuple):
-    """How a label map lies over the original frame; all sizes are (height, width).
-
-    A map of size `labels` covers the padded network input. It is enlarged by `stride`
-    to the padded size, cropped to `resized` and brought to `original`.
-    """
-
-    original: tuple[int, int]
-    resized: tuple[int, int]
-    labels: tuple[int, int]
-    stride: int
-
-
-class LabelledFrames(NamedTuple):
-    """Frames whose labels are final."""
-
-    first: int  # index of the first of these frames
-    labels: Int32[np.ndarray, "T h w"]  # track ids from 1; 0 background, -1 unassigned
-    geometry: Geometry
-
-
-class TrackStatistics(NamedTuple):
-    """What `System.track` knows of one track once the video has ended."""
-
-    pixels: int  # label-map cells over all frames
-    first: int  # first frame with such a cell
-    last: int
-    logits: Float[np.ndarray, "C"] | None  # mean class logits, background first
-    votes: Int32[np.ndarray, "C"] | None  # cells whose best class is c
-
-    @property
-    def lifetime(self) -> int:
-        """Frames between first and last appearance; 0 for a single frame."""
-        return self.last - self.first

@@ -8,6 +8,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "stemseg_jax"
 
 FOUNDATION = {"structures"}
+VIDEO = {"tracks"}
 BUILDING = {"ops", *FOUNDATION}
 METHOD = {"modules", "losses", "clustering", "tracking", *BUILDING}
 HOST = {"data", "outputs"}
@@ -19,6 +20,7 @@ SCRIPT = {
     "checkpoints",
     "conversion",
     "evaluation",
+    "tracks",
     *METHOD,
     *HOST,
 }
@@ -37,6 +39,7 @@ SCRIPTS = {
 
 MAY_IMPORT = {
     "structures": set(),
+    "tracks": set(),
     "parallel": set(),
     "ops": FOUNDATION,
     "modules": BUILDING,
@@ -44,9 +47,9 @@ MAY_IMPORT = {
     "clustering": BUILDING,
     "tracking": BUILDING,
     "data": set(),
-    "outputs": set(),
-    "evaluation": {"outputs"},
-    "systems": METHOD,
+    "outputs": VIDEO,
+    "evaluation": {"outputs", *VIDEO},
+    "systems": METHOD | VIDEO,
     "optimization": FOUNDATION,
     "checkpoints": FOUNDATION,
     "models": {"systems", "checkpoints", "conversion", *FOUNDATION},
@@ -56,7 +59,7 @@ MAY_IMPORT = {
     "demo": {"train", "evaluate", "predict", *SCRIPT},
     "main": {"systems", "models", *SCRIPTS},
 }
-WITHOUT_JAX = {"data", "outputs", "evaluation"}
+WITHOUT_JAX = {"tracks", "data", "outputs", "evaluation"}
 OWN = "stemseg_jax"
 
 FILES = sorted(PACKAGE.rglob("*.py"))

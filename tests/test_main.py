@@ -7,6 +7,7 @@ import sys
 from unittest import mock
 
 import cv2
+import grain  # noqa: F401  defines a flag, which flagsaver would take away again
 import numpy as np
 import pytest
 from absl import app, flags

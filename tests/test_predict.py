@@ -14,7 +14,7 @@ from configs import defaults
 from stemseg_jax import models, predict
 from stemseg_jax.data import input_video
 from stemseg_jax.outputs import davis_png, tracks_json, video
-from stemseg_jax.structures import Geometry, LabelledFrames, TrackStatistics
+from stemseg_jax.tracks import Geometry, LabelledFrames, TrackStatistics
 
 SIZE = (64, 96)
 SELECTION = {"limit": 20, "by": "lifetime", "category_from": "logits"}

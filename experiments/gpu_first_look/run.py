@@ -48,7 +48,8 @@ def measure(case: dict) -> None:
     from configs import davis_stage2
     from stemseg_jax import models, optimization
     from stemseg_jax.outputs import collector
-    from stemseg_jax.structures import ClipBatch, Frame
+    from stemseg_jax.structures import ClipBatch
+    from stemseg_jax.tracks import Frame
 
     config = davis_stage2.get_config().unlock()
     config.init_from = ""

@@ -6,35 +6,14 @@ then its label maps wait here in compressed form.
 
 import zlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
 from stemseg_jax.outputs import rle
-from stemseg_jax.outputs.tracks import Track, VideoTracks
-
-
-@runtime_checkable
-class Geometry(Protocol):
-    """How a label map lies over the frame; sizes are (height, width)."""
-
-    original: tuple[int, int]
-    resized: tuple[int, int]  # as the network saw the frame, without padding
-    labels: tuple[int, int]
-    stride: int  # of the label map in the padded frame
-
-
-@runtime_checkable
-class Statistics(Protocol):
-    """What is known of one track once the video has ended."""
-
-    pixels: int  # label-map cells over all frames
-    first: int
-    last: int
-    logits: Any  # Float[np.ndarray, "C"] | None: mean class logits, background first
-    votes: Any  # Int[np.ndarray, "C"] | None: cells whose best class is c
+from stemseg_jax.tracks import Geometry, Track, TrackStatistics, VideoTracks
 
 
 class Chosen(NamedTuple):
@@ -110,7 +89,7 @@ class LabelCollector:
         return VideoTracks(name, height, width, len(self), tuple(tracks))
 
 
-def collect(frames: Generator) -> tuple[LabelCollector, dict[int, Statistics]]:
+def collect(frames: Generator) -> tuple[LabelCollector, dict[int, TrackStatistics]]:
     """Runs `System.track` to its end: what it yields, and what it returns."""
     labels = LabelCollector()
     while True:
@@ -122,7 +101,7 @@ def collect(frames: Generator) -> tuple[LabelCollector, dict[int, Statistics]]:
 
 
 def select(
-    statistics: Mapping[int, Statistics],
+    statistics: Mapping[int, TrackStatistics],
     *,
     by: str,
     limit: int,
@@ -135,7 +114,8 @@ def select(
     the shortest lifetime, painted in the order of their labels. Of equals the track
     that appears first comes first, then the smaller label.
 
-    The score is a track's pixels over those of the largest track kept.
+    The score is the system's own where it gives one, and otherwise a track's pixels
+    over those of the largest track kept.
 
     Args:
         statistics: Of each label, as `System.track` returns them.
@@ -162,7 +142,7 @@ def select(
             label=label,
             id=number,
             category=_category(statistics[label], category_from),
-            score=statistics[label].pixels / largest,
+            score=_score(statistics[label], largest),
         )
         for number, label in enumerate(labels, start=1)
     )
@@ -190,11 +170,15 @@ def _resize(
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _lifetime(track: Statistics) -> int:
+def _lifetime(track: TrackStatistics) -> int:
     return track.last - track.first
 
 
-def _category(track: Statistics, category_from: str) -> int:
+def _score(track: TrackStatistics, largest: int) -> float:
+    return track.pixels / largest if track.score is None else track.score
+
+
+def _category(track: TrackStatistics, category_from: str) -> int:
     evidence = {"logits": track.logits, "votes": track.votes}
     if category_from not in evidence:
         raise ValueError(

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from stemseg_jax.outputs import rle
-from stemseg_jax.outputs.tracks import VideoTracks
+from stemseg_jax.tracks import VideoTracks
 
 MAX_OBJECTS = 20  # DAVIS 2019, per sequence
 VOID = 255

@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from stemseg_jax.outputs import rle
-from stemseg_jax.outputs.tracks import VideoTracks
+from stemseg_jax.tracks import VideoTracks
 
 CAR, PEDESTRIAN, IGNORE = 1, 2, 10
 IDS_PER_CLASS = 1000  # an id is its class times this, and a number below

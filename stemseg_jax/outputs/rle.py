@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64
 from pycocotools import mask as coco
 
-from stemseg_jax.outputs.tracks import Rle
+from stemseg_jax.tracks import Rle
 
 
 class BrokenMaskError(ValueError):

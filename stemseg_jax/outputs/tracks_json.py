@@ -27,7 +27,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from stemseg_jax.outputs import rle
-from stemseg_jax.outputs.tracks import Track, VideoTracks
+from stemseg_jax.tracks import Track, VideoTracks
 
 FORMAT = "stemseg_jax tracks 1"
 

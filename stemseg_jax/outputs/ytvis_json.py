@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from stemseg_jax.outputs import rle
-from stemseg_jax.outputs.tracks import VideoTracks
+from stemseg_jax.tracks import VideoTracks
 
 KEYS = ("video_id", "category_id", "score", "segmentations")
 

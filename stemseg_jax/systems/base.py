@@ -6,14 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 from flax import linen as nn
 from jaxtyping import Array, Key
 
-from stemseg_jax.structures import (
-    ClipBatch,
-    Frame,
-    LabelledFrames,
-    LossReport,
-    Scalar,
-    TrackStatistics,
-)
+from stemseg_jax.structures import ClipBatch, LossReport, Scalar
+from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
 
 # Flax collections: {"params": ..., "constants": ...}.
 Variables = dict[str, Any]

@@ -35,16 +35,9 @@ from stemseg_jax.modules import (
 from stemseg_jax.modules.backbones import BACKBONES
 from stemseg_jax.ops import gaussian, mixing, pixels, resize
 from stemseg_jax.ops import masks as masks_ops
-from stemseg_jax.structures import (
-    ClipBatch,
-    Frame,
-    Geometry,
-    LabelledFrames,
-    LossReport,
-    Scalar,
-    TrackStatistics,
-)
+from stemseg_jax.structures import ClipBatch, LossReport, Scalar
 from stemseg_jax.tracking import stitching, windows
+from stemseg_jax.tracks import Frame, Geometry, LabelledFrames, TrackStatistics
 
 Pyramid = tuple[Float[Array, "B T _ _ C"], ...]  # strides 4, 8, 16, 32
 FramePyramid = tuple[Float[Array, "B _ _ C"], ...]  # of one frame

@@ -1,36 +1,23 @@
 """Labels are kept as they came; tracks are chosen and restored as the authors do."""
 
 import pathlib
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pytest
 
 from stemseg_jax.outputs import collector, rle
+from stemseg_jax.tracks import Geometry, LabelledFrames, TrackStatistics
 
 
-class Geometry(NamedTuple):
-    original: tuple[int, int]
-    resized: tuple[int, int]
-    labels: tuple[int, int]
-    stride: int
-
-
-class Statistics(NamedTuple):
-    pixels: int
-    first: int
-    last: int
-    logits: np.ndarray | None = None
-    votes: np.ndarray | None = None
-
-
-def statistics(labels: np.ndarray) -> dict[int, Statistics]:
+def statistics(labels: np.ndarray) -> dict[int, TrackStatistics]:
     """Counted the slow way."""
     found = {}
     for k in set(labels.flatten().tolist()) - {0, -1}:
         frames = np.flatnonzero((labels == k).any(axis=(1, 2)))
-        found[k] = Statistics(int((labels == k).sum()), int(frames[0]), int(frames[-1]))
+        found[k] = TrackStatistics(
+            int((labels == k).sum()), int(frames[0]), int(frames[-1])
+        )
     return found
 
 
@@ -151,23 +138,32 @@ def test_padding_is_cut_off():
 
 def test_longest_first_then_earliest_then_smallest_label():
     tracks = {
-        5: Statistics(10, 2, 6),
-        4: Statistics(20, 0, 4),
-        9: Statistics(40, 0, 4),
-        1: Statistics(30, 0, 8),
-        2: Statistics(99, 3, 3),
+        5: TrackStatistics(10, 2, 6),
+        4: TrackStatistics(20, 0, 4),
+        9: TrackStatistics(40, 0, 4),
+        1: TrackStatistics(30, 0, 8),
+        2: TrackStatistics(99, 3, 3),
     }
     chosen = collector.select(tracks, by="lifetime", limit=4)
     assert [(t.label, t.id) for t in chosen] == [(1, 1), (4, 2), (9, 3), (5, 4)]
     assert [t.score for t in chosen] == [0.75, 0.5, 1.0, 0.25]
 
 
+def test_a_systems_own_confidence_is_the_score():
+    tracks = {
+        1: TrackStatistics(30, 0, 8, score=0.25),
+        2: TrackStatistics(10, 0, 4, score=0.75),
+    }
+    chosen = collector.select(tracks, by="lifetime", limit=4)
+    assert [t.score for t in chosen] == [0.25, 0.75]
+
+
 def test_by_pixels_numbers_follow_lifetime_and_painting_the_label():
     tracks = {
-        3: Statistics(10, 0, 9),
-        1: Statistics(30, 0, 5),
-        2: Statistics(20, 0, 1),
-        4: Statistics(5, 0, 0),
+        3: TrackStatistics(10, 0, 9),
+        1: TrackStatistics(30, 0, 5),
+        2: TrackStatistics(20, 0, 1),
+        4: TrackStatistics(5, 0, 0),
     }
     chosen = collector.select(tracks, by="pixels", limit=3)
     assert [(t.label, t.id) for t in chosen] == [(1, 2), (2, 1), (3, 3)]
@@ -175,10 +171,10 @@ def test_by_pixels_numbers_follow_lifetime_and_painting_the_label():
 
 def test_categories_from_logits_and_from_votes():
     tracks = {
-        1: Statistics(4, 0, 3, np.array([9.0, 1.0, 2.0]), np.array([7, 2, 1])),
-        2: Statistics(4, 0, 2, np.array([0.0, -1.0, -2.0]), np.array([7, 1, 2])),
-        3: Statistics(4, 0, 1, np.array([0.0, -2.0, -1.0]), np.array([7, 0, 0])),
-        4: Statistics(4, 0, 0),
+        1: TrackStatistics(4, 0, 3, np.array([9.0, 1.0, 2.0]), np.array([7, 2, 1])),
+        2: TrackStatistics(4, 0, 2, np.array([0.0, -1.0, -2.0]), np.array([7, 1, 2])),
+        3: TrackStatistics(4, 0, 1, np.array([0.0, -2.0, -1.0]), np.array([7, 0, 0])),
+        4: TrackStatistics(4, 0, 0),
     }
 
     def categories(source):
@@ -208,15 +204,10 @@ def test_an_unknown_order_lists_the_known_ones():
 def test_a_generator_is_run_to_its_returned_statistics():
     geometry = Geometry((8, 8), (8, 8), (2, 2), 4)
 
-    class Part(NamedTuple):
-        first: int
-        labels: np.ndarray
-        geometry: Geometry
-
     def track():
-        yield Part(0, np.ones((2, 2, 2), np.int32), geometry)
-        yield Part(2, np.ones((1, 2, 2), np.int32), geometry)
-        return {1: Statistics(12, 0, 2)}
+        yield LabelledFrames(0, np.ones((2, 2, 2), np.int32), geometry)
+        yield LabelledFrames(2, np.ones((1, 2, 2), np.int32), geometry)
+        return {1: TrackStatistics(12, 0, 2)}
 
     held, found = collector.collect(track())
-    assert len(held) == 3 and found == {1: Statistics(12, 0, 2)}
+    assert len(held) == 3 and found == {1: TrackStatistics(12, 0, 2)}

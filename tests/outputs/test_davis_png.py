@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from stemseg_jax.outputs import davis_png, rle
-from stemseg_jax.outputs.tracks import Track, VideoTracks
+from stemseg_jax.tracks import Track, VideoTracks
 
 
 def track(identity, masks):

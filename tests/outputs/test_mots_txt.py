@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stemseg_jax.outputs import mots_txt, rle
-from stemseg_jax.outputs.tracks import Track, VideoTracks
+from stemseg_jax.tracks import Track, VideoTracks
 
 SHAPE = (40, 60)
 

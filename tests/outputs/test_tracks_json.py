@@ -8,7 +8,7 @@ import pytest
 from pycocotools import mask as coco
 
 from stemseg_jax.outputs import rle, tracks_json
-from stemseg_jax.outputs.tracks import Track, VideoTracks
+from stemseg_jax.tracks import Track, VideoTracks
 
 CATEGORIES = {1: "person", 8: "dog"}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stemseg_jax.outputs import rle, ytvis_json
-from stemseg_jax.outputs.tracks import Track, VideoTracks
+from stemseg_jax.tracks import Track, VideoTracks
 
 IDS = {"dog": 7, "cat": 3}
 SIZES = {7: ytvis_json.VideoSize(8, 9, 3)}

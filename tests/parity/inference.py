@@ -10,9 +10,9 @@ import numpy as np
 
 from stemseg_jax.ops import gaussian, mixing, pixels, resize
 from stemseg_jax.outputs import collector
-from stemseg_jax.structures import Frame
 from stemseg_jax.systems import stemseg
 from stemseg_jax.tracking import windows
+from stemseg_jax.tracks import Frame
 from tests import goldens
 from tests.parity import figures, grouping, released, results
 from tests.parity.figures import Figure

@@ -12,8 +12,7 @@ import numpy as np
 
 from stemseg_jax.ops import pixels
 from stemseg_jax.outputs import collector, davis_png, mots_txt, rle, ytvis_json
-from stemseg_jax.outputs.tracks import Track, VideoTracks
-from stemseg_jax.structures import Geometry, TrackStatistics
+from stemseg_jax.tracks import Geometry, Track, TrackStatistics, VideoTracks
 from tests import goldens
 from tests.parity import figures
 from tests.parity.figures import Figure

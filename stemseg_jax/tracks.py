@@ -1,0 +1,74 @@
+"""What crosses between a system and the host: frames in, labels and tracks out.
+
+Of one video; T frames, H W its size, h w that of a label map, C classes.
+"""
+
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+from jaxtyping import Float, Int32, UInt8
+
+
+class Frame(NamedTuple):
+    """One frame of a video on its way into `System.track`."""
+
+    index: int  # counted from 0, without gaps
+    image: UInt8[np.ndarray, "H W 3"]  # RGB
+
+
+class Geometry(NamedTuple):
+    """How a label map lies over the original frame; all sizes are (height, width).
+
+    A map of size `labels` covers the padded network input. It is enlarged by `stride`
+    to the padded size, cropped to `resized` and brought to `original`.
+    """
+
+    original: tuple[int, int]
+    resized: tuple[int, int]
+    labels: tuple[int, int]
+    stride: int
+
+
+class LabelledFrames(NamedTuple):
+    """Frames whose labels are final."""
+
+    first: int  # index of the first of these frames
+    labels: Int32[np.ndarray, "T h w"]  # track ids from 1; 0 background, -1 unassigned
+    geometry: Geometry
+
+
+class TrackStatistics(NamedTuple):
+    """What `System.track` knows of one track once the video has ended."""
+
+    pixels: int  # label-map cells over all frames
+    first: int  # first frame with such a cell
+    last: int
+    logits: Float[np.ndarray, "C"] | None = None  # mean, background first
+    votes: Int32[np.ndarray, "C"] | None = None  # cells whose best class is c
+    score: float | None = None  # the system's own confidence in [0, 1], if it has one
+
+
+class Rle(TypedDict):
+    """A COCO run-length encoded mask, as pycocotools reads and writes it."""
+
+    size: tuple[int, int]  # height, width
+    counts: bytes
+
+
+class Track(NamedTuple):
+    """One object over a video."""
+
+    id: int
+    category: int  # as the result file numbers it; 0 where the task has none
+    score: float
+    segmentations: tuple[Rle | None, ...]  # one per frame; None: not in this frame
+
+
+class VideoTracks(NamedTuple):
+    """The tracks of one video, in the order in which they are painted."""
+
+    name: str
+    height: int
+    width: int
+    num_frames: int
+    tracks: tuple[Track, ...]
