@@ -63,3 +63,19 @@ NORMS = {
     "group_norm": group_norm(),
     "group_norm_8": group_norm(channels_per_group=8),
 }
+
+
+def named(name: str, *, epsilon: float) -> Norm:
+    """The norm of that name.
+
+    Args:
+        epsilon: Of frozen batch norms, whose weights it belongs to.
+
+    Raises:
+        ValueError: It is unknown.
+    """
+    if name not in NORMS:
+        raise ValueError(f"norm={name!r} is unknown; known: {[*NORMS]}.")
+    norm = NORMS[name]
+    is_frozen = norm is FrozenBatchNorm
+    return functools.partial(norm, epsilon=epsilon) if is_frozen else norm

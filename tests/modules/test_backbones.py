@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stemseg_jax.conversion import sources
-from stemseg_jax.modules import fpn, norms
+from stemseg_jax.modules import backbones, fpn, norms
 from stemseg_jax.modules.backbones import BACKBONES
 from stemseg_jax.modules.backbones.resnet import BasicBlock, Bottleneck
 
@@ -71,6 +71,37 @@ def test_frozen_stages_get_no_gradient_and_the_others_do():
         for index, stage in enumerate(stages):
             moved = all(g.any() for g in jax.tree.leaves(gradients[stage]))
             assert moved == (index >= freeze_at), stage
+
+
+OPTIONS = dict(
+    norm=norms.named("group_norm_8", epsilon=0.0),
+    stride_in_1x1=False,
+    freeze_at=2,
+    remat=False,
+    dtype=jnp.float32,
+)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_takes_the_same_options_and_names_its_stages(name):
+    """Each parameter is of one stage."""
+    images = jax.ShapeDtypeStruct((1, 64, 64, 4), jnp.float32)  # of any channels
+    network = backbones.build(name, **OPTIONS)
+    params = jax.eval_shape(network.init, jax.random.key(0), images)["params"]
+    assert backbones.frozen(name, freeze_at=2) == ("stem", "stage1")
+    owners = [
+        [stage for stage in network.STAGES if part.startswith(stage)] for part in params
+    ]
+    assert {stage for (stage,) in owners} == {*network.STAGES}
+
+
+def test_what_no_backbone_has_is_refused():
+    with pytest.raises(ValueError, match=r"backbone='vit' is unknown.*'resnet50'"):
+        backbones.build("vit", **OPTIONS)
+    with pytest.raises(ValueError, match="freeze_stages=6: tiny has 5 stages, stem"):
+        backbones.build("tiny", **{**OPTIONS, "freeze_at": 6})
+    with pytest.raises(ValueError, match="norm='batch' is unknown.*'group_norm'"):
+        norms.named("batch", epsilon=0.0)
 
 
 def test_recomputing_changes_neither_parameters_nor_gradients():

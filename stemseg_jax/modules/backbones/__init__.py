@@ -1,6 +1,14 @@
-"""Backbones by name: images [B H W 3] to maps of strides 4, 8, 16 and 32."""
+"""Backbones by name: images [B H W c] to maps of strides 4, 8, 16 and 32.
+
+A new backbone is an entry of `BACKBONES`. It takes the options of `build`, whether it
+has a use for them or not, and its module has `STAGES`: the beginnings of the names of
+its parameters, from the image on, which `freeze_at` counts.
+"""
 
 import functools
+
+from flax import linen as nn
+from jax.typing import DTypeLike
 
 from stemseg_jax.modules import norms
 from stemseg_jax.modules.backbones.resnet import BasicBlock, Bottleneck, ResNet
@@ -27,11 +35,19 @@ def _bottlenecks(
     )
 
 
-# Call one with the fields of `ResNet`; those of bottlenecks also take `stride_in_1x1`.
+def _basic_blocks(
+    depths: tuple[int, int, int, int],
+    widths: tuple[int, int, int, int],
+    *,
+    stride_in_1x1: bool = True,
+    **fields,
+) -> ResNet:
+    del stride_in_1x1  # there is no 1x1 convolution before the 3x3
+    return ResNet(block=BasicBlock, depths=depths, widths=widths, **fields)
+
+
 BACKBONES = {
-    "resnet18": functools.partial(
-        ResNet, block=BasicBlock, depths=(2, 2, 2, 2), widths=(64, 128, 256, 512)
-    ),
+    "resnet18": functools.partial(_basic_blocks, (2, 2, 2, 2), (64, 128, 256, 512)),
     "resnet50": functools.partial(_bottlenecks, (3, 4, 6, 3)),
     "resnet101": functools.partial(_bottlenecks, (3, 4, 23, 3)),
     "resnext101_32x8d": functools.partial(
@@ -40,10 +56,9 @@ BACKBONES = {
     # Trains from nothing on a CPU. A strided convolution stands in for the max pool,
     # whose gradient is slow there.
     "tiny": functools.partial(
-        ResNet,
-        block=BasicBlock,
-        depths=(1, 1, 1, 1),
-        widths=(32, 48, 64, 96),
+        _basic_blocks,
+        (1, 1, 1, 1),
+        (32, 48, 64, 96),
         stem_width=16,
         stem_kernel=3,
         stem_pool=False,
@@ -51,3 +66,50 @@ BACKBONES = {
         initialiser="he_normal",
     ),
 }
+
+
+def build(
+    name: str,
+    *,
+    norm: norms.Norm,
+    stride_in_1x1: bool,
+    freeze_at: int,
+    remat: bool,
+    dtype: DTypeLike,
+    module_name: str | None = None,
+) -> nn.Module:
+    """The backbone of that name.
+
+    Args:
+        norm: As `norms.named` gives it.
+        stride_in_1x1: Where bottlenecks stride; it belongs to the weights.
+        freeze_at: Stages that get no gradient: see `frozen`.
+        module_name: Of the module in its parent, e.g. "body".
+
+    Raises:
+        ValueError: It is unknown, or has fewer stages than are to be frozen.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"backbone={name!r} is unknown; known: {sorted(BACKBONES)}.")
+    backbone = BACKBONES[name](
+        norm=norm,
+        stride_in_1x1=stride_in_1x1,
+        freeze_at=freeze_at,
+        remat=remat,
+        dtype=dtype,
+        name=module_name,
+    )
+    if not 0 <= freeze_at <= len(backbone.STAGES):
+        raise ValueError(
+            f"freeze_stages={freeze_at}: {name} has {len(backbone.STAGES)} stages, "
+            f"{', '.join(backbone.STAGES)}."
+        )
+    return backbone
+
+
+def frozen(name: str, *, freeze_at: int) -> tuple[str, ...]:
+    """Beginnings of the names of those parameters of a backbone that keep their values.
+
+    With 2 of a ResNet, ("stem", "stage1").
+    """
+    return BACKBONES[name]().STAGES[:freeze_at]

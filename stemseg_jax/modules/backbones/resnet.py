@@ -1,11 +1,12 @@
 """ResNet (He et al., CVPR 2016) and ResNeXt (Xie et al., CVPR 2017).
 
-Maps of strides 4, 8, 16 and 32 of single frames. Where the stride sits, which norm
-follows a convolution and how much of the network is frozen are fields.
+Maps of strides 4, 8, 16 and 32 of single frames of any number of channels. Where the
+stride sits, which norm follows a convolution and how much of the network is frozen are
+fields.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax
 import jax
@@ -30,6 +31,8 @@ class ResNet(nn.Module):
         remat: Recompute each block in the backward pass instead of storing it.
     """
 
+    STAGES: ClassVar = ("stem", "stage1", "stage2", "stage3", "stage4")
+
     block: type[nn.Module]
     depths: tuple[int, int, int, int]
     widths: tuple[int, int, int, int]
@@ -45,7 +48,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "B H W 3"]
+        self, images: Float[Array, "B H W _"]
     ) -> tuple[Float[Array, "B _ _ _"], ...]:
         block = nn.remat(self.block) if self.remat else self.block
         layer = {
@@ -85,7 +88,7 @@ class Stem(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B h w C"]:
+    def __call__(self, x: Float[Array, "B H W _"]) -> Float[Array, "B h w C"]:
         x = convolution(self, self.width, self.kernel, stride=2, name="conv")(x)
         x = nn.relu(self.norm(dtype=self.dtype, name="norm")(x))
         if self.pool:
