@@ -1,8 +1,7 @@
 """Each stage of a config timed on its own: `--mode=benchmark --config=...`."""
 
-import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -11,7 +10,6 @@ from ml_collections import ConfigDict
 from stemseg_jax import models
 from stemseg_jax.data import pipeline
 from stemseg_jax.outputs import collector, report
-from stemseg_jax.tracks import Frame
 
 REPEATS = 5
 VIDEO_FRAMES = 40
@@ -34,7 +32,8 @@ def run(config: ConfigDict) -> None:
     config = config.copy_and_resolve_references()
     with config.unlocked():
         config.clustering.min_seediness = config.tracking.foreground_threshold = 0.0
-    config, system, variables = models.initial(config)
+    model = models.initial(config)
+    config, system, variables = model
     key = jax.random.key(0)
 
     @jax.jit
@@ -56,15 +55,12 @@ def run(config: ConfigDict) -> None:
         0, 256, (config.num_frames, *size, 3), np.uint8
     )
 
-    def video() -> Iterator[Frame]:
-        for index, image in zip(range(VIDEO_FRAMES), itertools.cycle(frames)):
-            yield Frame(index, image)
-
+    video = [frames[index % len(frames)] for index in range(VIDEO_FRAMES)]
     tracked = []
     rows.append(
         _row(
             f"track {VIDEO_FRAMES} frames",
-            lambda: tracked.append(collector.collect(system.track(variables, video()))),
+            lambda: tracked.append(model.track(video)),
         )
     )
     labels, statistics = tracked[-1]

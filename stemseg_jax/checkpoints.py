@@ -97,14 +97,14 @@ def read_config(path: pathlib.Path) -> dict:
 def read_variables(path: pathlib.Path) -> dict:
     """The network's collections, {"params": ..., "constants": ...}, as they were saved.
 
-    Averaged parameters are taken where the run kept them. See `find` for `path`.
+    Their averages are taken where the run kept them. See `find` for `path`.
     """
     folder = find(path)
     saved = _saved_tree(folder)
-    params = "average" if saved.get("average") else "params"
+    parts = ("average",) if saved.get("average") else ("params", "collections")
     wanted = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
-        {name: saved[name] for name in (params, "constants")},
+        {name: saved[name] for name in parts},
         is_leaf=lambda leaf: hasattr(leaf, "shape"),
     )
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -119,7 +119,9 @@ def read_variables(path: pathlib.Path) -> dict:
             partial_restore=True,
         ),
     )
-    return {"params": restored[params], **restored["constants"]}
+    if parts == ("average",):
+        return restored["average"]
+    return {"params": restored["params"], **restored["collections"]}
 
 
 def _saved_tree(folder: pathlib.Path) -> dict:

@@ -15,7 +15,7 @@ from stemseg_jax import models, score
 from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import DATASETS, export
 from stemseg_jax.outputs import collector, davis_png, mots_txt, ytvis_json
-from stemseg_jax.tracks import Frame, VideoTracks
+from stemseg_jax.tracks import VideoTracks
 
 
 def run(
@@ -117,10 +117,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
 def track(model: models.Model, dataset: readers.Dataset) -> Iterator[VideoTracks]:
     """The chosen tracks of each video, one video at a time."""
     for video in tqdm(dataset.videos, desc="evaluate", unit="video"):
-        frames = (Frame(t, video.frame(t)) for t in range(video.num_frames))
-        labels, statistics = collector.collect(
-            model.system.track(model.variables, frames)
-        )
+        labels, statistics = model.track(map(video.frame, range(video.num_frames)))
         chosen = collector.select(statistics, **model.config.selection)
         yield labels.tracks(video.name, chosen)
 

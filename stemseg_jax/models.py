@@ -2,18 +2,25 @@
 
 import functools
 import pathlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import logging
 from flax import traverse_util
+from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from stemseg_jax import checkpoints
+from stemseg_jax import checkpoints, choices
 from stemseg_jax.conversion import loading, merging, sources
-from stemseg_jax.structures import ClipBatch
+from stemseg_jax.outputs import collector
+from stemseg_jax.structures import ClipBatch, Variables
 from stemseg_jax.systems import SYSTEMS, base
+from stemseg_jax.tracks import Frame, TrackStatistics
+
+Tracked = tuple[collector.LabelCollector, dict[int, TrackStatistics]]
 
 
 class Model(NamedTuple):
@@ -21,7 +28,17 @@ class Model(NamedTuple):
 
     config: ConfigDict  # with the conventions that belong to the weights
     system: base.System
-    variables: base.Variables
+    variables: Variables
+
+    def track(self, images: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Tracked:
+        """The labels of a video's frames, RGB and in order, and what is known of its
+        tracks.
+
+        Raises:
+            ValueError: If there is no frame, or frames differ in size.
+        """
+        frames = (Frame(index, image) for index, image in enumerate(images))
+        return collector.collect(self.system.track(self.variables, frames))
 
 
 def build(config: ConfigDict) -> base.System:
@@ -30,14 +47,11 @@ def build(config: ConfigDict) -> base.System:
     Raises:
         ValueError: For an unknown name or a value out of range.
     """
-    if config.system not in SYSTEMS:
-        raise ValueError(
-            f"system={config.system!r} is unknown; known: {sorted(SYSTEMS)}."
-        )
-    return SYSTEMS[config.system].from_config(config)
+    name = choices.known("system", config.system, SYSTEMS)
+    return SYSTEMS[name].from_config(config)
 
 
-def abstract(config: ConfigDict) -> tuple[base.System, base.Variables]:
+def abstract(config: ConfigDict) -> tuple[base.System, Variables]:
     """The system with shapes in place of weights."""
     system = build(config)
     key = jax.random.key(config.seed)
@@ -157,7 +171,7 @@ def _with_model(config: ConfigDict, changes: dict[str, Any]) -> ConfigDict:
     static_argnums=0,
     compiler_options={"xla_backend_optimization_level": 0},
 )
-def _fresh(system: base.System, key: jax.Array, batch: ClipBatch) -> base.Variables:
+def _fresh(system: base.System, key: jax.Array, batch: ClipBatch) -> Variables:
     return system.init(key, batch)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from absl import logging
@@ -15,8 +15,7 @@ from stemseg_jax import models
 from stemseg_jax.data import input_video
 from stemseg_jax.data.datasets import categories, scenes
 from stemseg_jax.outputs import collector, davis_png, overlay, tracks_json, video
-from stemseg_jax.systems import base
-from stemseg_jax.tracks import Frame, TrackStatistics, VideoTracks
+from stemseg_jax.tracks import VideoTracks
 
 MAX_TRACKS = 254  # that a palette PNG can tell apart
 CATEGORIES = {  # by the dataset that a config is scored on
@@ -44,18 +43,8 @@ def run(
             belongs to another model.
     """
     videos = input_video.find(source)
-    config, system, variables = models.load(config, checkpoint)
-    return [
-        predict_video(
-            system,
-            variables,
-            found,
-            pathlib.Path(output),
-            names=category_names(config),
-            selection=config.selection.to_dict(),
-        )
-        for found in videos
-    ]
+    model = models.load(config, checkpoint)
+    return [predict_video(model, video, pathlib.Path(output)) for video in videos]
 
 
 def category_names(config: ConfigDict) -> Mapping[int, str]:
@@ -66,29 +55,20 @@ def category_names(config: ConfigDict) -> Mapping[int, str]:
 
 
 def predict_video(
-    system: base.System,
-    variables: base.Variables,
-    source: input_video.InputVideo,
-    output: pathlib.Path,
-    *,
-    names: Mapping[int, str],
-    selection: Mapping[str, Any],
+    model: models.Model, source: input_video.InputVideo, output: pathlib.Path
 ) -> Files:
     """Labels one video into `output/<name>/`, which appears once all is in it.
 
     The source is read twice: which tracks are drawn is known only at the end. A track
     has the same id, from 1, in the masks, in the JSON and in the overlay.
 
-    Args:
-        names: Of the categories, for the JSON and the overlay.
-        selection: Options of `collector.select`.
-
     Raises:
         ValueError: If the source cannot be read to its end, or `output/<name>` is there
             and was not written by this function.
     """
+    selection, names = model.config.selection, category_names(model.config)
     with _appearing(output / source.name) as partial:
-        labels, statistics = track(system, variables, source)
+        labels, statistics = track(model, source)
         limit = min(selection["limit"], MAX_TRACKS)
         chosen = collector.select(statistics, **{**selection, "limit": limit})
         tracks = labels.tracks(
@@ -109,14 +89,11 @@ def predict_video(
     return Files(*(folder / file.name for file in files))
 
 
-def track(
-    system: base.System, variables: base.Variables, source: input_video.InputVideo
-) -> tuple[collector.LabelCollector, Mapping[int, TrackStatistics]]:
+def track(model: models.Model, source: input_video.InputVideo) -> models.Tracked:
     """The labels of all frames, with a progress bar."""
     bar = _bar(source, f"track {source.name}", total=source.num_frames)
     with bar, _without_compilation(bar):
-        frames = (Frame(index, image) for index, image in bar)
-        return collector.collect(system.track(variables, frames))
+        return model.track(image for _, image in bar)
 
 
 def draw(

@@ -4,11 +4,13 @@ B clips, T frames, H W image size, h w feature size, N padded instances, K track
 C classes. Coordinates and axes run (t, y, x).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int32, UInt8
 
 Scalar = Float[Array, ""]
+Variables = dict[str, Any]  # Flax collections: {"params": ..., "constants": ...}
+Collections = dict[str, Any]  # the same without "params"
 
 
 class ClipBatch(NamedTuple):

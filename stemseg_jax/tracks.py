@@ -3,10 +3,13 @@
 Of one video; T frames, H W its size, h w that of a label map, C classes.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypedDict
 
 import numpy as np
 from jaxtyping import Float, Int32, UInt8
+
+from stemseg_jax.geometry import Geometry
 
 
 class Frame(NamedTuple):
@@ -16,17 +19,23 @@ class Frame(NamedTuple):
     image: UInt8[np.ndarray, "H W 3"]  # RGB
 
 
-class Geometry(NamedTuple):
-    """How a label map lies over the original frame; all sizes are (height, width).
+def of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The same frames.
 
-    A map of size `labels` covers the padded network input. It is enlarged by `stride`
-    to the padded size, cropped to `resized` and brought to `original`.
+    Raises:
+        ValueError: At the first frame whose size is not that of the video's first.
     """
-
-    original: tuple[int, int]
-    resized: tuple[int, int]
-    labels: tuple[int, int]
-    stride: int
+    first = None
+    for frame in frames:
+        size = frame.image.shape[:2]
+        first = first or size
+        if size != first:
+            raise ValueError(
+                f"Frame {frame.index} is {size}, but the video began with {first} "
+                "(height, width). All frames of a video must have one size: resize "
+                "them or split the video."
+            )
+        yield frame
 
 
 class LabelledFrames(NamedTuple):
@@ -35,6 +44,7 @@ class LabelledFrames(NamedTuple):
     first: int  # index of the first of these frames
     labels: Int32[np.ndarray, "T h w"]  # track ids from 1; 0 background, -1 unassigned
     geometry: Geometry
+    depth: Float[np.ndarray, "T h w"] | None = None  # where the system estimates it
 
 
 class TrackStatistics(NamedTuple):

@@ -9,9 +9,12 @@ import json
 import pathlib
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+
+from stemseg_jax.losses import embedding
 
 KEPT = pathlib.Path(__file__).parent / "figures"  # a few of them, thinned
 
@@ -174,3 +177,35 @@ def ignore_block(seed: int, frames: int, height: int, width: int) -> np.ndarray:
     ignore = np.zeros((frames, height, width), np.uint8)
     ignore[:, y : y + dy, x : x + dx] = 1
     return ignore
+
+
+class EmbeddingSums(NamedTuple):
+    """What each clip adds to the embedding loss of a batch."""
+
+    lovasz: Any
+    smoothness: Any
+    seediness: Any
+    instances: Any
+
+
+def embedding_sums(terms: embedding.EmbeddingTerms, masks, valid) -> EmbeddingSums:
+    """Of one clip. The authors' program averages over the instances of a batch, where
+    ours does over those of a clip."""
+    owns = (masks.reshape(len(masks), -1) & valid[:, None]).any(axis=1, initial=False)
+    count = owns.sum().astype(jnp.float32)
+    return EmbeddingSums(
+        terms.lovasz * jnp.maximum(count, 1),
+        terms.smoothness,
+        terms.seediness * (count + 1),
+        count,
+    )
+
+
+def embedding_means(sums: EmbeddingSums) -> embedding.EmbeddingTerms:
+    """The terms of a batch, as the authors' program averages them, from sums [B]."""
+    count = sums.instances.sum()
+    return embedding.EmbeddingTerms(
+        lovasz=sums.lovasz.sum() / jnp.maximum(count, 1),
+        smoothness=sums.smoothness.mean(),
+        seediness=sums.seediness.sum() / (count + 1),
+    )

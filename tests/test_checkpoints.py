@@ -13,7 +13,7 @@ from stemseg_jax import checkpoints
 class State(NamedTuple):
     step: jnp.ndarray
     params: dict
-    constants: dict
+    collections: dict
     average: dict
 
 
@@ -22,11 +22,13 @@ CONFIG = ConfigDict({"model": {"pixels": {"order": "rgb"}}})
 
 def state(width=2, *, average=True, name="head"):
     weights = {name: {"kernel": jnp.arange(3.0 * width).reshape(3, width)}}
+    averaged = {name: {"kernel": weights[name]["kernel"] + 100}}
+    constants = {"constants": {"time_scale": jnp.float32(1)}}
     return State(
         step=jnp.int32(7),
         params=weights,
-        constants={"constants": {"time_scale": jnp.float32(1)}},
-        average={name: {"kernel": weights[name]["kernel"] + 100}} if average else {},
+        collections=constants,
+        average={"params": averaged, **constants} if average else {},
     )
 
 

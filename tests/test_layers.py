@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "stemseg_jax"
 
-FOUNDATION = {"structures"}
-VIDEO = {"tracks"}
+FOUNDATION = {"structures", "choices", "geometry"}
+VIDEO = {"tracks", "geometry"}
 BUILDING = {"ops", *FOUNDATION}
 METHOD = {"modules", "losses", "clustering", "tracking", *BUILDING}
 HOST = {"data", "outputs"}
@@ -20,7 +20,7 @@ SCRIPT = {
     "checkpoints",
     "conversion",
     "evaluation",
-    "tracks",
+    *VIDEO,
     *METHOD,
     *HOST,
 }
@@ -39,27 +39,31 @@ SCRIPTS = {
 
 MAY_IMPORT = {
     "structures": set(),
-    "tracks": set(),
+    "choices": set(),
+    "geometry": set(),
+    "tracks": {"geometry"},
     "parallel": set(),
     "ops": FOUNDATION,
     "modules": BUILDING,
     "losses": BUILDING,
     "clustering": BUILDING,
-    "tracking": BUILDING,
+    "tracking": BUILDING | VIDEO,
     "data": set(),
     "outputs": VIDEO,
     "evaluation": {"outputs", *VIDEO},
     "systems": METHOD | VIDEO,
     "optimization": FOUNDATION,
     "checkpoints": FOUNDATION,
-    "models": {"systems", "checkpoints", "conversion", *FOUNDATION},
+    "models": {"systems", "checkpoints", "conversion", "outputs", *FOUNDATION, *VIDEO},
     "conversion": FOUNDATION,
+    "run_log": set(),
     **dict.fromkeys(SCRIPTS, SCRIPT),
+    "train": {"run_log", *SCRIPT},
     "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
     "demo": {"train", "evaluate", "predict", *SCRIPT},
     "main": {"systems", "models", *SCRIPTS},
 }
-WITHOUT_JAX = {"tracks", "data", "outputs", "evaluation"}
+WITHOUT_JAX = {"choices", "geometry", "tracks", "data", "outputs", "evaluation"}
 OWN = "stemseg_jax"
 
 FILES = sorted(PACKAGE.rglob("*.py"))

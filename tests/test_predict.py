@@ -10,22 +10,20 @@ import PIL.Image
 import pytest
 from tqdm import tqdm
 
-from configs import defaults
+from configs import defaults, ytvis
 from stemseg_jax import models, predict
 from stemseg_jax.data import input_video
+from stemseg_jax.data.datasets import categories
 from stemseg_jax.outputs import davis_png, tracks_json, video
 from stemseg_jax.tracks import Geometry, LabelledFrames, TrackStatistics
 
 SIZE = (64, 96)
-SELECTION = {"limit": 20, "by": "lifetime", "category_from": "logits"}
-NAMES = {1: "person", 2: "giant_panda"}
 
 
 class ByColour:
     """Calls red pixels track 7 and green ones track 3; two frames at a time."""
 
-    network = None
-
+    def from_config(config): ...
     def init(self, key, batch): ...
     def loss(self, variables, batch, key): ...
     def frozen_modules(self): ...
@@ -80,21 +78,21 @@ def clip(tmp_path):
 
 def predicted(path, output, system=None, **selection):
     (source,) = input_video.find(path)
-    return predict.predict_video(
-        system or ByColour(),
-        {},
-        source,
-        output,
-        names=NAMES,
-        selection={**SELECTION, **selection},
-    )
+    config = ytvis.get_config().unlock()
+    config.selection.limit = 20
+    config.selection.update(selection)
+    model = models.Model(config, system or ByColour(), {})
+    return predict.predict_video(model, source, output)
 
 
 def test_masks_tracks_and_overlay_say_the_same(clip, tmp_path):
     files = predicted(clip(), tmp_path / "out")
     assert files.masks.parent == tmp_path / "out" / "clip"
     held = tracks_json.read(files.tracks)
-    assert held.fps == pytest.approx(29.97, abs=0.01) and held.categories == NAMES
+    assert (
+        held.fps == pytest.approx(29.97, abs=0.01)
+        and held.categories == categories.YTVIS
+    )
     # The green track, 3, lives longer and is number 1; the red one, 7, number 2.
     assert [(t.id, t.category) for t in held.video.tracks] == [(1, 1), (2, 2)]
     red = held.video.tracks[1].segmentations
@@ -231,7 +229,7 @@ def test_a_real_video(shared, tmp_path):
             for frame in frames:
                 geometry = Geometry((1080, 1920), (540, 960), (34, 60), 16)
                 yield LabelledFrames(frame.index, labels, geometry)
-            return {k: TrackStatistics(1, 0, 7, None, None) for k in (1, 2)}
+            return {k: TrackStatistics(1, 0, 7) for k in (1, 2)}
 
     path = shared / "data" / "videos" / "street_pedestrians.mp4"
     files = predicted(path, tmp_path / "out", system=LeftAndRight())

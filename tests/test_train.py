@@ -3,14 +3,20 @@
 import json
 import os
 import signal
+from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
+from flax import linen as nn
 
 from configs import moving_shapes
 from stemseg_jax import checkpoints, models, train
 from stemseg_jax.data import pipeline
+from stemseg_jax.structures import LossReport
+from stemseg_jax.systems import SYSTEMS
 
 
 def smoke_config(**optim):
@@ -106,3 +112,119 @@ def test_one_device_equals_eight(tmp_path, monkeypatch):
     np.testing.assert_allclose(one_log["loss"], eight_log["loss"], rtol=1e-5)
     for a, b in zip(one, eight, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-6, rtol=2e-5)
+
+
+class Network(nn.Module):
+    """One weight, batch statistics, and a count of the passes it has seen."""
+
+    @nn.compact
+    def __call__(self, brightness):
+        passes = self.variable("memory", "passes", lambda: jnp.int32(0))
+        self.variable("constants", "third", lambda: jnp.float32(1 / 3))
+        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+            passes.value += 1
+        x = nn.BatchNorm(use_running_average=False, momentum=0.5, name="norm")(
+            brightness[:, None]
+        )
+        return nn.Dense(1, name="head")(x)
+
+
+class Remembering:
+    """A system whose collections change: batch statistics and a memory."""
+
+    @classmethod
+    def from_config(cls, config):
+        return cls()
+
+    @staticmethod
+    def brightness(batch):
+        return batch.frames.astype(jnp.float32).mean(axis=(1, 2, 3, 4))
+
+    def init(self, key, batch):
+        return Network().init(key, self.brightness(batch))
+
+    def loss(self, variables, batch, key):
+        mutable = ["batch_stats", "memory"]
+        out, changed = Network().apply(
+            variables, self.brightness(batch), mutable=mutable
+        )
+        report = LossReport({"size": jnp.square(out - 1).mean()}, {"size": 1.0})
+        others = {k: v for k, v in variables.items() if k != "params"}
+        return report.total(), report, {**others, **changed}
+
+    def frozen_modules(self):
+        return ()
+
+    def track(self, variables, frames): ...
+
+
+@pytest.fixture
+def remembering(monkeypatch):
+    def config(**optim):
+        chosen = smoke_config(batch_size=4, average_decay=0.5, **optim)
+        chosen.system = "remembering"
+        return chosen
+
+    monkeypatch.setitem(SYSTEMS, "remembering", Remembering)
+    return config
+
+
+def state_of(workdir):
+    """Parameters, collections and averages of the last checkpoint."""
+    variables = checkpoints.read_variables(workdir)
+    with checkpoints.Checkpoints(workdir / "checkpoints") as saved:
+        step = saved.latest()
+    metadata = ocp.PyTreeCheckpointer().restore(
+        workdir / "checkpoints" / str(step) / "state"
+    )
+    return metadata["collections"], variables
+
+
+def test_collections_go_through_passes_updates_and_averages(tmp_path, remembering):
+    config = remembering(steps=2, clips_per_device=2)
+    with mock.patch.object(jax, "devices", lambda: jax.local_devices()[:1]):
+        train.run(config, str(tmp_path))
+    stream = pipeline.training_batches(config, batch_size=4)
+    mean, averaged = 0.0, 0.0
+    for update in range(2):
+        brightness = next(stream)["frames"].mean(axis=(1, 2, 3, 4))
+        for clips in brightness.reshape(2, 2):  # two passes of two clips
+            mean = 0.5 * mean + 0.5 * clips.mean()
+        decay = min(0.5, (1 + update) / (10 + update))
+        averaged = decay * averaged + (1 - decay) * mean
+    collections, averages = state_of(tmp_path)
+    assert collections["memory"]["passes"] == 4
+    np.testing.assert_allclose(
+        collections["batch_stats"]["norm"]["mean"], [mean], rtol=1e-5
+    )
+    assert averages["memory"]["passes"] == 4  # a count has no average
+    np.testing.assert_allclose(
+        averages["batch_stats"]["norm"]["mean"], [averaged], rtol=1e-5
+    )
+    assert averages["constants"]["third"] == np.float32(1 / 3)  # not rounded
+
+
+def test_collections_resume_to_the_same_bits(tmp_path, remembering):
+    train.run(remembering(steps=4, schedule="constant"), str(tmp_path / "whole"))
+    for steps in (2, 4):
+        config = remembering(steps=steps, schedule="constant")
+        train.run(config, str(tmp_path / "parts"))
+    whole, parts = state_of(tmp_path / "whole"), state_of(tmp_path / "parts")
+    jax.tree.map(np.testing.assert_array_equal, whole, parts)
+    assert whole[0]["memory"]["passes"] == 4
+
+
+def test_batch_statistics_are_those_of_the_global_batch(
+    tmp_path, remembering, monkeypatch
+):
+    found = []
+    for devices in (1, 4):
+        config = remembering(steps=1, clips_per_device=4 // devices)
+        monkeypatch.setattr(jax, "devices", lambda n=devices: jax.local_devices()[:n])
+        train.run(config, str(tmp_path / str(devices)))
+        monkeypatch.undo()
+        monkeypatch.setitem(SYSTEMS, "remembering", Remembering)
+        found.append(state_of(tmp_path / str(devices))[0]["batch_stats"]["norm"])
+    jax.tree.map(
+        lambda one, four: np.testing.assert_allclose(one, four, rtol=1e-5), *found
+    )

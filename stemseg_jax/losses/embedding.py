@@ -1,7 +1,4 @@
-"""The embedding loss of STEm-Seg: Lovász hinge, smoothness and seediness.
-
-One clip gives sums; `mean` turns those of a batch into the three terms.
-"""
+"""The embedding loss of STEm-Seg: Lovász hinge, smoothness and seediness."""
 
 from typing import NamedTuple
 
@@ -11,39 +8,16 @@ from jaxtyping import Array, Bool, Float
 
 from stemseg_jax.losses import lovasz
 from stemseg_jax.ops import gaussian
-
-
-class EmbeddingSums(NamedTuple):
-    """What one clip contributes; with a leading axis, each clip of a batch."""
-
-    lovasz: Float[Array, "*B"]  # summed over instances
-    smoothness: Float[Array, "*B"]  # the clip's mean over instances
-    seediness: Float[Array, "*B"]  # of each instance and of the background, summed
-    instances: Float[Array, "*B"]  # that own a point
+from stemseg_jax.structures import Scalar
 
 
 class EmbeddingTerms(NamedTuple):
-    lovasz: Float[Array, ""]
-    smoothness: Float[Array, ""]
-    seediness: Float[Array, ""]
+    lovasz: Scalar
+    smoothness: Scalar
+    seediness: Scalar
 
 
-def mean(sums: EmbeddingSums) -> EmbeddingTerms:
-    """The terms of a batch from the sums of its clips [B].
-
-    Lovász: over all instances of the batch. Smoothness: over clips, those without an
-    instance included. Seediness: over instances and, as one more, the background.
-    Without any instance the first two are 0.
-    """
-    instances = sums.instances.sum()
-    return EmbeddingTerms(
-        lovasz=sums.lovasz.sum() / jnp.maximum(instances, 1),
-        smoothness=sums.smoothness.mean(),
-        seediness=sums.seediness.sum() / (instances + 1),
-    )
-
-
-def clip_sums(
+def terms(
     embeddings: Float[Array, "T h w E"],
     log_bandwidths: Float[Array, "T h w V"],
     seediness: Float[Array, "T h w"],
@@ -53,17 +27,18 @@ def clip_sums(
     *,
     free_std: tuple[float, ...] = (),
     parity: str = "paper",
-) -> EmbeddingSums:
-    """Compares each instance's Gaussian with its mask.
+) -> EmbeddingTerms:
+    """Compares the Gaussian of each instance of a clip with its mask.
 
     An instance's centre and bandwidths are the means over its points, in all frames.
-    Instances without a point do not count.
+    Instances without a point do not count; without any the first two terms are 0.
 
-    Lovász: the hinge of 2 p - 1 against the mask, over all points of the clip.
-    Smoothness: the variance of the raw log-bandwidths within an instance.
+    Lovász: the hinge of 2 p - 1 against the mask, over all points of the clip; mean
+    over instances.
+    Smoothness: the variance of the raw log-bandwidths within an instance; the same.
     Seediness: squared difference, inside an instance from p, which gets no gradient
-    from it, outside of all from 0. Only here `ignore` matters: such background does not
-    count.
+    from it, outside of all from 0; mean over instances and, as one more, the
+    background. Only here `ignore` matters: such background does not count.
 
     Args:
         masks: At feature stride. Those of slots that are not valid are disregarded.
@@ -102,15 +77,17 @@ def clip_sums(
     # Differs from `owns` only where masks have been shifted.
     compared = owns & targets.any(axis=1)
 
-    def total(terms, where):
-        return jnp.where(where, terms, 0).sum()
+    def total(values, where):
+        return jnp.where(where, values, 0).sum()
 
-    return EmbeddingSums(
-        lovasz=total(per_instance.lovasz, compared),
-        smoothness=total(per_instance.smoothness, owns) / jnp.maximum(instances, 1),
-        seediness=total(per_instance.seediness, compared)
-        + _background(seediness, ~masks.any(axis=0), ignore, released),
-        instances=instances,
+    count = jnp.maximum(instances, 1)
+    seediness_of_all = total(per_instance.seediness, compared) + _background(
+        seediness, ~masks.any(axis=0), ignore, released
+    )
+    return EmbeddingTerms(
+        lovasz=total(per_instance.lovasz, compared) / count,
+        smoothness=total(per_instance.smoothness, owns) / count,
+        seediness=seediness_of_all / (instances + 1),
     )
 
 

@@ -1,14 +1,12 @@
 """From a decoded frame to what the network is fed."""
 
 import dataclasses
-import math
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
+from stemseg_jax import geometry
 from stemseg_jax.ops import resize
-
-MULTIPLE = 32  # the coarsest stride: padded sizes are multiples of it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,33 +33,6 @@ class Convention:
         return (images - jnp.array(self.mean)) / jnp.array(self.std)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SizeRule:
-    """The shorter side becomes `min_dim`, unless the longer one would exceed `max_dim`.
-
-    Source: the authors' code; frames are enlarged too.
-    """
-
-    min_dim: int
-    max_dim: int
-
-    def resized(self, height: int, width: int) -> tuple[int, int]:
-        """Halves are rounded to even."""
-        scale = self.min_dim / min(height, width)
-        if max(height, width) * scale > self.max_dim:
-            scale = self.max_dim / max(height, width)
-        return max(round(scale * height), 1), max(round(scale * width), 1)
-
-
-def padded(size: tuple[int, int]) -> tuple[int, int]:
-    """The size after padding at the bottom and on the right."""
-    height, width = size
-    return (
-        math.ceil(height / MULTIPLE) * MULTIPLE,
-        math.ceil(width / MULTIPLE) * MULTIPLE,
-    )
-
-
 def prepare(
     images: UInt8[Array, "T _ _ 3"], resized: tuple[int, int], convention: Convention
 ) -> Float[Array, "T H W 3"]:
@@ -71,7 +42,7 @@ def prepare(
     has the mean colour.
     """
     images = resize.linear(images.astype(jnp.float32), resized)
-    height, width = padded(resized)
+    height, width = geometry.padded(resized)
     return jnp.pad(
         convention.normalise(images),
         ((0, 0), (0, height - resized[0]), (0, width - resized[1]), (0, 0)),

@@ -8,12 +8,12 @@ import zlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int, Int32
+from jaxtyping import Bool, Float, Int32
 
+from stemseg_jax.geometry import Geometry, restore, restore_values
 from stemseg_jax.outputs import rle
-from stemseg_jax.tracks import Geometry, Track, TrackStatistics, VideoTracks
+from stemseg_jax.tracks import LabelledFrames, Track, TrackStatistics, VideoTracks
 
 
 class Chosen(NamedTuple):
@@ -26,32 +26,43 @@ class Chosen(NamedTuple):
 
 
 class LabelCollector:
-    """The label maps of one video, in order, compressed."""
+    """What was said of the frames of one video, in order, compressed."""
 
     geometry: Geometry
 
     def __init__(self):
-        self._maps: list[bytes] = []
+        self._labels: list[bytes] = []
+        self._depths: list[bytes] = []
 
     def __len__(self) -> int:
         """Frames so far."""
-        return len(self._maps)
+        return len(self._labels)
 
-    def add(
-        self, first: int, labels: Int[np.ndarray, "T h w"], geometry: Geometry
-    ) -> None:
-        """Takes the frames from `first` on; labels < 1 belong to no track."""
-        assert first == len(self), f"frame {first} came, {len(self)} is due"
-        assert first == 0 or geometry == self.geometry, "one geometry per video"
-        assert labels.shape[1:] == tuple(geometry.labels), (labels.shape, geometry)
-        self.geometry = geometry
-        for frame in labels:
-            frame = np.ascontiguousarray(frame, np.int32)
-            self._maps.append(zlib.compress(frame, level=1))
+    def add(self, part: LabelledFrames) -> None:
+        """Takes the next frames; labels < 1 belong to no track."""
+        assert part.first == len(self), f"frame {part.first} came, {len(self)} is due"
+        assert not len(self) or part.geometry == self.geometry, "one geometry per video"
+        size = tuple(part.geometry.labels)
+        assert part.labels.shape[1:] == size, (part.labels.shape, part.geometry)
+        self.geometry = part.geometry
+        self._labels += [_compressed(frame, np.int32) for frame in part.labels]
+        if part.depth is not None:
+            self._depths += [_compressed(frame, np.float32) for frame in part.depth]
 
     def labels(self, index: int) -> Int32[np.ndarray, "h w"]:
         """A label map as it came."""
-        frame = np.frombuffer(zlib.decompress(self._maps[index]), np.int32)
+        return self._whole(self._labels[index], np.int32)
+
+    def depth(self, index: int) -> Float[np.ndarray, "H W"] | None:
+        """The depth of the original frame, if the system estimates it."""
+        if not self._depths:
+            return None
+        return restore_values(
+            self._whole(self._depths[index], np.float32), self.geometry
+        )
+
+    def _whole(self, data: bytes, kind: type) -> np.ndarray:
+        frame = np.frombuffer(zlib.decompress(data), kind)
         return frame.reshape(self.geometry.labels)
 
     def masks(
@@ -89,15 +100,20 @@ class LabelCollector:
         return VideoTracks(name, height, width, len(self), tuple(tracks))
 
 
-def collect(frames: Generator) -> tuple[LabelCollector, dict[int, TrackStatistics]]:
+def collect(
+    frames: Generator[LabelledFrames, None, dict[int, TrackStatistics]],
+) -> tuple[LabelCollector, dict[int, TrackStatistics]]:
     """Runs `System.track` to its end: what it yields, and what it returns."""
     labels = LabelCollector()
     while True:
         try:
-            part = next(frames)
+            labels.add(next(frames))
         except StopIteration as end:
             return labels, end.value
-        labels.add(part.first, part.labels, part.geometry)
+
+
+def _compressed(frame: np.ndarray, kind: type) -> bytes:
+    return zlib.compress(np.ascontiguousarray(frame, kind), level=1)
 
 
 def select(
@@ -127,7 +143,7 @@ def select(
         for KITTI-MOTS, whose overlaps go to the largest label.
     """
     measures = {
-        "lifetime": lambda label: _lifetime(statistics[label]),
+        "lifetime": lambda label: statistics[label].last - statistics[label].first,
         "pixels": lambda label: statistics[label].pixels,
     }
     if by not in measures:
@@ -147,31 +163,6 @@ def select(
         for number, label in enumerate(labels, start=1)
     )
     return tuple(sorted(chosen)) if by == "pixels" else chosen
-
-
-def restore(
-    mask: Bool[np.ndarray, "h w"], geometry: Geometry
-) -> Bool[np.ndarray, "H W"]:
-    """A mask of the label map, in the original frame.
-
-    Enlarged by the stride, cropped to the resized frame, brought to the original size,
-    all bilinearly with half-pixel centres; then > 0.5.
-    """
-    height, width = geometry.labels
-    padded = (height * geometry.stride, width * geometry.stride)
-    rows, columns = geometry.resized
-    enlarged = _resize(mask.astype(np.float32), padded)[:rows, :columns]
-    return _resize(enlarged, geometry.original) > 0.5
-
-
-def _resize(
-    image: Float[np.ndarray, "h w"], size: tuple[int, int]
-) -> Float[np.ndarray, "H W"]:
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
-
-
-def _lifetime(track: TrackStatistics) -> int:
-    return track.last - track.first
 
 
 def _score(track: TrackStatistics, largest: int) -> float:

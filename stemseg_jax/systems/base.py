@@ -1,34 +1,39 @@
 """What the rest of the package knows of a method."""
 
 from collections.abc import Generator, Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from flax import linen as nn
 from jaxtyping import Array, Key
+from ml_collections import ConfigDict
 
-from stemseg_jax.structures import ClipBatch, LossReport, Scalar
+from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
 from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
-
-# Flax collections: {"params": ..., "constants": ...}.
-Variables = dict[str, Any]
 
 
 @runtime_checkable
 class System(Protocol):
     """A method: its network, its loss and how it follows objects through a video."""
 
-    network: nn.Module
+    @classmethod
+    def from_config(cls, config: ConfigDict) -> "System":
+        """What a config describes.
+
+        Raises:
+            ValueError: For an unknown name or a value out of range.
+        """
 
     def init(self, key: Key[Array, ""], batch: ClipBatch) -> Variables:
         """Fresh variables for clips of this shape."""
 
     def loss(
         self, variables: Variables, batch: ClipBatch, key: Key[Array, ""]
-    ) -> tuple[Scalar, LossReport]:
+    ) -> tuple[Scalar, LossReport, Collections]:
         """The mean over the clips of a batch; the report names and weighs each term.
 
-        A clip's loss does not depend on the clips beside it, so that an update is the
-        same however its clips are divided among devices and forward passes.
+        The collections (batch statistics, memories) come out as this batch leaves them,
+        all of them, whether they changed or not. Apart from what they carry, a clip's
+        loss does not depend on the clips beside it, so that an update is the same
+        however its clips are divided among devices and forward passes.
         """
 
     def frozen_modules(self) -> tuple[str, ...]:
@@ -41,4 +46,7 @@ class System(Protocol):
 
         Holds only what the method needs to remember. Frames come out as soon as their
         labels are final; the statistics of each track are the generator's return value.
+
+        Raises:
+            ValueError: If there is no frame, or frames differ in size.
         """

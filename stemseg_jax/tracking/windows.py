@@ -7,8 +7,15 @@ begins before frame 0, where frame 0 stands in.
 Source: the authors' program (the paper does not say how clips are laid).
 """
 
+import itertools
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from stemseg_jax.tracks import Frame, of_one_size
 
 
 class Window(NamedTuple):
@@ -42,6 +49,36 @@ class Progress(NamedTuple):
     keep_from: int  # frames before this one are in no later window
 
 
+class Group(NamedTuple):
+    """Frames to encode together. All groups of a video have one shape: the last one may
+    repeat the last frame."""
+
+    indices: range
+    images: UInt8[np.ndarray, "group H W 3"]
+
+
+def schedule(
+    frames: Iterator[Frame], size: int, overlap: int
+) -> Iterator[tuple[list[Group], Progress]]:
+    """What each frame, and then the end of the video, makes possible.
+
+    Raises:
+        ValueError: If there is no frame, or frames differ in size.
+    """
+    planner = Planner(size, overlap)
+    arrived: list[np.ndarray] = []
+    for frame in itertools.chain(of_one_size(frames), [None]):
+        if frame is not None:
+            arrived.append(frame.image)
+        progress = planner.end() if frame is None else planner.arrive()
+        groups = []
+        for indices in progress.groups:
+            missing = [arrived[-1]] * (planner.group - len(indices))
+            groups.append(Group(indices, np.stack(arrived + missing)))
+            arrived = []
+        yield groups, progress
+
+
 def windows(length: int, size: int, overlap: int) -> list[Window]:
     """The windows of a video whose length is known."""
     first = starts(length, size, overlap)
@@ -51,7 +88,7 @@ def windows(length: int, size: int, overlap: int) -> list[Window]:
 
 def starts(length: int, size: int, overlap: int) -> list[int]:
     """Where the windows of a video begin; [length - size] if it is a short one."""
-    _check(size, overlap)
+    check(size, overlap)
     if length < 1:
         raise ValueError(f"A video of {length} frames has no window.")
     regular = list(range(0, length - size + 1, size - overlap))
@@ -74,7 +111,7 @@ class Planner:
     """The same windows while the length is unknown: frames come one at a time."""
 
     def __init__(self, size: int, overlap: int):
-        _check(size, overlap)
+        check(size, overlap)
         self.size = size
         self.stride = size - overlap
         self.group = group_size(size, overlap)
@@ -127,7 +164,7 @@ class Planner:
         return Progress(groups, complete, final, max(later, 0))
 
 
-def _check(size, overlap):
+def check(size: int, overlap: int) -> None:
     if not 0 <= overlap < size:
         raise ValueError(
             f"overlap={overlap} must be at least 0 and less than the window's {size} "

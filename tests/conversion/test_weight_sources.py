@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from configs import davis_stage2, kitti_mots, ytvis
 from stemseg_jax.conversion import merging, sources
 from stemseg_jax.modules import fpn, norms
 from stemseg_jax.modules.backbones import BACKBONES
@@ -215,23 +216,19 @@ def test_other_backbones(backbone, some_names):
 
 # -------------------------------------------------------------------- whole checkpoints
 
-HEADS = {
-    "davis": dict(seediness_decoder=True, num_frames=16),
-    "youtube_vis": dict(num_classes=41, semantic_channels=(256,) * 4),
-    "kitti_mots": dict(num_classes=3, mixing="xyt"),
-}
+CONFIGS = {"davis": davis_stage2, "youtube_vis": ytvis, "kitti_mots": kitti_mots}
 
 
 @pytest.mark.parametrize("depth", ["R50", "R101"])
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_released_checkpoints_fill_the_whole_network(shared, depth, name):
     file = shared / f"reference/goldens/state_dict_{depth}_{name}.json"
     entries = json.loads(file.read_text())["entries"]
     tensors = {key: np.broadcast_to(ONE, shape) for key, shape in entries}
     loaded = sources.convert(tensors, f"{name}.pth")
-    network = stemseg.Network(
-        backbone={"R50": "resnet50", "R101": "resnet101"}[depth], **HEADS[name]
-    )
+    config = CONFIGS[name].get_config().unlock()
+    config.model.backbone = {"R50": "resnet50", "R101": "resnet101"}[depth]
+    network = stemseg.Network.from_config(config)
     clip = jax.ShapeDtypeStruct((1, network.num_frames, 96, 96, 3), jnp.float32)
     model = jax.eval_shape(network.init, jax.random.key(0), clip)
     assert loaded.unknown == ()

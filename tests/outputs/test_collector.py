@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from stemseg_jax.geometry import Geometry, restore
 from stemseg_jax.outputs import collector, rle
-from stemseg_jax.tracks import Geometry, LabelledFrames, TrackStatistics
+from stemseg_jax.tracks import LabelledFrames, TrackStatistics
 
 
 def statistics(labels: np.ndarray) -> dict[int, TrackStatistics]:
@@ -24,7 +25,7 @@ def statistics(labels: np.ndarray) -> dict[int, TrackStatistics]:
 def collected(labels: np.ndarray, geometry: Geometry, step: int = 2):
     held = collector.LabelCollector()
     for first in range(0, len(labels), step):
-        held.add(first, labels[first : first + step], geometry)
+        held.add(LabelledFrames(first, labels[first : first + step], geometry))
     return held
 
 
@@ -126,14 +127,14 @@ def test_restored_as_by_two_interpolations(original):
 
     enlarged = interpolated(mask.astype(float), (64, 96))[:57, :85]
     expected = interpolated(enlarged, original) > 0.5
-    np.testing.assert_array_equal(collector.restore(mask, geometry), expected)
+    np.testing.assert_array_equal(restore(mask, geometry), expected)
 
 
 def test_padding_is_cut_off():
     mask = np.zeros((8, 8), bool)
     mask[:, 6:] = True  # only in the padded columns
     geometry = Geometry((32, 20), (32, 20), (8, 8), 4)
-    assert not collector.restore(mask, geometry).any()
+    assert not restore(mask, geometry).any()
 
 
 def test_longest_first_then_earliest_then_smallest_label():
@@ -199,6 +200,17 @@ def test_no_track_at_all():
 def test_an_unknown_order_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"select_by='area'.*'lifetime', 'pixels'"):
         collector.select({}, by="area", limit=3)
+
+
+def test_depth_comes_back_at_the_size_of_the_frame():
+    geometry = Geometry((8, 8), (8, 8), (2, 2), 4)
+    nothing = np.zeros((1, 2, 2), np.int32)
+    held = collector.LabelCollector()
+    depth = np.array([[[1, 3], [1, 3]]], np.float32)
+    held.add(LabelledFrames(0, nothing, geometry, depth))
+    expected = [1, 1, 1.25, 1.75, 2.25, 2.75, 3, 3]  # half-pixel centres
+    np.testing.assert_allclose(held.depth(0), np.tile(expected, (8, 1)))
+    assert collected(nothing, geometry).depth(0) is None
 
 
 def test_a_generator_is_run_to_its_returned_statistics():

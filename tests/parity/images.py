@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stemseg_jax.data import clips, duplication, readers
+from stemseg_jax.geometry import SizeRule, padded
 from stemseg_jax.losses import segmentation
 from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.ops import pixels
@@ -49,9 +50,9 @@ def preproc(folder: pathlib.Path, name: str) -> list[Figure]:
 
 
 def _sizes(row: dict[str, Any]) -> tuple[list[int], list[int]]:
-    rule = pixels.SizeRule(min_dim=row["min"], max_dim=row["max"])
+    rule = SizeRule(min_dim=row["min"], max_dim=row["max"])
     resized = rule.resized(*row["wh"][::-1])
-    return list(resized[::-1]), list(pixels.padded(resized)[::-1])
+    return list(resized[::-1]), list(padded(resized)[::-1])
 
 
 def _cut(row: dict[str, Any]) -> list[list[int]]:
@@ -62,7 +63,7 @@ def _cut(row: dict[str, Any]) -> list[list[int]]:
 
 def _network_input(given: dict[str, Any]) -> np.ndarray:
     frame = goldens.pixels(given["seed"], 1, *given["hw"])[:, ::-1]  # RGB
-    rule = pixels.SizeRule(min_dim=given["min"], max_dim=given["max"])
+    rule = SizeRule(min_dim=given["min"], max_dim=given["max"])
     resized = rule.resized(*given["hw"])
     images = jnp.asarray(goldens.channels_last(frame))
     return np.asarray(pixels.prepare(images, resized, pixels.Convention())[0])

@@ -82,8 +82,8 @@ def _maps(
     Foreground is a probability, at the resolution of the clustering.
     """
     network = system.network
-    resized = system.size_rule.resized(*images.shape[1:3])
-    prepared = pixels.prepare(jnp.asarray(images), resized, system.convention)
+    resized = system.sizes.resized(*images.shape[1:3])
+    prepared = pixels.prepare(jnp.asarray(images), resized, network.encoder.convention)
     encode = jax.jit(lambda x: network.apply(variables, x[None], method="encode"))
     decode = jax.jit(lambda x: network.apply(variables, x, method="decode"))
     pyramids = [encode(prepared[k : k + 1]) for k in range(len(images))]

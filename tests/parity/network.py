@@ -128,11 +128,11 @@ def model(folder: pathlib.Path, name: str) -> list[Figure]:
 
     @jax.jit
     def run(variables, batch):
-        images = system.convention.normalise(batch.frames)
+        images = system.network.encoder.convention.normalise(batch.frames)
         maps, inner = system.network.apply(
             variables, images, capture_intermediates=True
         )
-        _, report = system.loss(variables, batch, jax.random.key(0))
+        _, report, _ = system.loss(variables, batch, jax.random.key(0))
         return maps, inner["intermediates"], report.terms
 
     maps, inner, terms = run(variables, batch)

@@ -10,9 +10,9 @@ from unittest import mock
 
 import numpy as np
 
-from stemseg_jax.ops import pixels
+from stemseg_jax.geometry import Geometry, SizeRule, padded
 from stemseg_jax.outputs import collector, davis_png, mots_txt, rle, ytvis_json
-from stemseg_jax.tracks import Geometry, Track, TrackStatistics, VideoTracks
+from stemseg_jax.tracks import LabelledFrames, Track, TrackStatistics, VideoTracks
 from tests import goldens
 from tests.parity import figures
 from tests.parity.figures import Figure
@@ -128,13 +128,13 @@ class Files:
         self.uncertain = (
             np.zeros(labels.shape, bool) if uncertain is None else uncertain
         )
-        rule = pixels.SizeRule(min_dim=given["min"], max_dim=given["max"])
+        rule = SizeRule(min_dim=given["min"], max_dim=given["max"])
         height, width = given["image_hw"]
         resized = rule.resized(height, width)
-        stride = pixels.padded(resized)[0] // labels.shape[1]
+        stride = padded(resized)[0] // labels.shape[1]
         self.geometry = Geometry((height, width), resized, labels.shape[1:], stride)
         self.collector = collector.LabelCollector()
-        self.collector.add(0, labels, self.geometry)
+        self.collector.add(LabelledFrames(0, labels, self.geometry))
         self.chosen = collector.select(
             statistics, limit=given["max_tracks"], **SELECTIONS[dataset]
         )

@@ -56,12 +56,14 @@ def _embedding(case: str, expected: dict[str, Any], arrays: dict) -> list[Figure
     @jax.jit
     def total(maps):
         e, v, s = jnp.split(maps, [expected["esize"], maps.shape[-1] - 1], axis=-1)
-        sums = jax.vmap(
-            lambda *clip: embedding.clip_sums(
-                *clip, free_std=tuple(expected["stds"]), parity="released"
-            )
-        )(e, v, s[..., 0], masks, valid, ignore)
-        terms = embedding.mean(sums)._asdict()
+
+        def sums(*clip):
+            free_std = tuple(expected["stds"])
+            own = embedding.terms(*clip, free_std=free_std, parity="released")
+            return goldens.embedding_sums(own, *clip[3:5])
+
+        of_clips = jax.vmap(sums)(e, v, s[..., 0], masks, valid, ignore)
+        terms = goldens.embedding_means(of_clips)._asdict()
         return sum(WEIGHTS[term] * terms[term] for term in terms), terms
 
     (value, terms), gradient = jax.value_and_grad(total, has_aux=True)(maps)
@@ -201,7 +203,8 @@ def train_step(folder: pathlib.Path, name: str) -> list[Figure]:
     @jax.jit
     def gradient_of(params, batch):
         def loss(params):
-            return system.loss({"params": params, **constants}, batch, key)
+            total, report, _ = system.loss({"params": params, **constants}, batch, key)
+            return total, report
 
         (_, report), gradient = jax.value_and_grad(loss, has_aux=True)(params)
         return gradient, report.terms

@@ -3,10 +3,12 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from stemseg_jax.tracking import windows
 from stemseg_jax.tracking.windows import Planner, Window
+from stemseg_jax.tracks import Frame
 
 # What the authors' program does, by recording it.
 PROGRAM = [
@@ -168,3 +170,20 @@ def test_windows_equal_the_whole_recorded_table(shared):
         assert [list(window.frames) for window in laid] == case["clips"]
         if case["padded"]:
             assert laid[0].known == sum(case["padded"])
+
+
+@pytest.mark.parametrize("length", [1, 5, 8, 9, 21])
+def test_a_schedule_hands_out_every_frame_once_in_groups_of_one_shape(length):
+    images = [np.full((2, 3, 3), k, np.uint8) for k in range(length)]
+    frames = (Frame(k, image) for k, image in enumerate(images))
+    taken, final = [], []
+    for groups, progress in windows.schedule(frames, 8, 4):
+        for group in groups:
+            assert group.images.shape == (4, 2, 3, 3)
+            shown = group.images[:, 0, 0, 0].tolist()
+            assert shown[: len(group.indices)] == list(group.indices)
+            assert set(shown[len(group.indices) :]) <= {group.indices[-1]}
+            taken += group.indices
+        final += progress.final
+    assert taken == list(range(length))
+    assert final == windows.windows(length, 8, 4)

@@ -1,0 +1,66 @@
+"""From frames to features: backbone and feature pyramid, each frame on its own."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from stemseg_jax.modules import backbones, fpn, norms
+from stemseg_jax.ops import pixels
+
+STRIDE = 4  # of the finest map
+
+Pyramid = tuple[Float[Array, "*frames _ _ C"], ...]  # strides 4, 8, 16, 32
+
+
+class Encoder(nn.Module):
+    """Features of images.
+
+    A network that calls `nn.share_scope(self, self.encoder)` in its `setup` has the
+    parameters of `body` and `fpn` as its own, by the names that weight files go by.
+
+    Attributes:
+        convention: How pixels enter the backbone; it belongs to the backbone's weights.
+        frozen: Backbone and pyramid get no gradient.
+    """
+
+    body: nn.Module
+    fpn: fpn.FeaturePyramid
+    convention: pixels.Convention
+    frozen: bool = False
+
+    @classmethod
+    def from_config(cls, model: ConfigDict) -> "Encoder":
+        dtype = jnp.dtype(model.dtype)
+        return cls(
+            body=backbones.build(
+                model.backbone,
+                norm=norms.named(model.norm, epsilon=model.norm_epsilon),
+                stride_in_1x1=model.stride_in_1x1,
+                freeze_at=model.freeze_stages,
+                remat=model.remat,
+                dtype=dtype,
+            ),
+            fpn=fpn.FeaturePyramid(model.fpn_channels, dtype=dtype),
+            convention=pixels.Convention(
+                order=model.pixels.order,
+                mean=tuple(model.pixels.mean),
+                std=tuple(model.pixels.std),
+            ),
+            frozen=model.freeze_backbone,
+        )
+
+    def __call__(self, images: Float[Array, "*frames H W 3"]) -> Pyramid:
+        """Takes what `convention` makes of the pixels."""
+        frames = images.shape[:-3]
+        maps = self.fpn(self.body(images.reshape(-1, *images.shape[-3:])))
+        maps = tuple(x.reshape(*frames, *x.shape[1:]) for x in maps)
+        return jax.lax.stop_gradient(maps) if self.frozen else maps
+
+    def frozen_modules(self) -> tuple[str, ...]:
+        """Beginnings of the paths of the parameters that training leaves alone."""
+        if self.frozen:
+            return ("body", "fpn")
+        stages = self.body.STAGES[: self.body.freeze_at]
+        return tuple(f"body/{stage}" for stage in stages)

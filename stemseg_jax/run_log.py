@@ -1,0 +1,153 @@
+"""What a run says and hears: its log, its progress bar, and the wish to stop."""
+
+import contextlib
+import json
+import math
+import pathlib
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from absl import logging
+from ml_collections import ConfigDict
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+
+class Interruption:
+    """Turns SIGTERM and the first Ctrl-C into a wish to stop after this update."""
+
+    requested = False
+    exit_code = 0
+
+    def __enter__(self) -> "Interruption":
+        self._before = {
+            number: signal.signal(number, self._request)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _request(self, number, _) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        self.exit_code = 128 + number
+        logging.info("Stopping after this update; the run can be resumed.")
+
+
+class Log:
+    """metrics.jsonl, TensorBoard and the progress bar of a run.
+
+    Metrics are read one update late, so that the device never waits for the log; each
+    is checked to be finite.
+    """
+
+    def __init__(self, folder: pathlib.Path, config: ConfigDict, start: int):
+        self._folder = folder
+        self._config = config
+        self._start = start
+        self._pending: tuple[int, Any, Any] | None = None
+        self._sums: dict[str, float] = {}
+        self._count = 0
+
+    def __enter__(self) -> "Log":
+        self._main = jax.process_index() == 0
+        self._stack = contextlib.ExitStack()
+        self._bar = self._stack.enter_context(
+            tqdm(
+                total=self._config.optim.steps,
+                initial=self._start,
+                unit="step",
+                desc="train",
+                disable=not self._main,
+                mininterval=1.0,
+            )
+        )
+        if self._main:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lines = self._stack.enter_context(self._open_lines())
+            self._board = self._stack.enter_context(SummaryWriter(str(self._folder)))
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is None:
+            self.check()
+        self._stack.close()
+
+    def write_config(self, config: ConfigDict) -> None:
+        if self._main:
+            text = config.to_json_best_effort(indent=2)
+            (self._folder / "config.json").write_text(text + "\n")
+
+    @contextlib.contextmanager
+    def compilation(self) -> Iterator[None]:
+        """Says how long compiling took and keeps it out of the rate."""
+        self._bar.set_postfix_str("compiling")
+        begin = time.perf_counter()
+        yield
+        logging.info("Compiled the update in %.1f s", time.perf_counter() - begin)
+        self._bar.set_postfix_str("")
+        self._bar.unpause()
+        self._since = time.perf_counter()
+
+    def step(self, step: int, metrics: Any, *, names: Any, rate: Any) -> None:
+        """Takes the metrics of an update that may still be running."""
+        self.check()
+        self._pending = step, metrics, names
+        if step % self._config.log_every == 0:
+            self._write(step, float(rate(step - 1)))
+
+    def check(self) -> None:
+        """Reads the update before; raises FloatingPointError if it went wrong."""
+        if self._pending is None:
+            return
+        step, metrics, names = self._pending
+        self._pending = None
+        metrics = {name: float(value) for name, value in metrics.items()}
+        wrong = {k: v for k, v in metrics.items() if not math.isfinite(v)}
+        if wrong:
+            raise FloatingPointError(
+                f"step {step}: {wrong} on clips {list(names)}; all terms: {metrics}. "
+                "The last checkpoint is from before this step. Look at these clips "
+                "(--mode=show_data), or try a smaller optim.learning_rate or "
+                "optim.clip_norm=1.0."
+            )
+        for name, value in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+        self._bar.update()
+        self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
+
+    def _write(self, step: int, learning_rate: float) -> None:
+        self.check()
+        now = time.perf_counter()
+        record = {name: total / self._count for name, total in self._sums.items()}
+        record["learning_rate"] = learning_rate
+        record["steps_per_second"] = self._count / (now - self._since)
+        self._sums, self._count, self._since = {}, 0, now
+        if not self._main:
+            return
+        self._lines.write(json.dumps({"step": step, **record}) + "\n")
+        self._lines.flush()
+        for name, value in record.items():
+            self._board.add_scalar(f"train/{name}", value, step)
+
+    def _open_lines(self) -> Any:
+        """metrics.jsonl without what lies beyond the step that the run resumes at."""
+        path = self._folder / "metrics.jsonl"
+        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+        kept = [
+            line
+            for line in whole.splitlines()
+            if json.loads(line)["step"] <= self._start
+        ]
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(line + "\n" for line in kept))
+        partial.replace(path)
+        return path.open("a")
