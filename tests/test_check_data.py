@@ -121,7 +121,7 @@ def test_a_truncated_json_is_a_fault(tmp_path):
     path = tmp_path / "train.json"
     path.write_text(path.read_text()[:-30])
     code, (split,) = check(tmp_path, tmp_path)
-    assert code == 1 and "not a whole JSON file" in split["faults"][0]["what"]
+    assert code == 1 and "no readable JSON" in split["faults"][0]["what"]
 
 
 def test_videos_without_annotations_are_no_training_set(tmp_path, capsys):

@@ -20,6 +20,7 @@ SCRIPT = {
     "checkpoints",
     "conversion",
     "evaluation",
+    "formats",
     "tracks",
     *METHOD,
     *HOST,
@@ -39,27 +40,28 @@ SCRIPTS = {
 
 MAY_IMPORT = {
     "structures": set(),
-    "tracks": set(),
+    "formats": set(),
+    "tracks": {"formats"},
     "parallel": set(),
     "ops": FOUNDATION,
     "modules": BUILDING,
     "losses": BUILDING,
     "clustering": BUILDING,
     "tracking": BUILDING,
-    "data": set(),
-    "outputs": VIDEO,
-    "evaluation": {"outputs", *VIDEO},
+    "data": {"formats"},
+    "outputs": {"formats", *VIDEO},
+    "evaluation": {"formats"},
     "systems": METHOD | VIDEO,
     "optimization": FOUNDATION,
     "checkpoints": FOUNDATION,
     "models": {"systems", "checkpoints", "conversion", *FOUNDATION},
-    "conversion": FOUNDATION,
+    "conversion": {"formats", *FOUNDATION},
     **dict.fromkeys(SCRIPTS, SCRIPT),
     "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
     "demo": {"train", "evaluate", "predict", *SCRIPT},
     "main": {"systems", "models", *SCRIPTS},
 }
-WITHOUT_JAX = {"tracks", "data", "outputs", "evaluation"}
+WITHOUT_JAX = {"formats", "tracks", "data", "outputs", "evaluation"}
 OWN = "stemseg_jax"
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
-from stemseg_jax.outputs import rle
+from stemseg_jax.formats import rle
 from stemseg_jax.tracks import Geometry, Track, TrackStatistics, VideoTracks
 
 
