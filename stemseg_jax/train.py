@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from stemseg_jax import checkpoints, models, optimization, parallel
 from stemseg_jax.data import pipeline
+from stemseg_jax.formats import whole
 from stemseg_jax.structures import ClipBatch
 
 
@@ -234,7 +235,7 @@ class Log:
     def write_config(self, config: ConfigDict) -> None:
         if self._main:
             text = config.to_json_best_effort(indent=2)
-            (self._folder / "config.json").write_text(text + "\n")
+            whole.write_text(self._folder / "config.json", text + "\n")
 
     @contextlib.contextmanager
     def compilation(self) -> Iterator[None]:
@@ -298,7 +299,4 @@ class Log:
             for line in whole.splitlines()
             if json.loads(line)["step"] <= self._start
         ]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(line + "\n" for line in kept))
-        partial.replace(path)
-        return path.open("a")
+        return whole.write_text(path, "".join(line + "\n" for line in kept)).open("a")
