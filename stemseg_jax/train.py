@@ -293,10 +293,10 @@ class Log:
     def _open_lines(self) -> Any:
         """metrics.jsonl without what lies beyond the step that the run resumes at."""
         path = self._folder / "metrics.jsonl"
-        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+        text = path.read_text().rpartition("\n")[0] if path.exists() else ""
         kept = [
             line
-            for line in whole.splitlines()
+            for line in text.splitlines()
             if json.loads(line)["step"] <= self._start
         ]
         return whole.write_text(path, "".join(line + "\n" for line in kept)).open("a")

@@ -74,8 +74,8 @@ def test_every_fault_of_a_json_is_found_at_once(tmp_path, capsys):
     for expected in (
         "00001.jpg: cannot be read",
         "00002.jpg: the JPEG is cut short",
-        "00003.jpg: 24 x 44 pixels",
-        "frame 4, instance 11: the RLE covers 961 pixels",
+        "00003.jpg is 24 x 44 (height x width)",
+        "frame 4, instance 11: the runs of a mask cover 961 pixels",
         "annotation 11, frame 3: box [30, 4, 20, 8] leaves the frame",
         "annotations, id 12: of category 40 and of 20",
         "annotation 15: has category 77",
