@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from stemseg_jax.data import checking, readers
+from stemseg_jax.formats import images, whole
 from stemseg_jax.outputs import annotations, report
 
 SHOWN = 50  # faults in the table; the JSON file has all
@@ -41,11 +42,10 @@ def run(input_folder: str, json_file: str | None = None) -> int:
 
     name = pathlib.Path(input_folder).resolve().name
     path = pathlib.Path(json_file or f"runs/check_data/{name}.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([_as_json(s) for s in summaries], indent=1))
+    whole.write_text(path, json.dumps([_as_json(s) for s in summaries], indent=1))
     print(f"every fault and figure: {path}")
     if (sheet := _contact_sheet(found)) is not None:
-        print(f"contact sheet: {report.write_png(path.with_suffix('.png'), sheet)}")
+        print(f"contact sheet: {images.write_png(path.with_suffix('.png'), sheet)}")
 
     trainable = any(summary.annotated_videos for summary in summaries)
     if faults:

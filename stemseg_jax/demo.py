@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from stemseg_jax import evaluate, models, predict, train
 from stemseg_jax.clustering import sequential
 from stemseg_jax.data import readers
-from stemseg_jax.outputs import davis_png, overlay, report, rle, video
+from stemseg_jax.formats import images, rle, whole
+from stemseg_jax.outputs import davis_png, overlay, report, video
 from stemseg_jax.tracks import Track, VideoTracks
 
 SHOWN = 4  # videos as overlays and on the contact sheet,
@@ -60,7 +61,7 @@ def run(config: ConfigDict, *, workdir: str) -> None:
     scores["one_object"] = score(
         "one_object", map(one_object, benchmark.dataset.videos)
     )
-    (folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+    whole.write_text(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
     print_summary(config, scores, folder)
 
 
@@ -89,15 +90,15 @@ def show(
             for pair in zip(true, drawn, strict=True):
                 writer.write(np.concatenate(pair, axis=1))
         picked = np.linspace(0, truth.num_frames - 1, COLUMNS).round().astype(int)
-        for images, caption in (
+        for pictures, caption in (
             (frames, "frames"),
             (true, "truth"),
             (drawn, "model"),
         ):
-            rows.append([images[t] for t in picked])
+            rows.append([pictures[t] for t in picked])
             captions.append(caption)
     sheet = report.contact_sheet(rows, captions, title="Unseen videos")
-    report.write_png(folder / "contact_sheet.png", sheet)
+    images.write_png(folder / "contact_sheet.png", sheet)
 
 
 def draw_truth(

@@ -1,9 +1,7 @@
 """A model over a dataset: result files in the official form, then their score."""
 
-import json
 import os
 import pathlib
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,8 +12,11 @@ from tqdm import tqdm
 from stemseg_jax import models, score
 from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import DATASETS, export
+from stemseg_jax.formats import coco_json, whole
 from stemseg_jax.outputs import collector, davis_png, mots_txt, ytvis_json
 from stemseg_jax.tracks import VideoTracks
+
+WRITER = "--mode=evaluate"  # of the folders, which it alone replaces
 
 
 def run(
@@ -64,8 +65,10 @@ class Benchmark(NamedTuple):
         json_file: str | pathlib.Path,
     ) -> dict[str, Any]:
         """Writes the results of all videos to `folder` and scores these files."""
-        shutil.rmtree(folder, ignore_errors=True)  # nothing of an earlier evaluation
-        results = FORMS[self.task].write(folder, videos, self.truth)
+        # What an earlier evaluation left there goes once all videos are written.
+        with whole.folder(folder, WRITER) as partial:
+            results = FORMS[self.task].write(partial, videos, self.truth)
+        results = folder / results.relative_to(partial)
         if not all(video.annotated for video in self.dataset.videos):
             logging.warning("No annotations to score with; the results: %s", folder)
             return {}
@@ -108,9 +111,10 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
                 f"evaluation.split={evaluation.split!r}: davis is scored on 'val'."
             )
         return Benchmark(evaluation.task, dataset, truth)
-    shutil.rmtree(folder, ignore_errors=True)
     form = FORMS[evaluation.task]
-    truth = form.export(dataset, folder)
+    with whole.folder(folder, WRITER) as partial:
+        truth = form.export(dataset, partial)
+    truth = folder / truth.relative_to(partial)
     return Benchmark(evaluation.task, form.load(folder), truth)
 
 
@@ -135,11 +139,8 @@ def _write_davis(folder, videos, truth):
 
 
 def _write_youtube_vis(folder, videos, truth):
-    content = json.loads(truth.read_text())
-    ids = {
-        str(pathlib.PurePosixPath(video["file_names"][0]).parent): video["id"]
-        for video in content["videos"]
-    }
+    videos_of_truth = coco_json.read_object(truth)["videos"]
+    ids = {coco_json.video_name(video): video["id"] for video in videos_of_truth}
     return ytvis_json.write(folder, videos, ids)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import pathlib
-import shutil
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from stemseg_jax import models
 from stemseg_jax.data import input_video
 from stemseg_jax.data.datasets import categories, scenes
+from stemseg_jax.formats import images, whole
 from stemseg_jax.outputs import collector, davis_png, overlay, tracks_json, video
 from stemseg_jax.tracks import VideoTracks
 
@@ -67,7 +67,8 @@ def predict_video(
             and was not written by this function.
     """
     selection, names = model.config.selection, category_names(model.config)
-    with _appearing(output / source.name) as partial:
+    folder = whole.inside(output, source.name)
+    with whole.folder(folder, "--mode=predict") as partial:
         labels, statistics = track(model, source)
         limit = min(selection["limit"], MAX_TRACKS)
         chosen = collector.select(statistics, **{**selection, "limit": limit})
@@ -81,7 +82,6 @@ def predict_video(
         )
         tracks_json.write(files.tracks, tracks, fps=source.fps, categories=names)
         draw(files, source, tracks, names)
-    folder = output / source.name
     logging.info(
         "%s: %d track(s) in %d frame(s), written to %s",
         *(source.name, len(tracks.tracks), tracks.num_frames, folder),
@@ -113,29 +113,8 @@ def draw(
     with video.Writer(files.overlay, fps=source.fps) as writer:
         for index, image in frames:
             labels = davis_png.paint(tracks, index)
-            davis_png.write_labels(files.masks / f"{index:05d}.png", labels)
+            images.write_labels(files.masks / f"{index:05d}.png", labels)
             writer.write(overlay.draw(image, labels, captions, scale=scale))
-
-
-@contextlib.contextmanager
-def _appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder to write to, which gets its name when all is in it, or goes away."""
-    ours = not folder.exists() or (folder / "tracks.json").exists()
-    if not ours:
-        raise ValueError(
-            f"{folder} is there already and holds no tracks.json: it is not replaced. "
-            "Choose another --output, or move it away."
-        )
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _bar(frames, description: str, **options) -> tqdm:

@@ -15,6 +15,8 @@ from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from stemseg_jax.formats import whole
+
 
 class Interruption:
     """Turns SIGTERM and the first Ctrl-C into a wish to stop after this update."""
@@ -83,7 +85,7 @@ class Log:
     def write_config(self, config: ConfigDict) -> None:
         if self._main:
             text = config.to_json_best_effort(indent=2)
-            (self._folder / "config.json").write_text(text + "\n")
+            whole.write_text(self._folder / "config.json", text + "\n")
 
     @contextlib.contextmanager
     def compilation(self) -> Iterator[None]:
@@ -141,13 +143,10 @@ class Log:
     def _open_lines(self) -> Any:
         """metrics.jsonl without what lies beyond the step that the run resumes at."""
         path = self._folder / "metrics.jsonl"
-        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+        text = path.read_text().rpartition("\n")[0] if path.exists() else ""
         kept = [
             line
-            for line in whole.splitlines()
+            for line in text.splitlines()
             if json.loads(line)["step"] <= self._start
         ]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(line + "\n" for line in kept))
-        partial.replace(path)
-        return path.open("a")
+        return whole.write_text(path, "".join(line + "\n" for line in kept)).open("a")

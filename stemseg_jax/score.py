@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from stemseg_jax.evaluation import METRICS, comparison
 from stemseg_jax.evaluation.scored import Figures, Scored
+from stemseg_jax.formats import whole
 
 
 def run(
@@ -107,9 +108,7 @@ def print_table(rows: Sequence[tuple[str, Figures]]) -> None:
 
 def write_json(file: str | pathlib.Path, report: dict[str, Any]) -> None:
     """JSON knows no NaN and no infinity: they are written as strings."""
-    file = pathlib.Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(_plain(report), allow_nan=False) + "\n")
+    whole.write_text(file, json.dumps(_plain(report), allow_nan=False) + "\n")
 
 
 def _cell(value: int | float) -> str:

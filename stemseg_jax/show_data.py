@@ -6,6 +6,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 from stemseg_jax.data import pipeline
+from stemseg_jax.formats import images
 from stemseg_jax.outputs import annotations, report
 
 CLIPS = 8
@@ -51,5 +52,5 @@ def run(config: ConfigDict, output_folder: str) -> int:
         print(f"{batch['names'][0]}: {valid.sum()} instances{dropped}")
     path = pathlib.Path(output_folder) / "clips.png"
     sheet = report.contact_sheet(rows, captions, width=320)
-    print(f"first clips of the training stream: {report.write_png(path, sheet)}")
+    print(f"first clips of the training stream: {images.write_png(path, sheet)}")
     return 0

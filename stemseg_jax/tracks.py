@@ -4,11 +4,12 @@ Of one video; T frames, H W its size, h w that of a label map, C classes.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int32, UInt8
 
+from stemseg_jax.formats import rle
 from stemseg_jax.geometry import Geometry
 
 
@@ -58,20 +59,13 @@ class TrackStatistics(NamedTuple):
     score: float | None = None  # the system's own confidence in [0, 1], if it has one
 
 
-class Rle(TypedDict):
-    """A COCO run-length encoded mask, as pycocotools reads and writes it."""
-
-    size: tuple[int, int]  # height, width
-    counts: bytes
-
-
 class Track(NamedTuple):
     """One object over a video."""
 
     id: int
     category: int  # as the result file numbers it; 0 where the task has none
     score: float
-    segmentations: tuple[Rle | None, ...]  # one per frame; None: not in this frame
+    segmentations: tuple[rle.Rle | None, ...]  # one per frame; None: not in this frame
 
 
 class VideoTracks(NamedTuple):

@@ -74,8 +74,8 @@ def test_every_fault_of_a_json_is_found_at_once(tmp_path, capsys):
     for expected in (
         "00001.jpg: cannot be read",
         "00002.jpg: the JPEG is cut short",
-        "00003.jpg: 24 x 44 pixels",
-        "frame 4, instance 11: the RLE covers 961 pixels",
+        "00003.jpg is 24 x 44 (height x width)",
+        "frame 4, instance 11: the runs of a mask cover 961 pixels",
         "annotation 11, frame 3: box [30, 4, 20, 8] leaves the frame",
         "annotations, id 12: of category 40 and of 20",
         "annotation 15: has category 77",
@@ -121,7 +121,7 @@ def test_a_truncated_json_is_a_fault(tmp_path):
     path = tmp_path / "train.json"
     path.write_text(path.read_text()[:-30])
     code, (split,) = check(tmp_path, tmp_path)
-    assert code == 1 and "not a whole JSON file" in split["faults"][0]["what"]
+    assert code == 1 and "no readable JSON" in split["faults"][0]["what"]
 
 
 def test_videos_without_annotations_are_no_training_set(tmp_path, capsys):

@@ -20,6 +20,7 @@ SCRIPT = {
     "checkpoints",
     "conversion",
     "evaluation",
+    "formats",
     *VIDEO,
     *METHOD,
     *HOST,
@@ -41,29 +42,38 @@ MAY_IMPORT = {
     "structures": set(),
     "choices": set(),
     "geometry": set(),
-    "tracks": {"geometry"},
+    "formats": set(),
+    "tracks": {"formats", "geometry"},
     "parallel": set(),
     "ops": FOUNDATION,
     "modules": BUILDING,
     "losses": BUILDING,
     "clustering": BUILDING,
     "tracking": BUILDING | VIDEO,
-    "data": set(),
-    "outputs": VIDEO,
-    "evaluation": {"outputs", *VIDEO},
+    "data": {"formats"},
+    "outputs": {"formats", *VIDEO},
+    "evaluation": {"formats"},
     "systems": METHOD | VIDEO,
     "optimization": FOUNDATION,
     "checkpoints": FOUNDATION,
     "models": {"systems", "checkpoints", "conversion", "outputs", *FOUNDATION, *VIDEO},
-    "conversion": FOUNDATION,
-    "run_log": set(),
+    "conversion": {"formats", *FOUNDATION},
+    "run_log": {"formats"},
     **dict.fromkeys(SCRIPTS, SCRIPT),
     "train": {"run_log", *SCRIPT},
     "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
     "demo": {"train", "evaluate", "predict", *SCRIPT},
     "main": {"systems", "models", *SCRIPTS},
 }
-WITHOUT_JAX = {"choices", "geometry", "tracks", "data", "outputs", "evaluation"}
+WITHOUT_JAX = {
+    "choices",
+    "data",
+    "evaluation",
+    "formats",
+    "geometry",
+    "outputs",
+    "tracks",
+}
 OWN = "stemseg_jax"
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -14,6 +14,7 @@ from configs import defaults, ytvis
 from stemseg_jax import models, predict
 from stemseg_jax.data import input_video
 from stemseg_jax.data.datasets import categories
+from stemseg_jax.formats import images as label_images
 from stemseg_jax.outputs import davis_png, tracks_json, video
 from stemseg_jax.tracks import Geometry, LabelledFrames, TrackStatistics
 
@@ -157,7 +158,7 @@ def test_a_failure_in_the_second_pass_keeps_the_older_results(
     def fails(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(davis_png, "write_labels", fails)
+    monkeypatch.setattr(label_images, "write_labels", fails)
     with pytest.raises(OSError, match="disk full"):
         predicted(clip(3), tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["clip"]
@@ -177,6 +178,85 @@ def test_a_folder_of_somebody_else_is_not_touched(clip, tmp_path):
     with pytest.raises(ValueError, match=r"clip is there already.*another --output"):
         predicted(clip(), tmp_path / "out")
     assert theirs.read_text() == "mine"
+
+
+def tree(folder):
+    """Every file below with its content, and every folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def beside(folder):
+    """Files of somebody else around and in the folder of results."""
+    for name in ("a.txt", "out/b.txt", "out/masks/c.txt", "masks/d.txt"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    return tree(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("...mp4", "video"),
+        ("....mp4", "video"),
+        (".hidden.mp4", "hidden"),
+        ("clip...mp4", "clip"),
+        ("..clip.mp4", "clip"),
+    ],
+)
+def test_whatever_a_file_is_called_all_else_stays(clip, tmp_path, file, name):
+    path = clip(1).rename(tmp_path / "videos" / file)
+    before = beside(tmp_path)
+    for _ in range(2):  # again: our own results are replaced
+        files = predicted(path, tmp_path / "out")
+    assert files.tracks.parent == tmp_path / "out" / name
+    assert tracks_json.read(files.tracks).video.name == name
+    after = tree(tmp_path)
+    assert before.items() <= after.items()
+    assert all(new.startswith(f"out/{name}") for new in after.keys() - before.keys())
+
+
+def test_the_folder_above_and_this_folder_go_by_their_names(tmp_path, monkeypatch):
+    frames = tmp_path / "frames"
+    (frames / "inner").mkdir(parents=True)
+    PIL.Image.fromarray(images(1)[0]).save(frames / "0.png")
+    monkeypatch.chdir(frames / "inner")
+    before = beside(tmp_path)
+    for source in ("..", "../", "../../frames/inner/..", "../*.png", "../0*"):
+        files = predicted(source, tmp_path / "out")
+        expected = "0" if source.endswith("0*") or source.endswith(".png") else "frames"
+        assert files.tracks.parent == tmp_path / "out" / expected
+    monkeypatch.chdir(frames)
+    assert predicted(".", tmp_path / "out").tracks.parent.name == "frames"
+    assert before.items() <= tree(tmp_path).items()
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "../frames", ".hidden", "/", "a/.."])
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    PIL.Image.fromarray(images(1)[0]).save(folder / "0.png")
+    (source,) = input_video.find(folder)
+    source.name = name
+    before = beside(tmp_path)
+    with pytest.raises(ValueError, match="cannot be a name in"):
+        predict.predict_video(
+            *(ByColour(), {}, source, tmp_path / "out"), names={}, selection=SELECTION
+        )
+    assert tree(tmp_path) == before
+
+
+def test_frames_are_not_replaced_by_their_own_results(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    PIL.Image.fromarray(images(1)[0]).save(folder / "0.png")
+    before = tree(tmp_path)
+    with pytest.raises(ValueError, match="frames is there already and holds 0.png"):
+        predicted(folder, tmp_path)
+    assert tree(tmp_path) == before
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import time
 import cv2
 import numpy as np
 
-from stemseg_jax.data.datasets import export, moving_shapes
+from stemseg_jax.data.datasets import moving_shapes
+from stemseg_jax.formats import images
 
 
 def frames_per_second(height: int, width: int, *, num_videos: int) -> float:
@@ -62,8 +63,8 @@ def contact_sheet(*, num_videos: int = 3, indices=(0, 6, 12, 18)) -> np.ndarray:
     for video in moving_shapes.load(split="val", num_videos=num_videos).videos:
         clip = video.clip(indices)
         labels = (clip.masks * clip.ids[:, None, None, None]).sum(axis=0)
-        for images in (clip.frames, export.palette()[labels]):
-            rows.append(np.concatenate(list(images), axis=1))
+        for pictures in (clip.frames, images.palette()[labels]):
+            rows.append(np.concatenate(list(pictures), axis=1))
     return np.concatenate(rows)
 
 

@@ -1,9 +1,7 @@
 """Our own release form: a .safetensors file with the config in its metadata."""
 
 import json
-import os
 import pathlib
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ import safetensors.numpy
 from flax import traverse_util
 
 from stemseg_jax.conversion import sources
+from stemseg_jax.formats import whole
 
 FORMAT = "stemseg_jax"
 
@@ -25,19 +24,11 @@ def write(
         variables: {"params": ..., "constants": ...}; tensors are called "params/...".
         config: What JSON can say.
     """
-    path = pathlib.Path(path)
     flat = traverse_util.flatten_dict(variables, sep="/")
     tensors = {name: np.array(value, order="C") for name, value in flat.items()}
     metadata = {"format": FORMAT, "config": json.dumps(config)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    os.close(handle)
-    try:
-        safetensors.numpy.save_file(tensors, temporary, metadata)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        pathlib.Path(temporary).unlink(missing_ok=True)
+    with whole.file(path) as partial:
+        safetensors.numpy.save_file(tensors, partial, metadata)
 
 
 def read(path: pathlib.Path) -> sources.Loaded | dict[str, np.ndarray]:

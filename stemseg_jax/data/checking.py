@@ -15,12 +15,12 @@ from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import (
     DATASETS,
     davis,
-    folders,
     mapillary,
     mots,
     youtube_vis,
 )
 from stemseg_jax.data.readers import Fault
+from stemseg_jax.formats import coco_json
 
 BOX_TOLERANCE = 1.0  # pixels; boxes are rounded in many ways
 
@@ -217,7 +217,7 @@ def _json(folder: pathlib.Path) -> Iterator[FoundSet]:
     for path in sorted(path for path in paths if path.name not in configs):
         split = str(path.relative_to(folder))
         try:
-            content = folders.read_json(path)
+            content = coco_json.read_object(path)
         except ValueError as error:
             fault = Fault(split, "annotation", str(error))
             yield FoundSet("own", split, functools.partial(_report_only, fault))

@@ -1,17 +1,19 @@
 """Videos whose frames are encoded images, with their labels beside them."""
 
 import abc
+import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from stemseg_jax.data import images, readers, rle
+from stemseg_jax.data import readers
+from stemseg_jax.formats import images, rle
 
 
 class FrameLabels(NamedTuple):
@@ -58,12 +60,13 @@ class EncodedVideo:
 
     def encoded(self, index: int) -> bytes:
         """The file of a frame as it is."""
-        return images.read_bytes(self.files[index])
+        with broken_if_refused():
+            return images.read_bytes(self.files[index])
 
     def frame(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
-        where = str(self.files[index])
-        image = images.decode_rgb(self.encoded(index), name=where)
-        self._check_size(image.shape[:2], where)
+        with broken_if_refused():
+            image = images.read_rgb(self.files[index])
+            self._check_size(image.shape[:2], self.files[index])
         return image
 
     def clip(self, indices: Sequence[int]) -> readers.RawClip:
@@ -92,18 +95,14 @@ class EncodedVideo:
         if self.labels is None:
             return FrameLabels({}, {})
         labels = self.labels.read(index)
-        for instance, mask in labels.masks.items():
-            self._check_size(mask.shape, f"{self.files[index]}, mask {instance}")
+        with broken_if_refused():
+            for instance, mask in labels.masks.items():
+                self._check_size(mask.shape, f"{self.files[index]}, mask {instance}")
         return labels
 
-    def _check_size(self, size: tuple[int, ...], where: str):
-        if size != (self.height, self.width):
-            raise readers.BrokenSample(
-                f"{where}: {size[0]} x {size[1]} pixels (height x width), but video "
-                f"{self.name!r} is {self.height} x {self.width}. All frames and masks "
-                f"of a video have one size; re-export it, or set "
-                f"config.data.skip_broken=True."
-            )
+    def _check_size(self, size: tuple[int, ...], where: object):
+        expected = self.height, self.width
+        images.check_size(size, expected, where, f"video {self.name!r} is")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +110,8 @@ class ShrunkVideo(EncodedVideo):
     """Its images are larger than it is, and are brought to its size when read."""
 
     def frame(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
-        image = images.decode_rgb(self.encoded(index), name=str(self.files[index]))
+        with broken_if_refused():
+            image = images.read_rgb(self.files[index])
         size = self.width, self.height
         return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
@@ -122,7 +122,7 @@ class RleLabels(Labels):
 
     Args:
         frames: Per frame, the compressed counts of each instance in it, or what
-            `rle.compress` makes them of.
+            `rle.from_json` makes them of.
         size: (height, width).
         name: Where the labels come from, for errors.
         ignore: Per frame that has one, the counts of the ignored region.
@@ -152,10 +152,12 @@ class RleLabels(Labels):
     def _decode(
         self, counts: bytes | dict | list, where: str
     ) -> Bool[np.ndarray, "H W"]:
-        try:
-            return rle.decode(counts, self.size)
-        except ValueError as error:
-            raise readers.BrokenSample(f"{self.name}, {where}: {error}") from error
+        with broken_if_refused(f"{self.name}, {where}: "):
+            if isinstance(counts, bytes):
+                mask = rle.Rle(size=self.size, counts=counts)
+            else:
+                mask = rle.from_json(counts, *self.size)
+            return rle.decode(mask)
 
 
 # What the numbers in a PNG mean.
@@ -192,10 +194,27 @@ class PngLabels(Labels):
         path = self.files[index]
         if path is None:
             return FrameLabels({}, {})
-        try:
-            return self.meaning(images.read_labels(path))
-        except UnclearLabels as error:
-            raise readers.BrokenSample(f"{path}: {error}") from error
+        with broken_if_refused(f"{path}: ", of=UnclearLabels):
+            return self.meaning(read_numbers(path))
+
+
+def read_numbers(path: pathlib.Path) -> np.ndarray:
+    with broken_if_refused():
+        return images.read_labels(path)
+
+
+@contextlib.contextmanager
+def broken_if_refused(
+    where: str = "", of: type[ValueError] = ValueError
+) -> Iterator[None]:
+    """What a file's format refuses is a broken sample, which training may leave out."""
+    try:
+        yield
+    except of as error:
+        text = str(error).rstrip(".")
+        raise readers.BrokenSample(
+            f"{where}{text}, or set config.data.skip_broken=True."
+        ) from error
 
 
 class UnclearLabels(ValueError):
@@ -219,7 +238,7 @@ def indexed(numbers: np.ndarray) -> FrameLabels:
     if numbers.max(initial=0) > 255:
         raise UnclearLabels(
             f"holds numbers up to {numbers.max()}; 8 bits hold 254 instances (255 is "
-            f"void). Renumber the instances, or set config.data.skip_broken=True."
+            "void). Renumber the instances"
         )
     masks = masks_of(numbers, leave_out=(0, 255))
     return FrameLabels(masks, dict.fromkeys(masks, 1), numbers == 255)

@@ -8,18 +8,17 @@ import collections
 import glob
 import os
 import pathlib
-import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Protocol, runtime_checkable
 
 import av
 import numpy as np
+from absl import logging
 from jaxtyping import UInt8
 
-from stemseg_jax.data import images, readers
+from stemseg_jax.formats import images
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 DEFAULT_FPS = Fraction(24)  # of frames that come without a clock; DAVIS is shown so
 
 
@@ -48,7 +47,7 @@ class VideoFile:
 
     def __init__(self, path: str | os.PathLike):
         self.path = pathlib.Path(path)
-        self.name = self.path.stem
+        self.name = _name(self.path.stem)
         with self._open() as container:
             stream = container.streams.video[0]
             rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
@@ -162,7 +161,7 @@ class ImageSequence:
     def _read(self, reader, index: int):
         try:
             return reader(self.paths[index])
-        except readers.BrokenSample as error:
+        except images.BrokenImageError as error:
             raise ValueError(
                 f"{self.paths[index]}: frame {index} of {self.name!r} cannot be read. "
                 "Copy the file again, or choose the frames with a glob."
@@ -190,7 +189,7 @@ def find(
     if os.path.exists(pattern):  # a name may itself hold a "*" or "["
         matches = [pathlib.Path(pattern)]
     else:
-        matches = _natural(glob.glob(pattern, recursive=True))
+        matches = images.natural(glob.glob(pattern, recursive=True))
     if not matches:
         raise ValueError(
             f"{pattern}: no such file or folder, and as a glob it matches nothing. "
@@ -198,8 +197,8 @@ def find(
         )
     frames = [path for path in matches if _is_image(path)]
     if len(frames) == len(matches):
-        name = frames[0].stem if len(frames) == 1 else frames[0].absolute().parent.name
-        return [ImageSequence(frames, name=name, fps=fps)]
+        name = frames[0].stem if len(frames) == 1 else _folder_name(frames[0].parent)
+        return [ImageSequence(frames, name=_name(name), fps=fps)]
     if frames:
         other = next(path for path in matches if path not in frames)
         raise ValueError(
@@ -220,12 +219,12 @@ def find(
 
 def _folder(folder: pathlib.Path, *, fps: Fraction) -> ImageSequence:
     entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    frames = _natural(path for path in entries if _is_image(path))
+    frames = images.natural(path for path in entries if _is_image(path))
     if not frames:
         others = ", ".join(sorted(path.name for path in entries)[:3]) or "nothing"
         raise ValueError(
             f"{folder}: no images in this folder, but {others}. Expected frames "
-            f"({' '.join(IMAGE_SUFFIXES)}); for several videos give a glob, e.g. "
+            f"({' '.join(images.SUFFIXES)}); for several videos give a glob, e.g. "
             f"'{folder}/*'."
         )
     stem, count = collections.Counter(path.stem for path in frames).most_common(1)[0]
@@ -234,27 +233,28 @@ def _folder(folder: pathlib.Path, *, fps: Fraction) -> ImageSequence:
             f"{folder}: {count} images are called {stem!r}, with different endings. "
             f"Expected one per frame; give a glob, e.g. '{folder}/*{frames[0].suffix}'."
         )
-    return ImageSequence(frames, name=folder.absolute().name, fps=fps)
+    return ImageSequence(frames, name=_name(_folder_name(folder)), fps=fps)
 
 
 def _is_image(path: pathlib.Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    return path.suffix.lower() in images.SUFFIXES and path.is_file()
 
 
-def _natural(paths) -> list[pathlib.Path]:
-    """Sorted with numbers by value."""
-
-    def key(path: pathlib.Path):
-        parts = re.split(r"(\d+)", str(path))  # words at even places, numbers at odd
-        return [int(p) if i % 2 else p for i, p in enumerate(parts)], str(path)
-
-    return sorted(map(pathlib.Path, paths), key=key)
+def _folder_name(folder: pathlib.Path) -> str:
+    return os.path.basename(os.path.abspath(folder))  # of "..", too
 
 
-def _check_size(size: tuple[int, int], source: InputVideo, where: str):
-    if tuple(size) != (source.height, source.width):
-        raise ValueError(
-            f"{where} is {size[0]} x {size[1]} (height x width), but the frames before "
-            f"it are {source.height} x {source.width}. Expected one size per video; "
-            "resize the frames, or give the parts one by one."
-        )
+def _name(given: str) -> str:
+    """The name of a video, by which its results are called: no dots at its ends.
+
+    "..", say, of a file called "...mp4", would lead out of the folder of results.
+    """
+    name = given.strip(". ") or "video"
+    if name != given:
+        logging.warning("The video %r goes by the name %r.", given, name)
+    return name
+
+
+def _check_size(size: tuple[int, ...], source: InputVideo, where: str):
+    expected = source.height, source.width
+    images.check_size(size, expected, where, "the frames before it are")

@@ -7,16 +7,13 @@ named as their frames, and writes DIR/train.json. docs/data.md tells the rest.
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Mapping
 
-import numpy as np
-from pycocotools import mask as coco
-
-from stemseg_jax.data import encoded_video, images, rle
+from stemseg_jax.data import encoded_video
 from stemseg_jax.data.datasets import folders
+from stemseg_jax.formats import coco_json, images, rle
 
 
 def convert(
@@ -35,8 +32,8 @@ def convert(
     names = sorted(path.name for path in frames_at.iterdir() if path.is_dir())
     if not names:
         raise ValueError(f"{frames_at}: holds no folders, expected one for each video.")
-    videos, tracks = [], []
-    for number, name in enumerate(names, start=1):
+    videos = []
+    for name in names:
         files = folders.image_files(frames_at / name)
         masks = [masks_at / name / f"{file.stem}.png" for file in files]
         if not any(mask.is_file() for mask in masks):
@@ -47,51 +44,40 @@ def convert(
             [mask if mask.is_file() else None for mask in masks], encoded_video.indexed
         )
         video = encoded_video.EncodedVideo(name, *images.size(files[0]), files, labels)
-        size = {"height": video.height, "width": video.width, "length": len(files)}
-        listed = [f"{name}/{file.name}" for file in files]
-        videos.append({"id": number, **size, "file_names": listed})
-        for instance, track in _tracks(video).items():
-            kind = (
-                classes if isinstance(classes, str) else _class(classes, name, instance)
-            )
-            identity = {"id": len(tracks) + 1, "video_id": number, "iscrowd": 0}
-            tracks.append({**identity, "class": kind, **size, **track})
-    kinds = sorted({track["class"] for track in tracks})
-    for track in tracks:
-        track["category_id"] = kinds.index(track.pop("class")) + 1
-    content = {
-        "videos": videos,
-        "categories": [{"id": n, "name": name} for n, name in enumerate(kinds, 1)],
-        "annotations": tracks,
-    }
-    path = folder / f"{split}.json"
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content))
-    return part.replace(path)
+        description = {
+            "height": video.height,
+            "width": video.width,
+            "length": len(files),
+            "file_names": [f"{name}/{file.name}" for file in files],
+        }
+        tracks = [
+            {"category_id": _class(classes, name, instance), **coco_json.track(masks)}
+            for instance, masks in _tracks(video).items()
+        ]
+        videos.append((description, tracks))
+    kinds = sorted({track["category_id"] for _, tracks in videos for track in tracks})
+    for _, tracks in videos:
+        for track in tracks:
+            track["category_id"] = kinds.index(track["category_id"]) + 1
+    categories = dict(enumerate(kinds, start=1))
+    return coco_json.write_annotations(folder / f"{split}.json", videos, categories)
 
 
-def _tracks(video: encoded_video.EncodedVideo) -> dict[int, dict[str, list]]:
-    """Segmentations, boxes (x, y, width, height) and areas of each instance."""
+def _tracks(video: encoded_video.EncodedVideo) -> dict[int, list[rle.Rle | None]]:
+    """The masks of each instance, frame by frame."""
     tracks = {}
-    size = [video.height, video.width]
     for index in range(video.num_frames):
         for instance, mask in video.read_labels(index).masks.items():
-            track = tracks.setdefault(
-                instance,
-                {
-                    key: [None] * video.num_frames
-                    for key in ("segmentations", "bboxes", "areas")
-                },
-            )
-            counts = rle.encode(mask)
-            box = coco.toBbox({"size": size, "counts": counts}).tolist()
-            track["segmentations"][index] = {"size": size, "counts": counts.decode()}
-            track["bboxes"][index] = box
-            track["areas"][index] = int(np.count_nonzero(mask))
+            masks = tracks.setdefault(instance, [None] * video.num_frames)
+            masks[index] = rle.encode(mask)
     return tracks
 
 
-def _class(classes: Mapping[str, Mapping[str, str]], video: str, instance: int) -> str:
+def _class(
+    classes: str | Mapping[str, Mapping[str, str]], video: str, instance: int
+) -> str:
+    if isinstance(classes, str):
+        return classes
     try:
         return classes[video][str(instance)]
     except KeyError as error:
@@ -113,12 +99,12 @@ def main() -> int:
     )
     given = parser.parse_args()
     try:
-        classes = folders.read_json(given.classes) if given.classes else given.name
+        classes = coco_json.read_object(given.classes) if given.classes else given.name
         path = convert(given.folder, given.split, classes=classes)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    content = json.loads(path.read_text())
+    content = coco_json.read_object(path)
     print(
         f"{path}: {len(content['videos'])} videos, {len(content['annotations'])} "
         f"instances of {', '.join(c['name'] for c in content['categories'])}. Next: "

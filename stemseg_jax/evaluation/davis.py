@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 
 from stemseg_jax.evaluation import boundary
 from stemseg_jax.evaluation.scored import Figures, Progress, Scored
-from stemseg_jax.outputs import davis_png
+from stemseg_jax.formats import davis_png, images
 
 VOID = davis_png.VOID
 STATISTICS = ("Mean", "Recall", "Decay")
@@ -66,12 +66,12 @@ def score(
     if task not in TASKS:
         raise ValueError(f"task={task!r}; known are {'; '.join(TASKS)}")
     ground_truth, results = pathlib.Path(ground_truth), pathlib.Path(results)
-    unsupervised = task.startswith("unsupervised")
-    kind = "Annotations_unsupervised" if unsupervised else "Annotations"
-    annotations = ground_truth / kind / "480p"
+    year = 2019 if task.startswith("unsupervised") else 2017
+    annotations = ground_truth / davis_png.ANNOTATIONS[year] / "480p"
     if not annotations.is_dir():
         raise ValueError(f"{annotations}: no such folder; expected the root of DAVIS")
-    names = _sequences_of(ground_truth, split, task)
+    lists = ("2016", "480p", "2017") if task == "single-object" else ("2017", "2019")
+    names = davis_png.sequences(ground_truth, split, lists=lists)
     _check_folders(annotations, results, names)
     sequences = {}
     for name in progress(names):
@@ -279,25 +279,6 @@ def _highest_label(truth: UInt8[np.ndarray, "H W"]) -> int:
     return int(truth[truth != VOID].max(initial=0))
 
 
-def _sequences_of(ground_truth: pathlib.Path, split: str, task: str) -> list[str]:
-    """Names in the split's list; that of 2016 gives paths of frames instead."""
-    years = ("2016", "480p", "2017") if task == "single-object" else ("2017", "2019")
-    files = [ground_truth / "ImageSets" / year / f"{split}.txt" for year in years]
-    file = next((file for file in files if file.is_file()), None)
-    if file is None:
-        raise ValueError(
-            f"split {split!r}: none of {', '.join(map(str, files))} exists"
-        )
-    names = []
-    for line in file.read_text().split("\n"):
-        if line.strip():
-            path = pathlib.PurePosixPath(line.split()[0])
-            names.append(path.parent.name if path.suffix else path.name)
-    if not names:
-        raise ValueError(f"{file}: lists no sequence")
-    return list(dict.fromkeys(names))
-
-
 def _check_folders(annotations: pathlib.Path, results: pathlib.Path, names: list[str]):
     if not results.is_dir():
         raise ValueError(f"{results}: no such folder of results")
@@ -323,14 +304,10 @@ def _read_frames(annotations: pathlib.Path, results: pathlib.Path) -> Iterator:
     files = sorted(annotations.glob("*.png"))
     if not files:
         raise ValueError(f"{annotations} has no PNGs")
-    size = None
-    for file in files:
-        truth = davis_png.read_labels(file)
-        proposals = davis_png.read_labels(results / file.name)
-        size = size or truth.shape
-        for labels, where in ((truth, file), (proposals, results / file.name)):
-            if labels.shape != size:
-                raise ValueError(
-                    f"{where}: size {labels.shape}, but the sequence has {size}"
-                )
-        yield truth, proposals
+    names = [file.name for file in files]
+    size = images.size(files[0])
+    return zip(
+        davis_png.read_frames(annotations, names, size),
+        davis_png.read_frames(results, names, size),
+        strict=True,
+    )

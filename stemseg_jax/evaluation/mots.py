@@ -18,7 +18,7 @@ from pycocotools import mask as coco
 from stemseg_jax.evaluation import clear, hota, identity, pairing
 from stemseg_jax.evaluation.pairing import Masks, Pairing
 from stemseg_jax.evaluation.scored import Figures, Progress, Scored
-from stemseg_jax.outputs import mots_txt
+from stemseg_jax.formats import mots_txt
 
 HOTA_FIGURES = ("HOTA", "DetA", "AssA", "LocA")
 CLASSES = {"car": mots_txt.CAR, "pedestrian": mots_txt.PEDESTRIAN}

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int32
 
+from stemseg_jax.formats import rle
 from stemseg_jax.geometry import Geometry, restore, restore_values
-from stemseg_jax.outputs import rle
 from stemseg_jax.tracks import LabelledFrames, Track, TrackStatistics, VideoTracks
 
 

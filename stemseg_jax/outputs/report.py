@@ -1,7 +1,5 @@
 """Results to look at: sheets of frames, and tables of text."""
 
-import os
-import pathlib
 from collections.abc import Mapping, Sequence
 
 import cv2
@@ -82,16 +80,6 @@ def contact_sheet(
             else:
                 sheet.paste(PIL.Image.fromarray(_resized(image, cell)), (x, y))
     return np.array(sheet)
-
-
-def write_png(path: pathlib.Path, image: UInt8[np.ndarray, "H W 3"]) -> pathlib.Path:
-    """Writes an RGB image, which appears once complete."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial.png")
-    PIL.Image.fromarray(image).save(partial, optimize=True)
-    os.replace(partial, path)
-    return path
 
 
 def table(

@@ -20,13 +20,12 @@ lie on top.
 """
 
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from stemseg_jax.outputs import rle
+from stemseg_jax.formats import coco_json, rle, whole
 from stemseg_jax.tracks import Track, VideoTracks
 
 FORMAT = "stemseg_jax tracks 1"
@@ -60,12 +59,7 @@ def write(
         "categories": {str(number): name for number, name in categories.items()},
         "tracks": [_track_to_json(track) for track in video.tracks],
     }
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content) + "\n")
-    os.replace(partial, path)
-    return path
+    return whole.write_text(path, json.dumps(content) + "\n")
 
 
 def read(path: pathlib.Path) -> TracksFile:
@@ -74,10 +68,7 @@ def read(path: pathlib.Path) -> TracksFile:
     Raises:
         ValueError: If this is no such file, or a mask does not fit its video.
     """
-    try:
-        content = json.loads(pathlib.Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: no readable JSON ({error}).") from error
+    content = coco_json.read(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(
             f"{path}: not a tracks file; expected an object whose format is {FORMAT!r}."

@@ -1,5 +1,6 @@
 """Frames to an H.264 file that any player and browser shows."""
 
+import contextlib
 import pathlib
 from fractions import Fraction
 
@@ -7,6 +8,8 @@ import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from jaxtyping import UInt8
+
+from stemseg_jax.formats import images, whole
 
 
 class Writer:
@@ -16,8 +19,7 @@ class Writer:
             writer.write(image)
 
     Sizes that are odd grow by one row or column, the last one repeated: the colours of
-    H.264 (4:2:0) come in pairs. Until it is complete the file is `.<name>.partial.mp4`;
-    after an exception nothing is left.
+    H.264 (4:2:0) come in pairs. The file appears once it is complete (`whole.file`).
 
     Args:
         path: Ends in .mp4; its folder is made.
@@ -35,14 +37,16 @@ class Writer:
         # A float such as 29.97 is a fraction of 2**48, more than a container holds.
         self.fps = Fraction(fps).limit_denominator(1_000_000)
         self.quality = quality
-        self._partial = self.path.with_name(f".{self.path.stem}.partial.mp4")
         self._size: tuple[int, int] | None = None
 
     def __enter__(self) -> "Writer":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(
-            str(self._partial), "w", options={"movflags": "faststart"}
-        )
+        with contextlib.ExitStack() as stack:
+            partial = str(stack.enter_context(whole.file(self.path)))
+            options = {"movflags": "faststart"}
+            container = av.open(partial, "w", format="mp4", options=options)
+            self._container = stack.enter_context(container)
+            stack.push(self._finish)
+            self._stack = stack.pop_all()
         return self
 
     def write(self, image: UInt8[np.ndarray, "H W 3"]) -> None:
@@ -50,28 +54,22 @@ class Writer:
         if self._size is None:
             self._size = image.shape[:2]
             self._stream = self._open_stream(*image.shape[:2])
-        if image.shape[:2] != self._size:
-            raise ValueError(
-                f"{self.path}: a frame of {image.shape[0]} x {image.shape[1]} after "
-                f"frames of {self._size[0]} x {self._size[1]} (height x width)."
-            )
+        others = "the frames before it are"
+        images.check_size(image.shape[:2], self._size, f"{self.path}: a frame", others)
         height, width = self._size
         image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
         self._container.mux(self._stream.encode(frame))
 
-    def __exit__(self, kind, *_) -> None:
-        try:
-            if kind is None and self._size is None:
-                raise ValueError(f"{self.path}: no frame was written.")
-            if kind is None:
-                self._container.mux(self._stream.encode())
-            self._container.close()
-            if kind is None:
-                self._partial.replace(self.path)
-        finally:
-            self._partial.unlink(missing_ok=True)
+    def __exit__(self, *exception) -> None:
+        self._stack.__exit__(*exception)
+
+    def _finish(self, kind, *_) -> None:
+        if kind is None and self._size is None:
+            raise ValueError(f"{self.path}: no frame was written.")
+        if kind is None:
+            self._container.mux(self._stream.encode())
 
     def _open_stream(self, height: int, width: int) -> av.VideoStream:
         stream = self._container.add_stream("libx264", rate=self.fps)

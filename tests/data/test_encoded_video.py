@@ -6,8 +6,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from stemseg_jax.data import images, readers
+from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import DATASETS
+from stemseg_jax.formats import images
 from tests.data import folders
 
 
@@ -64,14 +65,14 @@ def test_a_missing_frame_is_broken(tmp_path):
 
 def test_frames_of_two_sizes_are_broken(tmp_path):
     folders.save(frames_at(tmp_path) / "00003.jpg", np.zeros((24, 44, 3), np.uint8))
-    message = "00003.jpg: 24 x 44 pixels.*video 'bear' is 24 x 40"
+    message = "00003.jpg is 24 x 44 .*video 'bear' is 24 x 40"
     with pytest.raises(readers.BrokenSample, match=message):
         video(tmp_path).frame(3)
 
 
 def test_a_mask_of_another_size_is_broken(tmp_path):
     folders.save(masks_at(tmp_path) / "00003.png", np.ones((24, 44), np.uint8))
-    with pytest.raises(readers.BrokenSample, match="00003.jpg, mask 1: 24 x 44"):
+    with pytest.raises(readers.BrokenSample, match="00003.jpg, mask 1 is 24 x 44"):
         video(tmp_path).clip([3])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stemseg_jax.evaluation import clear, hota, identity, mots, pairing
-from stemseg_jax.outputs import rle
+from stemseg_jax.formats import rle
 
 SHAPE = (20, 60)
 
@@ -236,7 +236,7 @@ def test_the_seqmap_chooses_and_has_to_be_unique(tmp_path, score):
         ),
         (
             lambda r: (r / "0001.txt").write_text("0 1 1 60 20 0d0"),
-            "0001.txt:1: frame 0: the runs of a mask add up",
+            "0001.txt:1: frame 0: the runs of a mask cover",
         ),
         (
             lambda r: (r / "0001.txt").write_text(f"0 1 1 2 2 {'4'}"),

@@ -8,7 +8,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from stemseg_jax.evaluation import ytvis
-from stemseg_jax.outputs import rle
+from stemseg_jax.formats import rle
 
 HEIGHT, WIDTH = 20, 30
 

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from stemseg_jax.formats import rle
 from stemseg_jax.geometry import Geometry, restore
-from stemseg_jax.outputs import collector, rle
+from stemseg_jax.outputs import collector
 from stemseg_jax.tracks import LabelledFrames, TrackStatistics
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stemseg_jax.outputs import davis_png, rle
+from stemseg_jax.formats import davis_png as form
+from stemseg_jax.formats import images, rle, whole
+from stemseg_jax.outputs import davis_png
 from stemseg_jax.tracks import Track, VideoTracks
 
 
@@ -26,10 +28,10 @@ def video():
 def test_a_pixel_has_the_id_of_the_last_painted(tmp_path, video):
     folder = davis_png.write(tmp_path, video)
     assert folder == tmp_path / "dog"
-    first = davis_png.read_labels(folder / "00000.png")
+    first = images.read_labels(folder / "00000.png")
     expected = [[2, 2, 2, 0, 0, 0]] * 2 + [[2, 2, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]]
     np.testing.assert_array_equal(first, expected)
-    second = davis_png.read_labels(folder / "00001.png")
+    second = images.read_labels(folder / "00001.png")
     np.testing.assert_array_equal(np.unique(second), [0, 1])
 
 
@@ -39,18 +41,37 @@ def test_the_palette_is_that_of_davis(tmp_path, video):
         colours = np.array(image.getpalette()).reshape(-1, 3)
     known = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128)]
     np.testing.assert_array_equal(colours[:5], known)
-    np.testing.assert_array_equal(davis_png.palette()[255], [224, 224, 192])
+    np.testing.assert_array_equal(images.palette()[255], [224, 224, 192])
 
 
 def test_a_video_without_tracks_is_background(tmp_path, video):
     folder = davis_png.write(tmp_path, video._replace(tracks=()))
-    assert not davis_png.read_labels(folder / "00001.png").any()
+    assert not images.read_labels(folder / "00001.png").any()
 
 
 def test_writing_again_replaces(tmp_path, video):
+    with whole.folder(tmp_path / "results", "a test") as folder:
+        davis_png.write(folder, video)
+        davis_png.write(folder, video._replace(num_frames=1, tracks=()))
+    folder = tmp_path / "results" / "dog"
+    assert [file.name for file in folder.iterdir()] == ["00000.png"]
+
+
+def test_a_sequence_of_somebody_else_is_not_replaced(tmp_path, video):
     davis_png.write(tmp_path, video)
-    davis_png.write(tmp_path, video._replace(num_frames=1, tracks=()))
-    assert [file.name for file in (tmp_path / "dog").iterdir()] == ["00000.png"]
+    with pytest.raises(ValueError, match="dog is there already and holds 00000.png"):
+        davis_png.write(tmp_path, video._replace(num_frames=1, tracks=()))
+    assert sorted(file.name for file in tmp_path.rglob("*")) == [
+        *("00000.png", "00001.png", "dog")
+    ]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "../other", "/etc/dog", "a/../b"])
+def test_a_name_does_not_lead_out_of_the_folder(tmp_path, video, name):
+    (tmp_path / "results").mkdir()
+    with pytest.raises(ValueError, match="cannot be a name in"):
+        davis_png.write(tmp_path / "results", video._replace(name=name))
+    assert [file.name for file in tmp_path.rglob("*")] == ["results"]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +81,7 @@ def test_writing_again_replaces(tmp_path, video):
         (lambda v: v._replace(tracks=(v.tracks[0]._replace(id=0),)), "1..20"),
         (lambda v: v._replace(tracks=v.tracks[:1] * 2), "two tracks have the id 2"),
         (lambda v: v._replace(num_frames=3), "2 masks for 3 frames"),
-        (lambda v: v._replace(height=5), "frame 0, track 2: a mask of size"),
+        (lambda v: v._replace(height=5), "frame 0, track 2: a mask is 4 x 6 "),
     ],
 )
 def test_nothing_is_left_of_tracks_that_do_not_fit(tmp_path, video, change, message):
@@ -72,42 +93,21 @@ def test_nothing_is_left_of_tracks_that_do_not_fit(tmp_path, video, change, mess
 def test_more_labels_than_davis_allows_can_be_asked_for(tmp_path, video):
     many = video._replace(tracks=(video.tracks[0]._replace(id=200),))
     folder = davis_png.write(tmp_path, many, max_objects=254)
-    assert davis_png.read_labels(folder / "00000.png").max() == 200
+    assert images.read_labels(folder / "00000.png").max() == 200
 
 
 def test_foreign_folders_are_checked(tmp_path, video):
     folder = davis_png.write(tmp_path, video)
     size = {"height": 4, "width": 6}
-    davis_png.check(folder, **size, num_frames=2)
+    form.check(folder, **size, num_frames=2)
     with pytest.raises(ValueError, match="first missing is 00002.png"):
-        davis_png.check(folder, **size, num_frames=3)
+        form.check(folder, **size, num_frames=3)
     with pytest.raises(ValueError, match="too many 00001.png"):
-        davis_png.check(folder, **size, num_frames=1)
-    with pytest.raises(ValueError, match=r"00000.png: size \(4, 6\)"):
-        davis_png.check(folder, height=6, width=4, num_frames=2)
+        form.check(folder, **size, num_frames=1)
+    with pytest.raises(ValueError, match=r"00000.png is 4 x 6 "):
+        form.check(folder, height=6, width=4, num_frames=2)
     with pytest.raises(ValueError, match="label 2, but at most 1"):
-        davis_png.check(folder, **size, num_frames=2, max_objects=1)
-    davis_png.write_labels(folder / "00001.png", np.full((4, 6), 255, np.uint8))
+        form.check(folder, **size, num_frames=2, max_objects=1)
+    images.write_labels(folder / "00001.png", np.full((4, 6), 255, np.uint8))
     with pytest.raises(ValueError, match="00001.png: pixels of 255"):
-        davis_png.check(folder, **size, num_frames=2)
-
-
-def test_palettes_of_few_colours_are_read(tmp_path):
-    labels = np.arange(12, dtype=np.uint8).reshape(3, 4) % 4
-    image = Image.fromarray(labels)
-    image.putpalette([0, 0, 0, 9, 9, 9, 8, 8, 8, 7, 7, 7])
-    image.save(tmp_path / "few.png", bits=2)
-    np.testing.assert_array_equal(davis_png.read_labels(tmp_path / "few.png"), labels)
-
-
-def test_what_is_no_label_image_is_named(tmp_path):
-    colours = tmp_path / "colours.png"
-    Image.fromarray(np.zeros((3, 4, 3), np.uint8)).save(colours)
-    with pytest.raises(ValueError, match="colours.png: an image of mode RGB"):
-        davis_png.read_labels(colours)
-    broken = tmp_path / "broken.png"
-    davis_png.write_labels(broken, np.ones((40, 40), np.uint8))
-    broken.write_bytes(broken.read_bytes()[:60])
-    for file in (broken, tmp_path / "missing.png"):
-        with pytest.raises(ValueError, match=f"{file.name}: no readable"):
-            davis_png.read_labels(file)
+        form.check(folder, **size, num_frames=2)

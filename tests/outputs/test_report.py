@@ -1,7 +1,6 @@
 """Sheets hold every frame at its place; tables can be read in a terminal."""
 
 import numpy as np
-import PIL.Image
 import pytest
 
 from stemseg_jax.outputs import report
@@ -50,13 +49,6 @@ def test_what_does_not_fit_is_refused():
         report.contact_sheet([[flat(1)], [flat(2)]], ["a"])
     with pytest.raises(ValueError, match="1 column captions for 2 columns"):
         report.contact_sheet([[flat(1), flat(2)]], ["a"], columns=["x"])
-
-
-def test_a_picture_is_written_whole(tmp_path):
-    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    path = report.write_png(tmp_path / "new" / "sheet.png", image)
-    np.testing.assert_array_equal(np.array(PIL.Image.open(path)), image)
-    assert [p.name for p in path.parent.iterdir()] == ["sheet.png"]
 
 
 def test_a_table_worked_by_hand():

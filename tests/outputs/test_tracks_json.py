@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from stemseg_jax.outputs import rle, tracks_json
+from stemseg_jax.formats import rle
+from stemseg_jax.outputs import tracks_json
 from stemseg_jax.tracks import Track, VideoTracks
 
 CATEGORIES = {1: "person", 8: "dog"}

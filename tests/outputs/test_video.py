@@ -70,7 +70,7 @@ def test_an_exception_leaves_nothing_or_what_was_there(tmp_path):
 def test_frames_of_different_sizes_are_refused(tmp_path):
     images = [np.zeros((16, 32, 3), np.uint8), np.zeros((32, 16, 3), np.uint8)]
     with pytest.raises(
-        ValueError, match=r"clip\.mp4: a frame of 32 x 16 after.*16 x 32"
+        ValueError, match=r"clip\.mp4: a frame is 32 x 16 .*before it are 16 x 32"
     ):
         written(tmp_path / "clip.mp4", images)
     assert not list(tmp_path.iterdir())

@@ -6,11 +6,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from stemseg_jax.outputs import rle, ytvis_json
+from stemseg_jax.formats import coco_json, rle
+from stemseg_jax.outputs import ytvis_json
 from stemseg_jax.tracks import Track, VideoTracks
 
 IDS = {"dog": 7, "cat": 3}
-SIZES = {7: ytvis_json.VideoSize(8, 9, 3)}
+SIZES = {7: coco_json.VideoSize(8, 9, 3)}
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_what_is_written(tmp_path, video):
     assert second["segmentations"][0] is None
     own = video.tracks[1].segmentations
     assert second["segmentations"][1] == rle.to_json(own[1])
-    ytvis_json.check(file, SIZES, {1, 4})
+    coco_json.check(file, SIZES, {1, 4})
 
 
 def test_the_zip_holds_the_same_file(tmp_path, video):
@@ -46,16 +47,16 @@ def test_the_zip_holds_the_same_file(tmp_path, video):
     with zipfile.ZipFile(tmp_path / "results.zip") as archive:
         assert archive.namelist() == ["results.json"]
         assert archive.read("results.json") == file.read_bytes()
-    assert ytvis_json.read(tmp_path / "results.zip") == ytvis_json.read(file)
+    assert coco_json.read(tmp_path / "results.zip") == coco_json.read(file)
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_videos_without_tracks_leave_a_valid_list(tmp_path, video, number):
     empty = [VideoTracks(f"v{k}", 8, 9, 3, ()) for k in range(number)]
     ids = IDS | {f"v{k}": 10 + k for k in range(number)}
-    assert ytvis_json.read(ytvis_json.write(tmp_path, empty, ids)) == []
+    assert coco_json.read(ytvis_json.write(tmp_path, empty, ids)) == []
     videos = [*empty[:1], video, *empty[1:]]
-    assert len(ytvis_json.read(ytvis_json.write(tmp_path, videos, ids))) == 2
+    assert len(coco_json.read(ytvis_json.write(tmp_path, videos, ids))) == 2
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_foreign_files_are_checked(tmp_path, entry, key, value, message):
     file = tmp_path / "theirs.json"
     file.write_text(json.dumps([entry | {key: value}]))
     with pytest.raises(ValueError, match=message):
-        ytvis_json.check(file, SIZES, {1, 4})
+        coco_json.check(file, SIZES, {1, 4})
 
 
 def test_a_mask_that_is_cut_off_is_named(tmp_path, entry):
@@ -108,7 +109,7 @@ def test_a_mask_that_is_cut_off_is_named(tmp_path, entry):
     file = tmp_path / "theirs.json"
     file.write_text(json.dumps([entry]))
     with pytest.raises(ValueError, match="theirs.json: entry 0, video 7, frame 2: "):
-        ytvis_json.check(file, SIZES, {1, 4})
+        coco_json.check(file, SIZES, {1, 4})
 
 
 @pytest.mark.parametrize(
@@ -124,9 +125,9 @@ def test_what_is_no_result_file_is_named(tmp_path, content, message):
     file = tmp_path / "theirs.json"
     file.write_text(content)
     with pytest.raises(ValueError, match=f"theirs.json.*{message}"):
-        ytvis_json.check(file, SIZES, {1, 4})
+        coco_json.check(file, SIZES, {1, 4})
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match="none.json: no readable JSON"):
-        ytvis_json.check(tmp_path / "none.json", SIZES, {1, 4})
+        coco_json.check(tmp_path / "none.json", SIZES, {1, 4})

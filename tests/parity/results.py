@@ -10,8 +10,9 @@ from unittest import mock
 
 import numpy as np
 
+from stemseg_jax.formats import images, rle
 from stemseg_jax.geometry import Geometry, SizeRule, padded
-from stemseg_jax.outputs import collector, davis_png, mots_txt, rle, ytvis_json
+from stemseg_jax.outputs import collector, davis_png, mots_txt, ytvis_json
 from stemseg_jax.tracks import LabelledFrames, Track, TrackStatistics, VideoTracks
 from tests import goldens
 from tests.parity import figures
@@ -166,8 +167,8 @@ class Files:
         written = davis_png.write(folder, self.collector.tracks(name, self.chosen))
         files = sorted(written.iterdir())
         theirs = arrays[key]
-        ours = np.stack([davis_png.read_labels(file) for file in files])
-        palette = davis_png.palette().ravel()[:30].tolist()
+        ours = np.stack([images.read_labels(file) for file in files])
+        palette = images.palette().ravel()[:30].tolist()
         return [
             figures.different("pixels of PNGs", ours, theirs, near=self._near()),
             figures.equal("palette", palette, expected["palette_head"]),
@@ -206,7 +207,7 @@ class Files:
 
     def _cleaned(self, video: VideoTracks) -> VideoTracks:
         limits = dict(mots_txt.LIMITS)
-        for category, word in ((mots_txt.CAR, "car"), (mots_txt.PEDESTRIAN, "person")):
+        for category, word in zip(mots_txt.LIMITS, ("car", "person"), strict=True):
             options = self.given.get("postprocess_kwargs", {})
             names = {
                 "area": f"min_{word}_area",

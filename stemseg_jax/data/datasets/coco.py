@@ -11,9 +11,10 @@ import pathlib
 
 import numpy as np
 
-from stemseg_jax.data import encoded_video, readers, rle
+from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import categories as classes
 from stemseg_jax.data.datasets import folders
+from stemseg_jax.formats import coco_json, rle
 
 
 def load(
@@ -36,7 +37,7 @@ def load(
     folder = folders.dataset_folder(
         root, names=("COCO", "coco", "coco2017", "MSCOCO"), holds=(file,)
     )
-    content = folders.read_json(folder / file)
+    content = coco_json.read_object(folder / file)
     number_of = classes.mapping("coco", categories)
     images_at = folders.first_existing(
         folder, [f"{split}{year}", f"images/{split}{year}", f"{split}{year}/images"]
@@ -67,14 +68,14 @@ def _image(
     size = image["height"], image["width"]
     instances = [a for a in annotations if not a["iscrowd"]]
     crowds = [
-        rle.compress(a["segmentation"], size) for a in annotations if a["iscrowd"]
+        rle.from_json(a["segmentation"], *size) for a in annotations if a["iscrowd"]
     ]
     labels = encoded_video.RleLabels(
         {a["id"]: number_of[a["category_id"]] for a in instances},
         [{a["id"]: _compact(a["segmentation"]) for a in instances}],
         size=size,
         name=image["file_name"],
-        ignore={0: rle.union(crowds, size)} if crowds else {},
+        ignore={0: rle.union(crowds)["counts"]} if crowds else {},
     )
     file = images_at / image["file_name"]
     return encoded_video.EncodedVideo(file.stem, *size, [file], labels)

@@ -12,19 +12,17 @@ All objects are of one class, and not every object is annotated.
 
 import pathlib
 
-from stemseg_jax.data import encoded_video, images, readers
+from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import folders
+from stemseg_jax.formats import davis_png, images
 
 NAMES = {
     2016: ("DAVIS-2016", "DAVIS2016", "DAVIS_2016", "DAVIS"),
     2017: ("DAVIS-2017", "DAVIS2017", "DAVIS_2017", "DAVIS"),
     2019: ("DAVIS-2019", "DAVIS2019", "DAVIS-2017", "DAVIS2017", "DAVIS_2017", "DAVIS"),
 }
-ANNOTATIONS = {
-    2016: "Annotations",
-    2017: "Annotations",
-    2019: "Annotations_unsupervised",
-}
+ANNOTATIONS = davis_png.ANNOTATIONS
+LISTS = {2016: ("2016", "480p"), 2017: ("2017",), 2019: ("2017", "2019")}
 
 
 def load(
@@ -44,7 +42,7 @@ def load(
     if year not in NAMES:
         raise ValueError(f"year={year} is no DAVIS; one of {sorted(NAMES)}.")
     folder = folders.dataset_folder(root, names=NAMES[year], holds=("JPEGImages",))
-    sequences = _sequences(folder, split, year)
+    names = davis_png.sequences(folder, split, lists=LISTS[year])
     images_at = folder / "JPEGImages" / resolution
     masks_at = folder / ANNOTATIONS[year] / resolution
     if not masks_at.is_dir() and split in ("train", "val", "trainval"):
@@ -58,24 +56,11 @@ def load(
         categories={1: "object"},
         videos=[
             video
-            for name in sequences
+            for name in names
             if (video := _video(images_at / name, masks_at / name, year, report))
         ],
         exhaustive=exhaustive,
     )
-
-
-def _sequences(folder: pathlib.Path, split: str, year: int) -> list[str]:
-    years = {2016: ("2016", "480p"), 2017: ("2017",), 2019: ("2017", "2019")}[year]
-    lists = [f"ImageSets/{part}/{split}.txt" for part in years]
-    path = folders.first_existing(folder, lists)
-    if path.parent.name != "480p":
-        return folders.read_lines(path)
-    # One line a frame: "/JPEGImages/480p/bear/00000.jpg /Annotations/..."
-    frames = [
-        pathlib.PurePosixPath(line.split()[0]) for line in folders.read_lines(path)
-    ]
-    return list(dict.fromkeys(frame.parent.name for frame in frames))
 
 
 def _video(

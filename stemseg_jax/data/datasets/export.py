@@ -1,27 +1,23 @@
 """Writes a dataset to disk in the official layout of a benchmark.
 
 For generated videos: readers and metrics can be tried on them without a download. The
-folder of a video gets its name only when it is whole, and the list by which readers
-find the videos comes last, so that an interrupted export never looks complete.
+folders of the videos get their names when all are whole, and the list by which readers
+find the videos comes last, so that an interrupted export leaves nothing.
 """
 
 import contextlib
-import json
 import os
 import pathlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import PIL.Image
-from jaxtyping import UInt8, UInt16
-from pycocotools import mask as coco
+from jaxtyping import UInt16
 
-from stemseg_jax.data import readers, rle
+from stemseg_jax.data import readers
+from stemseg_jax.formats import coco_json, davis_png, images, mots_txt, rle, whole
 
-DAVIS_VOID = 255
-KITTI_IGNORE_CLASS = 10
-KITTI_IGNORE = 10_000
+KITTI_IGNORE = mots_txt.IGNORE * mots_txt.IDS_PER_CLASS
 
 
 def write_davis(
@@ -42,18 +38,21 @@ def write_davis(
     root = pathlib.Path(root)
     listing = root / "ImageSets/2017" / f"{split}.txt"
     _check(dataset, listing)
-    for video in dataset.videos:
-        with (
-            _whole_folder(root / "JPEGImages/480p" / video.name) as frames,
-            _whole_folder(root / "Annotations_unsupervised/480p" / video.name) as masks,
-        ):
-            for index, clip, numbers in _numbered_frames(video, most=DAVIS_VOID - 1):
+    with contextlib.ExitStack() as stack:
+        for video in dataset.videos:
+            frames = _new(stack, root / "JPEGImages/480p" / video.name)
+            masks = _new(
+                stack, root / davis_png.ANNOTATIONS[2019] / "480p" / video.name
+            )
+            for index, clip, numbers in _numbered_frames(
+                video, most=davis_png.VOID - 1
+            ):
                 _save_jpeg(frames / f"{index:05d}.jpg", clip)
-                labels = _label_map(clip, numbers, ignore=DAVIS_VOID)
-                image = PIL.Image.fromarray(labels.astype(np.uint8))
-                image.putpalette(palette().tobytes())
-                image.save(masks / f"{index:05d}.png")
-    return _write_whole(listing, "".join(f"{v.name}\n" for v in dataset.videos))
+                labels = _label_map(clip, numbers, ignore=davis_png.VOID).astype(
+                    np.uint8
+                )
+                images.write_labels(masks / davis_png.frame_name(index), labels)
+    return whole.write_text(listing, "".join(f"{v.name}\n" for v in dataset.videos))
 
 
 def write_youtube_vis(
@@ -73,29 +72,23 @@ def write_youtube_vis(
     root = pathlib.Path(root)
     listing = root / f"{split}.json"
     _check(dataset, listing)
-    videos, annotations = [], []
-    for number, video in enumerate(dataset.videos, start=1):
-        with _whole_folder(root / split / "JPEGImages" / video.name) as folder:
+    videos = []
+    with contextlib.ExitStack() as stack:
+        for video in dataset.videos:
+            folder = _new(stack, root / split / "JPEGImages" / video.name)
+            files = [f"{video.name}/{t:05d}.jpg" for t in range(video.num_frames)]
+            description = {
+                "height": video.height,
+                "width": video.width,
+                "length": video.num_frames,
+                "file_names": files,
+            }
             tracks = _save_frames_and_collect_tracks(video, folder)
-        size = {"height": video.height, "width": video.width}
-        files = [f"{video.name}/{index:05d}.jpg" for index in range(video.num_frames)]
-        videos.append(
-            {"id": number, **size, "length": video.num_frames, "file_names": files}
-        )
-        for track in tracks:
-            identity = {"id": len(annotations) + 1, "video_id": number, "iscrowd": 0}
-            annotations.append(identity | size | {"length": video.num_frames} | track)
-    content = {
-        "info": {"description": f"{dataset.name} {split}, in YouTube-VIS form"},
-        "licenses": [],
-        "videos": videos,
-        "categories": [
-            {"supercategory": "object", "id": category, "name": name}
-            for category, name in dataset.categories.items()
-        ],
-        "annotations": annotations,
-    }
-    return _write_whole(listing, json.dumps(content))
+            videos.append((description, tracks))
+    info = {"description": f"{dataset.name} {split}, in YouTube-VIS form"}
+    return coco_json.write_annotations(
+        listing, videos, dataset.categories, info=info, licenses=[]
+    )
 
 
 def write_kitti_mots(
@@ -126,40 +119,29 @@ def write_kitti_mots(
     listing = root / "evaluate_mots.seqmap"
     _check(dataset, listing)
     classes = classes or {c: 1 + (c - 1) % 2 for c in dataset.categories}
-    seqmap = []
-    for number, video in enumerate(dataset.videos):
-        sequence = f"{number:04d}"
-        lines = []
-        with (
-            _whole_folder(root / "training/image_02" / sequence) as frames,
-            _whole_folder(root / "instances" / sequence) as masks,
-        ):
+    seqmap, texts = [], {}
+    with contextlib.ExitStack() as stack:
+        for number, video in enumerate(dataset.videos):
+            sequence = f"{number:04d}"
+            frames = _new(stack, root / "training/image_02" / sequence)
+            masks = _new(stack, root / "instances" / sequence)
+            lines = []
             for index, clip, numbers in _numbered_frames(video, most=999):
                 name = f"{index:06d}.png"
                 PIL.Image.fromarray(clip.frames[0]).save(frames / name)
+                kinds = [classes[category] for category in clip.categories.tolist()]
                 objects = [
-                    1000 * classes[category] + n
-                    for category, n in zip(
-                        clip.categories.tolist(), numbers, strict=True
-                    )
+                    mots_txt.IDS_PER_CLASS * kind + n
+                    for kind, n in zip(kinds, numbers, strict=True)
                 ]
                 labels = _label_map(clip, objects, ignore=KITTI_IGNORE)
                 PIL.Image.fromarray(labels).save(masks / name)
-                lines += [f"{index} {line}\n" for line in _kitti_lines(labels)]
-        _write_whole(root / "instances_txt" / f"{sequence}.txt", "".join(lines))
-        seqmap.append(f"{sequence} empty 000000 {video.num_frames:06d}\n")
-    return _write_whole(listing, "".join(seqmap))
-
-
-def palette() -> UInt8[np.ndarray, "256 3"]:
-    """The colours of DAVIS and Pascal VOC, by number."""
-    numbers = np.arange(256)
-    colours = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            on = numbers >> (3 * bit + channel) & 1
-            colours[:, channel] |= (on << (7 - bit)).astype(np.uint8)
-    return colours
+                lines += [f"{line}\n" for line in _kitti_lines(index, labels)]
+            texts[root / "instances_txt" / f"{sequence}.txt"] = "".join(lines)
+            seqmap.append(f"{sequence} empty 000000 {video.num_frames:06d}\n")
+    for path, text in texts.items():
+        whole.write_text(path, text)
+    return whole.write_text(listing, "".join(seqmap))
 
 
 def _check(dataset: readers.Dataset, listing: pathlib.Path):
@@ -201,69 +183,37 @@ def _label_map(
     return labels
 
 
-def _kitti_lines(labels: UInt16[np.ndarray, "H W"]) -> list[str]:
-    height, width = labels.shape
-    lines = []
+def _kitti_lines(
+    index: int, labels: UInt16[np.ndarray, "H W"]
+) -> Iterator[mots_txt.Line]:
     for number in np.unique(labels[labels > 0]).tolist():
-        kind = KITTI_IGNORE_CLASS if number == KITTI_IGNORE else number // 1000
-        counts = rle.encode(labels == number).decode()
-        lines.append(f"{number} {kind} {height} {width} {counts}")
-    return lines
+        kind = number // mots_txt.IDS_PER_CLASS
+        yield mots_txt.Line(index, number, kind, rle.encode(labels == number))
 
 
 def _save_frames_and_collect_tracks(
     video: readers.Video, folder: pathlib.Path
 ) -> list[dict]:
     """Writes the frames; what a YouTube-VIS annotation says of each instance."""
-    tracks = {}
+    categories, tracks = {}, {}
     for index in range(video.num_frames):
         clip = video.clip([index])
         _save_jpeg(folder / f"{index:05d}.jpg", clip)
-        for instance, category, mask in zip(
-            clip.ids.tolist(), clip.categories.tolist(), clip.masks[:, 0], strict=True
-        ):
-            track = tracks.setdefault(instance, _empty_track(category, video))
-            size = [video.height, video.width]
-            counts = rle.encode(mask)
-            encoded = {"size": size, "counts": counts}
-            track["segmentations"][index] = {"size": size, "counts": counts.decode()}
-            track["bboxes"][index] = coco.toBbox(
-                encoded
-            ).tolist()  # x, y, width, height
-            track["areas"][index] = int(coco.area(encoded))
-    return list(tracks.values())
+        categories |= zip(clip.ids.tolist(), clip.categories.tolist(), strict=True)
+        for instance, mask in zip(clip.ids.tolist(), clip.masks[:, 0], strict=True):
+            masks = tracks.setdefault(instance, [None] * video.num_frames)
+            masks[index] = rle.encode(mask)
+    return [
+        {"category_id": categories[instance], **coco_json.track(masks)}
+        for instance, masks in tracks.items()
+    ]
 
 
-def _empty_track(category: int, video: readers.Video) -> dict:
-    per_frame = ("segmentations", "bboxes", "areas")
-    return {
-        "category_id": category,
-        **{name: [None] * video.num_frames for name in per_frame},
-    }
+def _new(stack: contextlib.ExitStack, path: pathlib.Path) -> pathlib.Path:
+    """A folder to fill, which gets its name when all of the stack went well."""
+    return stack.enter_context(whole.folder(path, "export", marked=False))
 
 
 def _save_jpeg(path: pathlib.Path, clip: readers.RawClip):
     # Colours at full resolution: they would bleed over the edges of small objects.
     PIL.Image.fromarray(clip.frames[0]).save(path, quality=95, subsampling=0)
-
-
-@contextlib.contextmanager
-def _whole_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder to fill, which takes the place of `path` when that went well."""
-    part = path.with_name(f".{path.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        shutil.rmtree(path, ignore_errors=True)
-        part.rename(path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _write_whole(path: pathlib.Path, text: str) -> pathlib.Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
-    return path

@@ -1,13 +1,12 @@
 """Finds the folders of a dataset and says what is missing when they are not there."""
 
-import json
 import os
 import pathlib
 from collections.abc import Sequence
 
-Root = str | os.PathLike | None  # the folder of all datasets; None: see dataset_folder
+from stemseg_jax.formats import images
 
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+Root = str | os.PathLike | None  # the folder of all datasets; None: see dataset_folder
 
 
 def dataset_folder(
@@ -49,16 +48,16 @@ def first_existing(folder: pathlib.Path, names: Sequence[str]) -> pathlib.Path:
 
 
 def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The images of a folder in the order of their names; at least one."""
+    """The images of a folder in natural order (2 before 10); at least one."""
     if not folder.is_dir():
         raise ValueError(
             f"{folder}: no such folder, expected the frames of a video there. "
             f"{_contents(folder.parent)}"
         )
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+    files = images.natural(path for path in folder.iterdir() if images.is_image(path))
     if not files:
         raise ValueError(
-            f"{folder}: no images ({', '.join(sorted(IMAGES))}) in this folder, "
+            f"{folder}: no images ({', '.join(images.SUFFIXES)}) in this folder, "
             f"expected the frames of a video. Was the archive unpacked fully?"
         )
     return files
@@ -72,21 +71,6 @@ def read_lines(path: pathlib.Path) -> list[str]:
     if not lines:
         raise ValueError(f"{path}: the list is empty, expected one name a line.")
     return lines
-
-
-def read_json(path: pathlib.Path) -> dict:
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
-        raise ValueError(
-            f"{path}: not a whole JSON file ({error}). Download or write it again."
-        ) from error
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"{path}: holds a list, expected an object with videos and annotations. "
-            f"Is it a results file?"
-        )
-    return content
 
 
 def _contents(folder: pathlib.Path) -> str:

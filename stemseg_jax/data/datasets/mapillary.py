@@ -17,8 +17,9 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from stemseg_jax.data import encoded_video, images, readers
+from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import categories, folders
+from stemseg_jax.formats import coco_json, images
 
 SPLITS = {"train": "training", "val": "validation"}
 NAMES = (
@@ -55,7 +56,7 @@ def load(
     if version == "v1.2":  # packed alone, it does not say its version
         config.append("config.json")
         instances.append(f"{part}/instances")
-    labels = folders.read_json(folders.first_existing(folder, config))["labels"]
+    labels = coco_json.read_object(folders.first_existing(folder, config))["labels"]
     meaning = Meaning(
         number_of=_numbers([label["name"] for label in labels], config[0]),
         ignored=frozenset(
@@ -68,7 +69,7 @@ def load(
     )
     masks_at = folders.first_existing(folder, instances)
     videos = []
-    for file in folders.image_files(folder / part / "images"):
+    for file in sorted(folders.image_files(folder / part / "images")):
         try:
             size = images.size(file)
         except ValueError as error:
@@ -140,7 +141,7 @@ class MapillaryLabels(encoded_video.Labels):
         return self.read(0).categories
 
     def read(self, index: int) -> encoded_video.FrameLabels:
-        numbers = images.read_labels(self.file)
+        numbers = encoded_video.read_numbers(self.file)
         if numbers.shape != self.size:
             nearest = cv2.INTER_NEAREST_EXACT
             numbers = cv2.resize(numbers, self.size[::-1], interpolation=nearest)

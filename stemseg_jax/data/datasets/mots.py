@@ -18,9 +18,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stemseg_jax.data import encoded_video, images, readers
+from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import folders
 from stemseg_jax.data.datasets.categories import KITTI_MOTS
+from stemseg_jax.formats import images, mots_txt
 
 KITTI_SPLITS = {
     "train": (0, 1, 3, 4, 5, 9, 11, 12, 15, 17, 19, 20),
@@ -28,7 +29,6 @@ KITTI_SPLITS = {
     "test": tuple(range(29)),
 }
 CHALLENGE_SPLITS = {"train": (2, 5, 9, 11), "test": (1, 6, 7, 12)}
-IGNORE = 10
 # A clip may leap over five frames without objects, as in the authors' loader.
 MAX_GAP = 5
 
@@ -178,30 +178,30 @@ def _txt_labels(
     size: tuple[int, int],
     report: readers.Report,
 ) -> encoded_video.RleLabels:
-    """Lines of "frame id class height width rle"."""
+    """The masks of a text file; each line that has a fault is reported."""
     frames = [{} for _ in numbers]
     categories, ignore = {}, {}
 
-    def add(line: str) -> tuple[str, str] | None:
+    def add(text: str) -> tuple[str, str] | None:
         """Kind of fault and fault, if the line has one."""
         try:
-            frame, instance, category, height, width, counts = line.split()
-            index = numbers[int(frame)]
-            instance, category = int(instance), int(category)
-        except (ValueError, KeyError) as error:
-            return "annotation", (
-                f"expected 'frame id class height width rle' of one of {len(numbers)} "
-                f"frames, got {line[:60]!r} ({error!r})."
-            )
-        if (int(height), int(width)) != size:
-            return "mask", (
-                f"a mask of {height} x {width} for frames of {size[0]} x {size[1]}."
-            )
-        if category == IGNORE:
-            ignore[index] = counts.encode()
+            number, instance, category, mask = mots_txt.parse(" ".join(text.split()))
+        except ValueError as error:
+            return "annotation", f"{error}."
+        if number not in numbers:
+            what = f"expected a line of one of {len(numbers)} frames, found {number}."
+            return "annotation", what
+        index, counts = numbers[number], mask["counts"]
+        try:
+            images.check_size(mask["size"], size, "a mask", "the frames are")
+        except ValueError as error:
+            return "mask", str(error)
+        if category == mots_txt.IGNORE:
+            ignore[index] = counts
         elif category not in KITTI_MOTS:
             return "category", (
-                f"class {category}; known are {KITTI_MOTS} and {IGNORE}, ignored."
+                f"class {category}; known are {KITTI_MOTS} and "
+                f"{mots_txt.IGNORE}, ignored."
             )
         elif categories.setdefault(instance, category) != category:
             return "identity", (
@@ -209,7 +209,7 @@ def _txt_labels(
                 f"{categories[instance]} before; an object keeps its class."
             )
         else:
-            frames[index][instance] = counts.encode()
+            frames[index][instance] = counts
         return None
 
     for count, line in enumerate(path.read_text().splitlines(), start=1):
@@ -229,10 +229,18 @@ def _png_labels(
 
 def _meaning(numbers: np.ndarray) -> encoded_video.FrameLabels:
     masks = encoded_video.masks_of(numbers)
-    ignored = [masks.pop(n) for n in list(masks) if n // 1000 == IGNORE]
-    masks = {n: mask for n, mask in masks.items() if n // 1000 in KITTI_MOTS}
+    ignored = [
+        masks.pop(n)
+        for n in list(masks)
+        if n // mots_txt.IDS_PER_CLASS == mots_txt.IGNORE
+    ]
+    masks = {
+        n: mask
+        for n, mask in masks.items()
+        if n // mots_txt.IDS_PER_CLASS in KITTI_MOTS
+    }
     return encoded_video.FrameLabels(
         masks,
-        {n: n // 1000 for n in masks},
+        {n: n // mots_txt.IDS_PER_CLASS for n in masks},
         np.any(ignored, axis=0) if ignored else None,
     )

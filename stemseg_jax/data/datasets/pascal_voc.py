@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from stemseg_jax.data import encoded_video, images, readers
+from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import categories as classes
 from stemseg_jax.data.datasets import folders
+from stemseg_jax.formats import images
 
 VOID = 255
 
@@ -85,8 +86,8 @@ class VocLabels(encoded_video.Labels):
         return self.read(0).categories
 
     def read(self, index: int) -> encoded_video.FrameLabels:
-        numbers = images.read_labels(self.objects)
-        kinds = images.read_labels(self.classes)
+        numbers = encoded_video.read_numbers(self.objects)
+        kinds = encoded_video.read_numbers(self.classes)
         void = (numbers == VOID) | (kinds == VOID)
         masks, categories = {}, {}
         for number, mask in encoded_video.masks_of(

@@ -11,9 +11,10 @@ OVIS: 607 / 140 / 154 videos, 25 classes. Only train is published with annotatio
 import pathlib
 from collections.abc import Sequence
 
-from stemseg_jax.data import encoded_video, readers, rle
+from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import folders
 from stemseg_jax.data.datasets.categories import OBJECT
+from stemseg_jax.formats import coco_json, rle
 
 NAMES = {
     "ytvis": ("YouTubeVIS", "YouTube-VIS", "youtube_vis", "ytvis_2019", "ytvis"),
@@ -99,7 +100,7 @@ def read(
         frames: Folders of the root where the `file_names` may lie; the first that holds
             the first frame is taken for all.
     """
-    content = folders.read_json(path)
+    content = coco_json.read_object(path)
     videos = content.get("videos")
     if not videos:
         raise ValueError(
@@ -179,7 +180,7 @@ def _video(
 ) -> encoded_video.EncodedVideo:
     files = [frames_at / file for file in video["file_names"]]
     size = video["height"], video["width"]
-    name = str(pathlib.PurePosixPath(video["file_names"][0]).parent)
+    name = coco_json.video_name(video)
     labels = None
     if tracks is not None:
         labels = encoded_video.RleLabels(
@@ -193,11 +194,21 @@ def _video(
 
 def _frames(
     tracks: list[dict], num_frames: int, size: tuple[int, int]
-) -> list[dict[int, bytes]]:
+) -> list[dict[int, bytes | dict | list]]:
     """Compressed counts by frame and instance; absences are left out."""
     frames = [{} for _ in range(num_frames)]
     for track in tracks:
         for frame, segmentation in zip(frames, track["segmentations"], strict=True):
             if segmentation:
-                frame[track["id"]] = rle.compress(segmentation, size)
+                frame[track["id"]] = _compressed(segmentation, size)
     return frames
+
+
+def _compressed(
+    segmentation: dict | list, size: tuple[int, int]
+) -> bytes | dict | list:
+    """What has another form stays as it is, to be refused when it is read."""
+    try:
+        return rle.from_json(segmentation, *size)["counts"]
+    except ValueError:
+        return segmentation

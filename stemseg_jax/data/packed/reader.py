@@ -7,9 +7,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Bool
 
-from stemseg_jax.data import encoded_video, readers, rle
+from stemseg_jax.data import encoded_video, readers
+from stemseg_jax.formats import rle
 
 SPLIT = "frames"  # the only one: a split of the dataset is packed as a set of its own
 
@@ -97,11 +100,13 @@ class PackedLabels(encoded_video.Labels):
 
     def read(self, index: int) -> encoded_video.FrameLabels:
         record = self.frames.record(index)
-        masks = {
-            int(i): rle.decode(counts, self.size)
-            for i, counts in zip(record["ids"], record["counts"], strict=True)
-        }
-        ignore = rle.decode(record["ignore"], self.size) if record["ignore"] else None
+
+        def decode(counts: bytes) -> Bool[np.ndarray, "H W"]:
+            return rle.decode(rle.Rle(size=self.size, counts=counts))
+
+        ids = [int(i) for i in record["ids"]]
+        masks = dict(zip(ids, map(decode, record["counts"]), strict=True))
+        ignore = decode(record["ignore"]) if record["ignore"] else None
         return encoded_video.FrameLabels(masks, self.categories, ignore)
 
 

@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from stemseg_jax.data import encoded_video, readers, rle
+from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.packed import reader
+from stemseg_jax.formats import rle
 
 
 class PackedVideos(tfds.core.GeneratorBasedBuilder):
@@ -71,7 +72,7 @@ class PackedVideos(tfds.core.GeneratorBasedBuilder):
                     {
                         "image": _encoded(video, index),
                         "ids": ids,
-                        "counts": [rle.encode(labels.masks[i]) for i in ids],
+                        "counts": [rle.encode(labels.masks[i])["counts"] for i in ids],
                         "ignore": _ignore(labels),
                     },
                 )
@@ -137,7 +138,7 @@ def _encoded(video: readers.Video, index: int) -> bytes:
 def _ignore(labels: encoded_video.FrameLabels) -> bytes:
     if labels.ignore is None or not labels.ignore.any():
         return b""
-    return rle.encode(labels.ignore)
+    return rle.encode(labels.ignore)["counts"]
 
 
 def _description(

@@ -215,13 +215,3 @@ def test_more_instances_than_the_layout_can_number_are_refused(tmp_path):
     with pytest.raises(ValueError, match="more than 254 instances"):
         export.write_davis(crowd, tmp_path)
     assert not list(tmp_path.rglob("*.png"))
-
-
-def test_palette_is_the_one_of_davis():
-    colours = export.palette()
-    assert colours[[1, 7, 8, 255]].tolist() == [
-        [128, 0, 0],
-        [128, 128, 128],
-        [64, 0, 0],
-        [224, 224, 192],
-    ]

@@ -82,9 +82,9 @@ def test_motchallenge_layout_of_the_server(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("0 1001 1 24 40\n", "line 1: expected 'frame id class height width rle'"),
+        ("0 1001 1 24 40\n", "line 1: expected `frame id class height width rle`"),
         ("99 1001 1 24 40 abc\n", "line 1: expected.*of one of 6 frames"),
-        ("0 1001 1 40 24 abc\n", "a mask of 40 x 24 for frames of 24 x 40"),
+        ("0 1001 1 40 24 abc\n", "a mask is 40 x 24 .*but the frames are 24 x 40"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, message):

@@ -1,18 +1,26 @@
 """COCO run-length encoded masks: columns first, runs of zeros and ones in turn.
 
-pycocotools does the work, but a string that was cut off it takes for a smaller mask, or
-never comes back from it: masks from files pass through `areas` first.
+pycocotools does the rest, but a string that was cut off it takes for a smaller mask, or
+never comes back from it: masks from files pass through `areas` or `decode` first.
 """
 
 import array
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 from pycocotools import mask as coco
 
-from stemseg_jax.tracks import Rle
+
+class Rle(TypedDict):
+    """A COCO run-length encoded mask, as pycocotools reads and writes it."""
+
+    size: tuple[int, int]  # height, width
+    counts: bytes
+
+
+NEGATIVE = "a mask has a run of negative length"
 
 
 class BrokenMaskError(ValueError):
@@ -29,15 +37,32 @@ def encode(mask: Bool[np.ndarray, "H W"]) -> Rle:
 
 
 def decode(rle: Rle) -> Bool[np.ndarray, "H W"]:
-    """The mask of compressed run lengths, checked.
+    """The mask of compressed run lengths, checked; faster than pycocotools.
 
     Raises:
         BrokenMaskError: The runs do not fill the frame.
     """
-    areas([rle])
-    runs, _ = _run_lengths([rle["counts"]])
-    values = np.tile([False, True], runs.shape[1])
-    return np.repeat(values, runs.T.ravel()).reshape(rle["size"], order="F")
+    height, width = rle["size"]
+    numbers, _, _ = _numbers([rle["counts"]])
+    runs = numbers.astype(np.int64)
+    np.cumsum(runs[1::2], out=runs[1::2])
+    np.cumsum(runs[2::2], out=runs[2::2])
+    if runs.min() < 0:
+        raise BrokenMaskError(0, NEGATIVE)
+    if (total := int(runs.sum())) != height * width:
+        raise _wrong_total([rle], 0, total)
+    inside = np.arange(len(runs)) % 2 == 1
+    return np.repeat(inside, runs).reshape(width, height).T
+
+
+def union(rles: Sequence[Rle]) -> Rle:
+    """The pixels in any of the masks."""
+    return coco.merge(list(rles))
+
+
+def box(rle: Rle) -> list[float]:
+    """(x, y, width, height) around the mask, as annotation files have it."""
+    return coco.toBbox(rle).tolist()
 
 
 def to_json(rle: Rle) -> dict[str, Any]:
@@ -62,7 +87,7 @@ def from_json(segmentation: Any, height: int, width: int) -> Rle:
     counts = segmentation.get("counts") if isinstance(segmentation, dict) else None
     if not isinstance(counts, list):
         return from_compressed(segmentation, height, width)
-    _check_size(segmentation.get("size"), height, width)
+    _check_size(segmentation.get("size", [height, width]), height, width)
     try:
         runs = array.array("I", counts)  # refuses what is none, and saves half the time
     except (TypeError, OverflowError) as error:
@@ -106,24 +131,26 @@ def areas(rles: Sequence[Rle]) -> Int64[np.ndarray, "N"]:
     wrong = np.flatnonzero(zeros + ones != wanted)
     if len(wrong):
         index = int(wrong[0])
-        height, width = rles[index]["size"]
-        raise BrokenMaskError(
-            index,
-            f"the runs of a mask add up to {zeros[index] + ones[index]} pixels, but "
-            f"the frame has {height} x {width} = {height * width}; the mask is cut off "
-            "or of another frame",
-        )
+        raise _wrong_total(rles, index, int(zeros[index] + ones[index]))
     return ones
 
 
-def _run_lengths(
+def _wrong_total(rles: Sequence[Rle], index: int, total: int) -> BrokenMaskError:
+    height, width = rles[index]["size"]
+    return BrokenMaskError(
+        index,
+        f"the runs of a mask cover {total} pixels, but {height} x {width} is "
+        f"{height * width}; the mask is cut off or of another frame",
+    )
+
+
+def _numbers(
     strings: list[bytes],
-) -> tuple[Int32[np.ndarray, "2 pairs"], Int64[np.ndarray, "N"]]:
-    """Runs of zeros and of ones, and the column in which each mask begins.
+) -> tuple[Int32[np.ndarray, "R"], Int64[np.ndarray, "R"], Int64[np.ndarray, "N"]]:
+    """The numbers in the strings, where each ends, and where each string ends.
 
     A number is written in groups of five bits, lowest first, as the letters from "0";
-    the letters from "P" say that another group follows. From the fourth on, numbers are
-    differences to the run of the same kind before.
+    the letters from "P" say that another group follows.
     """
     letters = np.frombuffer(b"".join(strings), np.uint8) - np.uint8(ord("0"))
     ends = np.cumsum([len(string) for string in strings])
@@ -146,14 +173,26 @@ def _run_lengths(
     values = (letters & 31 ^ 16).astype(np.int32) - 16
     longer = np.flatnonzero(~is_last) + 1
     for group in range(1, 6):
+        if not len(longer):
+            break
         values[longer] = values[longer] * 32 + (letters[longer - group] & 31)
         longer = longer[longer > group]
         longer = longer[~is_last[longer - group - 1]]
     if len(longer):
         refuse(longer[0], "a mask has a run length beyond 30 bits")
     last = np.flatnonzero(is_last)
-    numbers = values[last]
+    return values[last], last, ends
 
+
+def _run_lengths(
+    strings: list[bytes],
+) -> tuple[Int32[np.ndarray, "2 pairs"], Int64[np.ndarray, "N"]]:
+    """Runs of zeros and of ones, and the column in which each mask begins.
+
+    From the fourth of a mask on, numbers are differences to the run of the same kind
+    before.
+    """
+    numbers, last, ends = _numbers(strings)
     begin = np.searchsorted(last, np.concatenate([[0], ends[:-1]]))
     count = np.diff(begin, append=len(numbers))
     odd = count % 2 == 1  # these end with zeros: no ones are put behind them
@@ -172,5 +211,5 @@ def _run_lengths(
     if runs.min() < 0:
         column = np.argmax((runs < 0).any(axis=0))
         index = int(np.searchsorted(first, column, side="right")) - 1
-        raise BrokenMaskError(index, "a mask has a run of negative length")
+        raise BrokenMaskError(index, NEGATIVE)
     return runs, first

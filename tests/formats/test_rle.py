@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from stemseg_jax.outputs import rle
+from stemseg_jax.formats import rle
 
 
 def random_masks(count=30):
@@ -24,6 +24,47 @@ def test_a_mask_by_hand():
 def test_decoding_undoes_encoding():
     for mask in random_masks():
         np.testing.assert_array_equal(rle.decode(rle.encode(mask)), mask)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 50), (64, 31), (300, 400)])
+def test_it_equals_pycocotools(size):
+    rng = np.random.default_rng(size[0])
+    # Smooth enough for runs of all lengths.
+    blob = rng.random(size).cumsum(axis=0).cumsum(axis=1) % 7 < rng.uniform(1, 6)
+    for mask in (blob, np.zeros(size, bool), np.ones(size, bool)):
+        encoded = coco.encode(np.asfortranarray(mask, np.uint8))
+        assert rle.encode(mask) == encoded
+        np.testing.assert_array_equal(rle.decode(encoded), mask)
+        assert rle.box(encoded) == coco.toBbox(encoded).tolist()
+
+
+def test_polygons_are_drawn_together():
+    squares = [[1.0, 1, 4, 1, 4, 4, 1, 4], [6.0, 1, 9, 1, 9, 4, 6, 4]]
+    mask = rle.decode(rle.from_json(squares, 6, 11))
+    assert mask.sum() == 18 and mask[2, 2] and mask[2, 7] and not mask[2, 5]
+    arrays = [np.array(square) for square in squares]
+    np.testing.assert_array_equal(rle.decode(rle.from_json(arrays, 6, 11)), mask)
+
+
+def test_a_union_has_the_pixels_of_all():
+    first, second = np.zeros((2, 5, 4), bool)
+    first[0], second[:, 2] = True, True
+    union = rle.union([rle.encode(first), rle.encode(second)])
+    np.testing.assert_array_equal(rle.decode(union), first | second)
+
+
+@pytest.mark.parametrize("counts", [[5, 3], [5, 9], [0]])
+def test_runs_that_do_not_fill_the_frame_are_not_decoded(counts):
+    mask = rle.from_json({"counts": counts}, 3, 4)  # the size may be left out
+    message = f"cover {sum(counts)} pixels, but 3 x 4 is 12"
+    with pytest.raises(rle.BrokenMaskError, match=message):
+        rle.decode(mask)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"o", b"OOOO", b"\xff\x00zz", b"]]2;"])
+def test_garbage_is_not_decoded(garbage):
+    with pytest.raises(rle.BrokenMaskError):
+        rle.decode({"size": (3, 4), "counts": garbage})
 
 
 def test_areas_are_those_of_the_masks():
@@ -142,8 +183,11 @@ def test_random_letters_are_read_as_defined_or_refused():
         mask = {"size": (1, total), "counts": string}
         if runs and min(runs) >= 0:
             assert rle.areas([mask, mask]).tolist() == [sum(runs[1::2])] * 2
+            assert rle.decode(mask).sum() == sum(runs[1::2])
             read += 1
         else:
             with pytest.raises(rle.BrokenMaskError):
                 rle.areas([mask])
+            with pytest.raises(rle.BrokenMaskError):
+                rle.decode(mask)
     assert read > 50

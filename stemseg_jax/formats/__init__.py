@@ -1,0 +1,1 @@
+"""What others define: masks, images, result and annotation files, each in one place."""

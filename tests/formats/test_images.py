@@ -1,0 +1,63 @@
+"""Label images and the order of files; broken frames are in tests/data."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stemseg_jax.formats import images
+
+
+def test_the_palette_is_the_one_of_davis():
+    colours = images.palette()
+    assert colours[[1, 7, 8, 255]].tolist() == [
+        [128, 0, 0],
+        [128, 128, 128],
+        [64, 0, 0],
+        [224, 224, 192],
+    ]
+
+
+def test_numbers_count_by_value_and_hidden_files_do_not_count(tmp_path):
+    names = ["f10.png", "f2.JPG", "._f2.jpg", "f2.txt", "f1.webp"]
+    paths = [path for path in map(tmp_path.joinpath, names) if images.is_image(path)]
+    assert [path.name for path in images.natural(paths)] == [
+        *("f1.webp", "f2.JPG", "f10.png")
+    ]
+
+
+def test_palettes_of_few_colours_are_read(tmp_path):
+    labels = np.arange(12, dtype=np.uint8).reshape(3, 4) % 4
+    image = Image.fromarray(labels)
+    image.putpalette([0, 0, 0, 9, 9, 9, 8, 8, 8, 7, 7, 7])
+    image.save(tmp_path / "few.png", bits=2)
+    np.testing.assert_array_equal(images.read_labels(tmp_path / "few.png"), labels)
+
+
+def test_what_is_no_label_image_is_named(tmp_path):
+    colours = tmp_path / "colours.png"
+    Image.fromarray(np.zeros((3, 4, 3), np.uint8)).save(colours)
+    with pytest.raises(ValueError, match="colours.png: an image of mode RGB"):
+        images.read_labels(colours)
+    broken = tmp_path / "broken.png"
+    images.write_labels(broken, np.ones((40, 40), np.uint8))
+    broken.write_bytes(broken.read_bytes()[:60])
+    for file in (broken, tmp_path / "missing.png"):
+        with pytest.raises(
+            ValueError, match=f"{file.name}: (not a PNG|cannot be read)"
+        ):
+            images.read_labels(file)
+
+
+def test_sixteen_bits_are_read_where_they_are_allowed(tmp_path):
+    labels = np.array([[0, 1001], [2002, 10_000]], np.uint16)
+    Image.fromarray(labels).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(images.read_labels(tmp_path / "deep.png"), labels)
+    with pytest.raises(ValueError, match="deep.png: an image of mode I.*of 8 bits"):
+        images.read_labels(tmp_path / "deep.png", bits=8)
+
+
+def test_a_picture_is_written_whole(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    path = images.write_png(tmp_path / "new" / "sheet.png", image)
+    np.testing.assert_array_equal(np.array(Image.open(path)), image)
+    assert [p.name for p in path.parent.iterdir()] == ["sheet.png"]

@@ -1,0 +1,172 @@
+"""What is written appears whole; what is not ours stays as it is."""
+
+import pytest
+
+from stemseg_jax.formats import whole
+
+
+def tree(folder):
+    """Every file below with its content, and every folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def write(path, writer="a test", **files):
+    with whole.folder(path, writer) as folder:
+        for name, text in files.items():
+            (folder / name).write_text(text)
+
+
+def test_a_file_appears_at_the_end(tmp_path):
+    path = tmp_path / "new" / "a.json"
+    with whole.file(path) as partial:
+        partial.write_text("half")
+        assert not path.exists() and partial.parent == path.parent
+    assert tree(tmp_path) == {"new": None, "new/a.json": b"half"}
+    assert whole.write_text(path, "whole") == path
+    assert path.read_text() == "whole"
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failure_leaves_what_was_there(tmp_path, kind):
+    whole.write_text(tmp_path / "a.json", "old")
+    write(tmp_path / "results", old="old")
+    before = tree(tmp_path)
+    with pytest.raises(kind), whole.file(tmp_path / "a.json") as partial:
+        partial.write_text("half")
+        raise kind
+    with pytest.raises(kind), whole.folder(tmp_path / "results", "a test") as folder:
+        (folder / "half").write_text("half")
+        raise kind
+    assert tree(tmp_path) == before
+
+
+def test_a_folder_of_ours_is_replaced_as_a_whole(tmp_path):
+    write(tmp_path / "results", old="1", both="1")
+    with whole.folder(tmp_path / "results", "a test") as folder:
+        (folder / "both").write_text("2")
+        assert (tmp_path / "results" / "old").read_text() == "1"  # until then
+    assert tree(tmp_path) == {
+        "results": None,
+        "results/.stemseg_jax": b"a test\n",
+        "results/both": b"2",
+    }
+
+
+def test_an_empty_folder_may_be_taken(tmp_path):
+    (tmp_path / "results").mkdir()
+    write(tmp_path / "results", new="1")
+    assert (tmp_path / "results" / "new").read_text() == "1"
+
+
+def theirs(folder):
+    write(folder / "results", new="1")
+    (folder / "results" / ".stemseg_jax").unlink()
+
+
+def of_another_writer(folder):
+    write(folder / "results", "another test", new="1")
+
+
+def a_file(folder):
+    (folder / "results").write_text("mine")
+
+
+def a_link(folder):
+    write(folder / "elsewhere", new="1")
+    (folder / "results").symlink_to(folder / "elsewhere")
+
+
+def a_dangling_link(folder):
+    (folder / "results").symlink_to(folder / "elsewhere")
+
+
+def a_partial_folder(folder):
+    (folder / ".results.partial").mkdir()
+    (folder / ".results.partial" / "mine").write_text("mine")
+
+
+@pytest.mark.parametrize(
+    ("before", "found"),
+    [
+        (theirs, "holds new"),
+        (of_another_writer, "was written by another test"),
+        (a_file, "is a file"),
+        (a_link, "is a link"),
+        (a_dangling_link, "is a link"),
+        (a_partial_folder, "holds mine"),
+    ],
+)
+def test_what_is_not_ours_is_refused_before_anything_is_written(
+    tmp_path, before, found
+):
+    before(tmp_path)
+    held = tree(tmp_path)
+    message = f"results.* is there already and {found}; only .*Choose another --output"
+    with pytest.raises(ValueError, match=message):
+        write(tmp_path / "results", other="2")
+    assert tree(tmp_path) == held
+
+
+def test_what_came_meanwhile_is_not_replaced(tmp_path):
+    with (
+        pytest.raises(ValueError, match="results is there already and holds mine"),
+        whole.folder(tmp_path / "results", "a test") as folder,
+    ):
+        (folder / "new").write_text("1")
+        (tmp_path / "results").mkdir()
+        (tmp_path / "results" / "mine").write_text("mine")
+    assert tree(tmp_path) == {"results": None, "results/mine": b"mine"}
+
+
+def test_a_run_that_was_killed_is_cleaned_up_after(tmp_path):
+    with whole.folder(tmp_path / "results", "a test") as folder:
+        (folder / "half").write_text("half")
+        debris = tree(tmp_path)
+    write(tmp_path / "results", new="1")
+    complete = tree(tmp_path)
+    for name, content in debris.items():  # as it lay there before the end
+        path = tmp_path / name
+        path.mkdir() if content is None else path.write_bytes(content)
+    # Killed between the two renames: the older results still have another name.
+    (tmp_path / "results").rename(tmp_path / ".results.old")
+    with pytest.raises(OSError), whole.folder(tmp_path / "results", "a test"):
+        raise OSError
+    assert tree(tmp_path) == complete
+
+
+def test_a_folder_without_a_marker_is_replaced_in_a_folder_of_ours(tmp_path):
+    with whole.folder(tmp_path / "results", "a test") as top:
+        for text in "12":
+            with whole.folder(top / "dog", "a test", marked=False) as folder:
+                (folder / text).write_text(text)
+    held = tree(tmp_path / "results")
+    assert held == {".stemseg_jax": b"a test\n", "dog": None, "dog/2": b"2"}
+    (tmp_path / "results" / ".stemseg_jax").unlink()
+    with (
+        pytest.raises(ValueError, match="dog is there already"),
+        whole.folder(tmp_path / "results" / "dog", "a test", marked=False),
+    ):
+        raise AssertionError
+    assert (tmp_path / "results" / "dog" / "2").exists()
+
+
+def test_names_stay_inside(tmp_path):
+    assert whole.inside(tmp_path, "a b..") == tmp_path / "a b.."
+    assert whole.inside(tmp_path, "a/b") == tmp_path / "a" / "b"
+    for name in (
+        "",
+        ".",
+        "..",
+        "...",
+        ".hidden",
+        "../a",
+        "a/..",
+        "a/../..",
+        "/a",
+        "./",
+    ):
+        with pytest.raises(ValueError, match="cannot be a name in"):
+            whole.inside(tmp_path, name)
