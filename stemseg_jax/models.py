@@ -11,7 +11,8 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from stemseg_jax import checkpoints
-from stemseg_jax.conversion import loading, merging, sources
+from stemseg_jax.conversion import loading, merging, parts, sources
+from stemseg_jax.data.datasets import categories
 from stemseg_jax.structures import ClipBatch
 from stemseg_jax.systems import SYSTEMS, base
 
@@ -34,6 +35,7 @@ def build(config: ConfigDict) -> base.System:
         raise ValueError(
             f"system={config.system!r} is unknown; known: {sorted(SYSTEMS)}."
         )
+    categories.of_model(config.model.categories, config.model.num_classes)
     return SYSTEMS[config.system].from_config(config)
 
 
@@ -50,15 +52,21 @@ def initial(config: ConfigDict) -> Model:
     Raises:
         ValueError: If `init_from` does not fit and `init_partial` is off.
     """
-    loaded = read(config.init_from) if config.init_from else None
-    if loaded:
-        config = with_conventions(config, loaded)
+    starts = parts.starts(config.init_from)
+    files = {file: read(file) for file in {start.file for start in starts.values()}}
+    for part, start in starts.items():
+        config = with_conventions(config, files[start.file], part, start.module or part)
     system = build(config)
     variables = _fresh(system, jax.random.key(config.seed), blank_batch(config))
-    if loaded:
-        merged = merging.merge(loaded, variables, partial=config.init_partial)
+    for part, start in starts.items():
+        loaded = files[start.file]
+        if part:
+            loaded = parts.take(loaded, part, start.module or part)
+        merged = merging.merge(
+            loaded, variables, partial=config.init_partial, widen=start.widen
+        )
         variables = merged.variables
-        logging.info("Weights from %s", loaded.origin)
+        logging.info("Weights of %s from %s", part or "the network", loaded.origin)
         if merged.report:
             logging.warning("%s", merged.report)
     return Model(config, system, variables)
@@ -122,32 +130,50 @@ def saved_config(checkpoint: str) -> ConfigDict:
     return ConfigDict(loaded.config)
 
 
-def with_conventions(config: ConfigDict, loaded: sources.Loaded) -> ConfigDict:
-    """The config with what belongs to the weights: how they expect pixels, and where
-    their backbone strides and what it adds to variances."""
-    own = loaded.conventions
-    if own is None:
-        return with_saved_conventions(config, loaded.config)
-    changes = {
-        "pixels": {"order": own.order, "mean": own.mean, "std": own.std},
-        "norm_epsilon": own.norm_epsilon,
-        "stride_in_1x1": own.stride_in_1x1,
-    }
-    if own.free_dim_std is not None:
-        changes["free_dim_std"] = own.free_dim_std
-    return _with_model(config, changes)
+def with_conventions(
+    config: ConfigDict, loaded: sources.Loaded, part: str = "", module: str = ""
+) -> ConfigDict:
+    """The config with what belongs to the weights: how they expect pixels, where their
+    backbone strides, what it adds to variances; `sources.OWNERS` has all.
+
+    Args:
+        part: The only one that takes weights from the file; empty: all do.
+        module: What the file calls it.
+
+    Raises:
+        ValueError: A further backbone expects something else than `config.model` says.
+    """
+    if loaded.conventions is None:
+        own = _saved_conventions(loaded.config)
+    else:
+        own = loaded.conventions.options()
+    if part:
+        own = {name: own[name] for name in own if sources.OWNERS[name] == module}
+    changed = _with_model(config, own)
+    if part in ("", module) or changed.model == config.model:
+        return changed
+    raise ValueError(
+        f"init_from.{part}: {loaded.origin} expects {own}, but the network is fed by "
+        f"{ {name: config.model[name] for name in own} }: take files of one kind for "
+        "all backbones."
+    )
 
 
 def with_saved_conventions(config: ConfigDict, saved: dict[str, Any]) -> ConfigDict:
     """The same from the config that one of our checkpoints carries."""
-    names = ("pixels", "norm_epsilon", "stride_in_1x1", "free_dim_std")
-    return _with_model(config, {name: saved["model"][name] for name in names})
+    return _with_model(config, _saved_conventions(saved))
+
+
+def _saved_conventions(saved: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: saved["model"][name] for name in sources.OWNERS & saved["model"].keys()
+    }
 
 
 def _with_model(config: ConfigDict, changes: dict[str, Any]) -> ConfigDict:
     config = config.copy_and_resolve_references()
     with config.unlocked():
-        config.model.update(changes)
+        config.model.update({k: v for k, v in changes.items() if k in config.model})
     return config
 
 

@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "systems": METHOD | VIDEO,
     "optimization": FOUNDATION,
     "checkpoints": FOUNDATION,
-    "models": {"systems", "checkpoints", "conversion", *FOUNDATION},
+    "models": {"systems", "checkpoints", "conversion", "data", *FOUNDATION},
     "conversion": FOUNDATION,
     **dict.fromkeys(SCRIPTS, SCRIPT),
     "evaluate": {"score", *SCRIPT},  # a model is scored like any result file

@@ -16,11 +16,11 @@ from absl.testing import flagsaver
 from stemseg_jax import main
 from stemseg_jax.data.datasets import DATASETS
 from stemseg_jax.outputs import tracks_json
+from stemseg_jax.systems import SYSTEMS
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-NAMES = sorted(
-    f.stem for f in CONFIGS.glob("*.py") if f.stem not in ("__init__", "defaults")
-)
+BASES = {"__init__", "defaults", *SYSTEMS}  # of configs, none themselves
+NAMES = sorted({f.stem for f in CONFIGS.glob("*.py")} - BASES)
 
 
 def run(*arguments) -> int | None:
