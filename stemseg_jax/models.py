@@ -52,7 +52,7 @@ def initial(config: ConfigDict) -> Model:
     Raises:
         ValueError: If `init_from` does not fit and `init_partial` is off.
     """
-    starts = parts.starts(config.init_from)
+    starts = parts.starts(config.to_dict()["init_from"])
     files = {file: read(file) for file in {start.file for start in starts.values()}}
     for part, start in starts.items():
         config = with_conventions(config, files[start.file], part, start.module or part)
@@ -61,6 +61,7 @@ def initial(config: ConfigDict) -> Model:
     for part, start in starts.items():
         loaded = files[start.file]
         if part:
+            _refuse_other_part(part, variables)
             loaded = parts.take(loaded, part, start.module or part)
         merged = merging.merge(
             loaded, variables, partial=config.init_partial, widen=start.widen
@@ -70,6 +71,15 @@ def initial(config: ConfigDict) -> Model:
         if merged.report:
             logging.warning("%s", merged.report)
     return Model(config, system, variables)
+
+
+def _refuse_other_part(part: str, variables: base.Variables) -> None:
+    known = traverse_util.flatten_dict(variables["params"], sep="/")
+    if not any(path.startswith(f"{part}/") for path in known):
+        raise ValueError(
+            f"init_from: the network has no part {part!r}; it has "
+            f"{', '.join(sorted(variables['params']))}."
+        )
 
 
 def load(config: ConfigDict, checkpoint: str) -> Model:
@@ -152,10 +162,10 @@ def with_conventions(
     changed = _with_model(config, own)
     if part in ("", module) or changed.model == config.model:
         return changed
+    fed = {k: v for k, v in config.model.to_dict().items() if k in own}
     raise ValueError(
-        f"init_from.{part}: {loaded.origin} expects {own}, but the network is fed by "
-        f"{ {name: config.model[name] for name in own} }: take files of one kind for "
-        "all backbones."
+        f"init_from.{part}: {loaded.origin} expects {own}, but the model's is {fed}: "
+        "take files of one kind for all backbones."
     )
 
 

@@ -33,17 +33,29 @@ def starts(init_from: str | Mapping[str, str | Mapping[str, str]]) -> dict[str, 
     Args:
         init_from: A file for all, or part -> file or the fields of `Start`. A part is
             the path of a module, such as "body".
+
+    Raises:
+        ValueError: A part has other fields, or no file.
     """
     if not init_from:
         return {}
     if isinstance(init_from, str):
         return {"": Start(file=init_from)}
-    return {
-        part: Start(file=value) if isinstance(value, str) else Start(**value)
-        for part, value in sorted(
-            init_from.items(), key=lambda item: item[0] not in sources.OWNERS.values()
+    owners = {*sources.OWNERS.values()}
+    in_order = sorted(init_from.items(), key=lambda item: item[0] not in owners)
+    return {part: _start(part, value) for part, value in in_order}
+
+
+def _start(part: str, value: str | Mapping[str, str]) -> Start:
+    if isinstance(value, str):
+        return Start(file=value)
+    known = [field.name for field in dataclasses.fields(Start)]
+    if "file" not in value or not {*value} <= {*known}:
+        raise ValueError(
+            f"init_from.{part}={dict(value)}: expected a file, or some of {known} with "
+            "a file among them."
         )
-    }
+    return Start(**value)
 
 
 def take(loaded: sources.Loaded, part: str, module: str) -> sources.Loaded:

@@ -16,8 +16,9 @@ def test_a_file_for_all_or_one_for_each_part():
     assert list(starts) == ["body", "guide/body"]
     assert starts["body"] == parts.Start(file="runs/davis")
     assert starts["guide/body"] == parts.Start(**wide)
-    with pytest.raises(TypeError, match="fille"):
-        parts.starts({"body": {"fille": "a.pth"}})
+    for wrong in ({"module": "body"}, {"file": "a.pth", "widden": "zeros"}):
+        with pytest.raises(ValueError, match="init_from.body=.*'file', 'module', 'w"):
+            parts.starts({"body": wrong})
 
 
 def test_only_the_part_is_taken():
@@ -62,7 +63,7 @@ def test_a_module_that_the_file_lacks_is_named_with_those_it_has():
         parts.take(loaded(full()), "fpn", "fpn")
 
 
-# --------------------------------------------------------------------- first convolution
+# -------------------------------------------------------------------- first convolution
 
 KERNEL = np.random.default_rng(0).normal(size=(3, 3, 3, 4)).astype(np.float32)
 
