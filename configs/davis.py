@@ -7,11 +7,11 @@ The schedule is that of the released program: 50k updates. `davis.py:paper` is t
 that the paper prints: 60k updates, decay after 20k to 1e-5, and no second stage.
 """
 
-from configs import defaults
+from configs import stemseg
 
 
 def get_config(variant: str = ""):
-    config = defaults.get_config()
+    config = stemseg.get_config()
     config.num_frames = 8
     config.init_from = "weights/mask_rcnn_R_101_FPN_backbone.pth"
 
@@ -45,7 +45,7 @@ def get_config(variant: str = ""):
     evaluation.task = evaluation.dataset = "davis19"
     evaluation.ground_truth = "DAVIS"
     evaluation.min_dim, evaluation.max_dim = 736, 1248
-    return defaults.finish(config, variant, paper=paper)
+    return stemseg.finish(config, variant, paper=paper)
 
 
 def paper(config):

@@ -9,7 +9,7 @@ It starts from the first stage in runs/davis. The authors' davis.pth is its resu
         --checkpoint=weights/davis.pth --config.parity=released --workdir=runs/davis_pth
 """
 
-from configs import davis, defaults
+from configs import davis, stemseg
 
 
 def get_config(variant: str = ""):
@@ -21,4 +21,4 @@ def get_config(variant: str = ""):
     config.optim.steps = 10_000
     config.optim.schedule = "constant"
     config.optim.schedule_options = {}
-    return defaults.finish(config, variant)
+    return stemseg.finish(config, variant)

@@ -1,5 +1,7 @@
-"""Every option once. A config is its differences from these."""
+"""What all systems share, every option once. `configs/<system>.py` adds a system's own
+to these; a config is its differences from both."""
 
+import math
 from collections.abc import Callable
 
 from ml_collections import ConfigDict, config_dict
@@ -9,15 +11,17 @@ Variant = Callable[[ConfigDict], None]
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
-    config.system = "stemseg"
+    config.system = ""  # its own options are in configs/<system>.py
     # "paper", or "released": every choice in which the authors' program differs from
-    # their paper is taken from the program, clustering.rule and stitching included.
+    # their paper is taken from the program.
     config.parity = "paper"
     config.seed = 42
-    # Weights to start from: an orbax folder, .safetensors, or a torch file.
-    config.init_from = ""
+    # Weights to start from: a run's folder, .safetensors, or a torch file. One for the
+    # whole network, or for each of its modules: a file, or dict(file=..., module=its
+    # name in the file, widen="zeros" or "repeat"); see models.Start.
+    config.init_from = config_dict.FieldReference("", field_type=object)
     config.init_partial = False  # take what fits from `init_from` and say what did not
-    config.num_frames = 8  # frames of a clip and of a window: 2, 4, 8, 16, 24 or 32
+    config.num_frames = 8  # of a clip
 
     config.model = ConfigDict()
     model = config.model
@@ -28,17 +32,8 @@ def get_config() -> ConfigDict:
     model.freeze_stages = 2  # the stem and the first stage
     model.freeze_backbone = False  # backbone and FPN
     model.fpn_channels = 256
-    model.mixing = "xyff"  # see ops/mixing.py
-    model.free_dim_std = 0.3
-    model.decoder_channels = (256, 256, 128, 128)  # coarsest first
-    model.seediness_decoder = False  # or a head of the embedding decoder
-    model.seediness_bias = config_dict.placeholder(float)  # initial; none: no bias
-    model.num_classes = 0  # background included; 0: no semantic decoder
-    model.foreground = True  # a foreground channel beside the classes
-    model.semantic_channels = (256, 256, 128, 128)
-    model.decoder_norm_groups = 32
-    model.initialiser = "torch"  # of decoders: "torch" (uniform) or "he_normal"
-    model.conv3d = "auto"  # "native", "concat" (faster on CPU) or by device
+    model.num_classes = 0  # background included; 0: it tells none apart
+    model.categories = ""  # whose they are: data/datasets/categories.py has their names
     model.dtype = "float32"  # of activations; parameters and losses stay float32
     model.remat = False  # recompute activations in the backward pass: less memory
     # How pixels 0..255 enter the network; comes with the weights.
@@ -46,33 +41,6 @@ def get_config() -> ConfigDict:
     model.pixels.order = "bgr"
     model.pixels.mean = (102.9801, 115.9465, 122.7717)  # in that order
     model.pixels.std = (1.0, 1.0, 1.0)
-
-    config.loss = ConfigDict()
-    loss = config.loss
-    loss.weights = ConfigDict()
-    loss.weights.lovasz = 1.0
-    loss.weights.smoothness = 10.0
-    loss.weights.seediness = 1.0
-    loss.weights.semantic = 1.0
-    loss.weights.foreground = 1.0
-    loss.target = "and"  # masks at stride 4: "and" shrinks them, "fraction" does not
-
-    config.clustering = ConfigDict()
-    clustering = config.clustering
-    clustering.rule = "paper"  # "paper", "released" or "refined"
-    clustering.max_instances = 20
-    clustering.min_seediness = 0.8
-    clustering.primary_threshold = 0.5
-    clustering.secondary_threshold = 0.3  # "released" only
-    clustering.min_cells = 20  # "refined" drops smaller clusters of a window,
-    clustering.min_probability = 0.0  # and leaves out less probable foreground
-
-    config.tracking = ConfigDict()
-    tracking = config.tracking
-    tracking.overlap = 4  # frames that neighbouring windows share
-    # Foreground: the semantic decoder's channel, or the mean seediness over windows.
-    tracking.foreground_threshold = 0.25
-    tracking.full_size = False  # enlarge maps before clustering, not after it
 
     # Which tracks of a video are written, and how they are named.
     config.selection = ConfigDict()
@@ -112,9 +80,12 @@ def get_config() -> ConfigDict:
     optim.clips_per_device = 1  # at once; the rest by accumulating gradients
     optim.steps = 50_000
     optim.learning_rate = 1e-3
-    optim.schedule = "constant"
-    optim.schedule_options = ConfigDict()
+    optim.schedule = "constant"  # optimization.SCHEDULES has the others,
+    optim.schedule_options = ConfigDict()  # and their options
     optim.warmup_steps = 0
+    # Parts that learn at a rate of their own: the path of a parameter or a beginning of
+    # it, e.g. "body/stage1" -> factor. 0 freezes; the longest beginning counts.
+    optim.rates = ConfigDict()
     optim.momentum = 0.9
     optim.nesterov = True
     optim.weight_decay = 1e-4
@@ -140,11 +111,14 @@ def get_config() -> ConfigDict:
     return config
 
 
-def finish(config: ConfigDict, variant: str, **variants: Variant) -> ConfigDict:
+def finish(
+    config: ConfigDict, variant: str, *, smoke: Variant, **variants: Variant
+) -> ConfigDict:
     """Applies the variant that `--config=FILE:variant` names, and locks the config.
 
     Args:
-        variants: The config's own; "smoke" exists for all.
+        smoke: The system's own, which every config has.
+        variants: The config's own.
     """
     variants = {"": lambda config: None, "smoke": smoke, **variants}
     if variant not in variants:
@@ -154,34 +128,42 @@ def finish(config: ConfigDict, variant: str, **variants: Variant) -> ConfigDict:
 
 
 def smoke(config: ConfigDict) -> None:
-    """Seconds on a CPU: the config's own heads and rules on a tiny network and data."""
-    model, data = config.model, config.data
+    """Seconds on a CPU: a tiny backbone and built-in data, and all else that a config
+    is about on a small scale: what is frozen, classes, spans, canvas and schedule.
+
+    Only `init_from` goes, whose file need not be there; name one that fits.
+    """
+    model, data, evaluation = config.model, config.data, config.evaluation
     model.backbone = "tiny"
-    model.norm = "group_norm_8"
-    model.freeze_stages = 0
-    model.freeze_backbone = False
     model.fpn_channels = 16
-    model.decoder_channels = model.semantic_channels = (16, 16, 16, 16)
-    model.decoder_norm_groups = 4
-    model.num_classes = min(model.num_classes, 5)
     config.init_from = ""
 
-    categories = model.num_classes - 1 if model.num_classes else 4
-    shapes = dict(height=64, width=96, objects=(2, 3), categories=categories)
+    categories = min(model.num_classes - 1, 4) if model.num_classes else 4
+    shapes = dict(height=64, width=96, categories=categories)
+    spans = [tuple(span) for span in data.span.values()]
     data.mixture = ConfigDict(dict(moving_shapes=1.0))
-    data.options = ConfigDict(dict(moving_shapes=dict(num_videos=8, **shapes)))
-    data.min_dim, data.max_dim = 64, 96
+    data.options = ConfigDict(
+        dict(moving_shapes=dict(num_videos=8, objects=(1, 3), **shapes))
+    )
+    data.span = ConfigDict(dict(moving_shapes=max(spans)) if spans else {})
+    data.duplicate = ("moving_shapes",) if data.duplicate else ()
+    scale = 64 / data.min_dim
+    data.height = math.ceil(scale * data.height / 32) * 32
+    data.width = math.ceil(scale * data.width / 32) * 32
+    data.min_dim, data.max_dim = 64, round(scale * data.max_dim)
     data.max_instances = 5
-    data.height = data.width = 0
     data.workers = 0
     config.optim.batch_size = 2
     config.optim.steps = 2
     config.log_every = 1
 
-    config.evaluation.dataset = "moving_shapes"
-    if config.evaluation.task == "ovis":
-        config.evaluation.task = "ytvis"  # nobody has annotated degrees of occlusion
-    config.evaluation.split = "val"
-    config.evaluation.ground_truth = ""
-    config.evaluation.options = ConfigDict(dict(num_videos=2, num_frames=20, **shapes))
-    config.evaluation.min_dim, config.evaluation.max_dim = 64, 96
+    scale = 64 / evaluation.min_dim
+    evaluation.min_dim, evaluation.max_dim = 64, round(scale * evaluation.max_dim)
+    evaluation.dataset = "moving_shapes"
+    if evaluation.task == "ovis":
+        evaluation.task = "ytvis"  # nobody has annotated degrees of occlusion
+    evaluation.split = "val"
+    evaluation.ground_truth = ""
+    evaluation.options = ConfigDict(
+        dict(num_videos=2, num_frames=20, objects=(2, 3), **shapes)
+    )

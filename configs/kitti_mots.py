@@ -8,16 +8,17 @@ The schedule is that of the released program: 80k updates. `kitti_mots.py:paper`
 one that the paper prints: 100k updates on both sets at once, and no second stage.
 """
 
-from configs import defaults
+from configs import stemseg
 
 
 def get_config(variant: str = ""):
-    config = defaults.get_config()
+    config = stemseg.get_config()
     config.num_frames = 8
     config.init_from = "weights/mask_rcnn_R_101_FPN_backbone.pth"
 
     config.model.mixing = "xyt"
     config.model.num_classes = 3  # background, car, pedestrian
+    config.model.categories = "kitti_mots"
 
     data = config.data
     data.mixture = dict(mapillary=1.0)
@@ -45,7 +46,7 @@ def get_config(variant: str = ""):
     # The list of the sequences of val, beside instances_txt; docs/data.md has its form.
     evaluation.ground_truth = "KITTI_MOTS/val.seqmap"
     evaluation.min_dim, evaluation.max_dim = 800, 1948
-    return defaults.finish(config, variant, paper=paper)
+    return stemseg.finish(config, variant, paper=paper)
 
 
 def paper(config):

@@ -10,7 +10,7 @@ result:
         --checkpoint=weights/kitti_mots.pth --config.parity=released --workdir=runs/pth
 """
 
-from configs import defaults, kitti_mots
+from configs import kitti_mots, stemseg
 
 
 def get_config(variant: str = ""):
@@ -24,4 +24,4 @@ def get_config(variant: str = ""):
     config.optim.steps = 20_000
     config.optim.schedule = "constant"
     config.optim.schedule_options = {}
-    return defaults.finish(config, variant)
+    return stemseg.finish(config, variant)

@@ -5,11 +5,11 @@ What `make demo` runs. Expect J&F 0.88 on unseen videos, after 12 minutes on two
     python -m stemseg_jax.main --config=configs/moving_shapes.py --workdir=runs/shapes
 """
 
-from configs import defaults
+from configs import stemseg
 
 
 def get_config(variant: str = ""):
-    config = defaults.get_config()
+    config = stemseg.get_config()
     config.num_frames = 8
 
     model = config.model
@@ -22,6 +22,7 @@ def get_config(variant: str = ""):
     model.initialiser = "he_normal"
     model.seediness_bias = -1.5
     model.num_classes = 5  # background, star, cross, trilobe, crescent
+    model.categories = "moving_shapes"
     model.pixels.order = "rgb"
     model.pixels.mean = (127.5, 127.5, 127.5)
     model.pixels.std = (64.0, 64.0, 64.0)
@@ -60,4 +61,4 @@ def get_config(variant: str = ""):
     )
     evaluation.task = "davis19"
     evaluation.min_dim, evaluation.max_dim = 96, 160
-    return defaults.finish(config, variant)
+    return stemseg.finish(config, variant)

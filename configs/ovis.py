@@ -8,7 +8,7 @@ The authors released neither weights nor configuration; what the report leaves o
 follows the YouTube-VIS one.
 """
 
-from configs import defaults, ytvis
+from configs import stemseg, ytvis
 
 
 def get_config(variant: str = ""):
@@ -17,6 +17,7 @@ def get_config(variant: str = ""):
     config.model.backbone = "resnext101_32x8d"
     config.model.stride_in_1x1 = False
     config.model.num_classes = 26
+    config.model.categories = "ovis"
 
     data = config.data
     data.mixture = dict(ovis=0.65, coco=0.35)
@@ -33,4 +34,4 @@ def get_config(variant: str = ""):
     evaluation = config.evaluation
     evaluation.task = evaluation.dataset = "ovis"
     evaluation.ground_truth = "OVIS/annotations_valid.json"
-    return defaults.finish(config, variant)
+    return stemseg.finish(config, variant)

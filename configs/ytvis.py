@@ -8,17 +8,18 @@ The schedule is that of the released program: 160k updates. `ytvis.py:paper` is 
 that the paper prints: 150k updates, without Pascal VOC.
 """
 
-from configs import defaults
+from configs import stemseg
 
 
 def get_config(variant: str = ""):
-    config = defaults.get_config()
+    config = stemseg.get_config()
     config.num_frames = 8
     config.init_from = "weights/mask_rcnn_R_101_FPN_backbone.pth"
 
     config.model.mixing = "xyff"
     config.model.free_dim_std = 0.3
     config.model.num_classes = 41
+    config.model.categories = "ytvis"
     config.model.semantic_channels = (256, 256, 256, 256)
 
     data = config.data
@@ -49,7 +50,7 @@ def get_config(variant: str = ""):
     evaluation.split = "valid"
     evaluation.ground_truth = "YouTubeVIS/valid.json"
     evaluation.min_dim, evaluation.max_dim = 640, 1196
-    return defaults.finish(config, variant, paper=paper)
+    return stemseg.finish(config, variant, paper=paper)
 
 
 def paper(config):

@@ -14,7 +14,8 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from stemseg_jax import checkpoints, choices
-from stemseg_jax.conversion import loading, merging, sources
+from stemseg_jax.conversion import loading, merging, parts, sources
+from stemseg_jax.data.datasets import categories
 from stemseg_jax.outputs import collector
 from stemseg_jax.structures import ClipBatch, Variables
 from stemseg_jax.systems import SYSTEMS, base
@@ -48,6 +49,7 @@ def build(config: ConfigDict) -> base.System:
         ValueError: For an unknown name or a value out of range.
     """
     name = choices.known("system", config.system, SYSTEMS)
+    categories.of_model(config.model.categories, config.model.num_classes)
     return SYSTEMS[name].from_config(config)
 
 
@@ -64,18 +66,34 @@ def initial(config: ConfigDict) -> Model:
     Raises:
         ValueError: If `init_from` does not fit and `init_partial` is off.
     """
-    loaded = read(config.init_from) if config.init_from else None
-    if loaded:
-        config = with_conventions(config, loaded)
+    starts = parts.starts(config.to_dict()["init_from"])
+    files = {file: read(file) for file in {start.file for start in starts.values()}}
+    for part, start in starts.items():
+        config = with_conventions(config, files[start.file], part, start.module or part)
     system = build(config)
     variables = _fresh(system, jax.random.key(config.seed), blank_batch(config))
-    if loaded:
-        merged = merging.merge(loaded, variables, partial=config.init_partial)
+    for part, start in starts.items():
+        loaded = files[start.file]
+        if part:
+            _refuse_other_part(part, variables)
+            loaded = parts.take(loaded, part, start.module or part)
+        merged = merging.merge(
+            loaded, variables, partial=config.init_partial, widen=start.widen
+        )
         variables = merged.variables
-        logging.info("Weights from %s", loaded.origin)
+        logging.info("Weights of %s from %s", part or "the network", loaded.origin)
         if merged.report:
             logging.warning("%s", merged.report)
     return Model(config, system, variables)
+
+
+def _refuse_other_part(part: str, variables: base.Variables) -> None:
+    known = traverse_util.flatten_dict(variables["params"], sep="/")
+    if not any(path.startswith(f"{part}/") for path in known):
+        raise ValueError(
+            f"init_from: the network has no part {part!r}; it has "
+            f"{', '.join(sorted(variables['params']))}."
+        )
 
 
 def load(config: ConfigDict, checkpoint: str) -> Model:
@@ -136,32 +154,50 @@ def saved_config(checkpoint: str) -> ConfigDict:
     return ConfigDict(loaded.config)
 
 
-def with_conventions(config: ConfigDict, loaded: sources.Loaded) -> ConfigDict:
-    """The config with what belongs to the weights: how they expect pixels, and where
-    their backbone strides and what it adds to variances."""
-    own = loaded.conventions
-    if own is None:
-        return with_saved_conventions(config, loaded.config)
-    changes = {
-        "pixels": {"order": own.order, "mean": own.mean, "std": own.std},
-        "norm_epsilon": own.norm_epsilon,
-        "stride_in_1x1": own.stride_in_1x1,
-    }
-    if own.free_dim_std is not None:
-        changes["free_dim_std"] = own.free_dim_std
-    return _with_model(config, changes)
+def with_conventions(
+    config: ConfigDict, loaded: sources.Loaded, part: str = "", module: str = ""
+) -> ConfigDict:
+    """The config with what belongs to the weights: how they expect pixels, where their
+    backbone strides, what it adds to variances; `sources.OWNERS` has all.
+
+    Args:
+        part: The only one that takes weights from the file; empty: all do.
+        module: What the file calls it.
+
+    Raises:
+        ValueError: A further backbone expects something else than `config.model` says.
+    """
+    if loaded.conventions is None:
+        own = _saved_conventions(loaded.config)
+    else:
+        own = loaded.conventions.options()
+    if part:
+        own = {name: own[name] for name in own if sources.OWNERS[name] == module}
+    changed = _with_model(config, own)
+    if part in ("", module) or changed.model == config.model:
+        return changed
+    fed = {k: v for k, v in config.model.to_dict().items() if k in own}
+    raise ValueError(
+        f"init_from.{part}: {loaded.origin} expects {own}, but the model's is {fed}: "
+        "take files of one kind for all backbones."
+    )
 
 
 def with_saved_conventions(config: ConfigDict, saved: dict[str, Any]) -> ConfigDict:
     """The same from the config that one of our checkpoints carries."""
-    names = ("pixels", "norm_epsilon", "stride_in_1x1", "free_dim_std")
-    return _with_model(config, {name: saved["model"][name] for name in names})
+    return _with_model(config, _saved_conventions(saved))
+
+
+def _saved_conventions(saved: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: saved["model"][name] for name in sources.OWNERS & saved["model"].keys()
+    }
 
 
 def _with_model(config: ConfigDict, changes: dict[str, Any]) -> ConfigDict:
     config = config.copy_and_resolve_references()
     with config.unlocked():
-        config.model.update(changes)
+        config.model.update({k: v for k, v in changes.items() if k in config.model})
     return config
 
 

@@ -1,11 +1,13 @@
 """The optimiser a config asks for, as one optax chain.
 
-Source: STEm-Seg (Athar et al., ECCV 2020), Sec. 4 and the authors' configurations:
-SGD with Nesterov momentum 0.9, weight decay on every trained parameter, a constant
-learning rate followed by an exponential decay.
+Sources: STEm-Seg (Athar et al., ECCV 2020), Sec. 4 and the authors' configurations,
+which SRNet and the one for OVIS follow: SGD with Nesterov momentum 0.9, weight decay on
+every trained parameter, a constant learning rate followed by an exponential decay.
+"polynomial": Zhou et al., CVPR 2021. "adam" and "step": the code that Hu et al. (2019)
+and Zhou et al. build on (monodepth2, FRTM). "adamw", "cosine", warm-up: ours.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -41,6 +43,11 @@ def multi_step(
     )
 
 
+def polynomial(initial: float, *, total: int, power: float = 0.9) -> Schedule:
+    """initial * (1 - i / total) ** power: zero after the whole training."""
+    return optax.polynomial_schedule(initial, 0.0, power, total)
+
+
 def constant(initial: float, **_) -> Schedule:
     return optax.constant_schedule(initial)
 
@@ -54,6 +61,7 @@ SCHEDULES = {
     "constant": constant,
     "cosine": cosine,
     "exponential": exponential,
+    "polynomial": polynomial,
     "step": multi_step,
 }
 
@@ -74,41 +82,105 @@ def schedule(optim: ConfigDict) -> Schedule:
     )
 
 
-def trainable(params: Any, frozen: tuple[str, ...]) -> Any:
-    """True for parameters whose path begins with none of `frozen`, e.g. "body/stem"."""
-
-    def free(path, _):
-        name = "/".join(str(getattr(entry, "key", entry)) for entry in path)
-        return not name.startswith(frozen)
-
-    return jax.tree_util.tree_map_with_path(free, params)
-
-
 def optimizer(
     optim: ConfigDict, params: Any, *, frozen: tuple[str, ...] = ()
 ) -> optax.GradientTransformation:
     """Gradient clipping, weight decay, momentum and learning rate, as configured.
 
-    Frozen parameters are not touched at all, not even by weight decay; every other
-    parameter is decayed, norm scales and biases included, unless `decay_norms` is off.
+    Frozen parameters are not touched at all, not even by weight decay, and cost no
+    memory here; every other one is decayed, norm scales and biases included, unless
+    `decay_norms` is off.
+
+    Args:
+        frozen: Beginnings of the paths of parameters that get no gradient.
+
+    Raises:
+        ValueError: For an unknown name, or `optim.rates` that fit nothing.
     """
     rate = schedule(optim)
+    factors = rate_factors(params, dict(optim.rates), frozen)
     decayed = jax.tree.map(lambda p: optim.decay_norms or p.ndim > 1, params)
-    if optim.name == "sgd":
-        # Decay joins the gradient before the momentum, as torch.optim.SGD has it.
-        update = optax.chain(
-            optax.add_decayed_weights(optim.weight_decay, mask=decayed),
-            optax.sgd(rate, momentum=optim.momentum, nesterov=optim.nesterov),
-        )
-    elif optim.name == "adamw":
-        update = optax.adamw(rate, weight_decay=optim.weight_decay, mask=decayed)
-    else:
+    # Decay joins the gradient before the momentum, as torch.optim.SGD and Adam have it.
+    decay = optax.add_decayed_weights(optim.weight_decay, mask=decayed)
+    momentum = {"momentum": optim.momentum, "nesterov": optim.nesterov}
+    optimizers = {
+        "adam": lambda: optax.chain(decay, optax.adam(rate)),
+        "adamw": lambda: optax.adamw(
+            rate, weight_decay=optim.weight_decay, mask=decayed
+        ),
+        "sgd": lambda: optax.chain(decay, optax.sgd(rate, **momentum)),
+    }
+    if optim.name not in optimizers:
         raise ValueError(
-            f"optim.name={optim.name!r} is unknown; known: ['adamw', 'sgd']."
+            f"optim.name={optim.name!r} is unknown; known: {sorted(optimizers)}."
         )
+    update = optimizers[optim.name]()
     if optim.clip_norm:
         update = optax.chain(optax.clip_by_global_norm(optim.clip_norm), update)
-    labels = jax.tree.map(
-        lambda free: "train" if free else "freeze", trainable(params, frozen)
+    if optim.rates:
+        update = optax.chain(update, _scaled(factors))
+    labels = {path: "train" if factor else "freeze" for path, factor in factors.items()}
+    return optax.partition(
+        {"train": update, "freeze": optax.set_to_zero()}, _by_path(labels.get, params)
     )
-    return optax.partition({"train": update, "freeze": optax.set_to_zero()}, labels)
+
+
+def rate_factors(
+    params: Any, rates: Mapping[str, float], frozen: tuple[str, ...] = ()
+) -> dict[str, float]:
+    """Path of each parameter -> factor of its learning rate; 0: it keeps its value.
+
+    Args:
+        rates: Beginning of paths -> factor. A module's whole name, or, from the second
+            on, a beginning of it: "body/stage1" for "body/stage1_block0/...". The
+            longest counts; what none fits has 1.
+        frozen: Beginnings whose factor is 0.
+
+    Raises:
+        ValueError: A beginning fits no parameter, or frozen ones are to learn.
+    """
+    paths = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    unknown = [r for r in rates if not any(_begins(path, r) for path in paths)]
+    if unknown:
+        depth = max(prefix.count("/") for prefix in unknown) + 1
+        known = {"/".join(path.split("/")[:depth]) for path in paths}
+        raise ValueError(
+            f"optim.rates names {', '.join(unknown)}, with which no parameter begins; "
+            f"there are {', '.join(sorted(known))}."
+        )
+    learning = [
+        r for r in rates if rates[r] and any(_begins(f"{r}/", f) for f in frozen)
+    ]
+    if learning:
+        raise ValueError(
+            f"optim.rates lets {', '.join(learning)} learn, to which the system passes "
+            f"no gradient: it freezes {', '.join(frozen)} (model.freeze_stages, "
+            "model.freeze_backbone)."
+        )
+    rates = {**rates, **dict.fromkeys(frozen, 0.0)}
+    longest_first = sorted(rates, key=len, reverse=True)
+    return {
+        path: next((rates[r] for r in longest_first if _begins(path, r)), 1.0)
+        for path in paths
+    }
+
+
+def _begins(path: str, prefix: str) -> bool:
+    return path.startswith(prefix if "/" in prefix else f"{prefix}/")
+
+
+def _scaled(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Updates times the factor of their path."""
+    return optax.stateless(
+        lambda updates, _: jax.tree_util.tree_map_with_path(
+            lambda path, update: update * factors[_name(path)], updates
+        )
+    )
+
+
+def _by_path(value: Callable[[str], Any], params: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(lambda path, _: value(_name(path)), params)
+
+
+def _name(path: tuple) -> str:
+    return "/".join(str(getattr(entry, "key", entry)) for entry in path)

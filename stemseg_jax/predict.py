@@ -12,17 +12,12 @@ from tqdm import tqdm
 
 from stemseg_jax import models
 from stemseg_jax.data import input_video
-from stemseg_jax.data.datasets import categories, scenes
+from stemseg_jax.data.datasets import categories
 from stemseg_jax.formats import images, whole
 from stemseg_jax.outputs import collector, davis_png, overlay, tracks_json, video
 from stemseg_jax.tracks import VideoTracks
 
 MAX_TRACKS = 254  # that a palette PNG can tell apart
-CATEGORIES = {  # by the dataset that a config is scored on
-    **categories.CATEGORIES,
-    "mots_challenge": categories.KITTI_MOTS,
-    "moving_shapes": scenes.CATEGORIES,
-}
 
 
 class Files(NamedTuple):
@@ -48,10 +43,8 @@ def run(
 
 
 def category_names(config: ConfigDict) -> Mapping[int, str]:
-    """What the model calls its classes; empty if it has none, or they are not known."""
-    if not config.model.num_classes:
-        return {}
-    return CATEGORIES.get(config.evaluation.dataset, {})
+    """What the model calls its classes; empty if they have no names."""
+    return categories.of_model(config.model.categories, config.model.num_classes)
 
 
 def predict_video(

@@ -1,5 +1,6 @@
 """The command line: every config, every mode, and what mistakes bring."""
 
+import functools
 import importlib
 import json
 import pathlib
@@ -12,15 +13,17 @@ import numpy as np
 import pytest
 from absl import app, flags
 from absl.testing import flagsaver
+from flax import traverse_util
 
-from stemseg_jax import main
+from stemseg_jax import main, models
 from stemseg_jax.data.datasets import DATASETS
 from stemseg_jax.outputs import tracks_json
+from stemseg_jax.systems import SYSTEMS
+from tests.conversion import published
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-NAMES = sorted(
-    f.stem for f in CONFIGS.glob("*.py") if f.stem not in ("__init__", "defaults")
-)
+BASES = {"__init__", "defaults", *SYSTEMS}  # of configs, none themselves
+NAMES = sorted({f.stem for f in CONFIGS.glob("*.py")} - BASES)
 
 
 def run(*arguments) -> int | None:
@@ -36,15 +39,81 @@ def smoke(name: str = "moving_shapes") -> str:
     return f"--config={CONFIGS / name}.py:smoke"
 
 
+def config_of(name: str, variant: str = "smoke"):
+    return importlib.import_module(f"configs.{name}").get_config(variant)
+
+
+@pytest.fixture(scope="module")
+def smoke_run(tmp_path_factory):
+    """Trains a config's smoke variant once, from what the config itself starts from:
+    a run of the stage before it, or weights of that form. Gives folder and start."""
+
+    @functools.cache
+    def train(name):
+        workdir = tmp_path_factory.mktemp(name)
+        start = config_of(name, "").init_from
+        if start.startswith("runs/"):
+            start, _ = train(start.removeprefix("runs/"))
+        elif start:
+            start = workdir.parent / f"{name}{pathlib.Path(start).suffix}"
+            published.write(start, models.abstract(config_of(name))[1])
+        assert not run(
+            *(smoke(name), f"--config.init_from={start}", f"--workdir={workdir}")
+        )
+        return workdir, start
+
+    return train
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_every_config_trains_and_evaluates(name, tmp_path):
-    assert not run(smoke(name), f"--workdir={tmp_path}")
-    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+def test_every_config_trains_and_evaluates(name, smoke_run):
+    workdir, start = smoke_run(name)
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
-    assert not run(smoke(name), f"--workdir={tmp_path}", "--mode=evaluate")
-    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert not run(smoke(name), f"--workdir={workdir}", "--mode=evaluate")
+    scores = json.loads((workdir / "scores.json").read_text())
     videos, categories = scores.get("per_sequence"), scores.get("per_category")
     assert len(videos) == 2 if videos else len(categories) == 4
+    if start:  # what is frozen is still what the run began with
+        begin, end = (
+            traverse_util.flatten_dict(models.read(str(p)).variables, sep="/")
+            for p in (start, workdir)
+        )
+        options = config_of(name).model
+        frozen = ("params/body/stem", "params/body/stage1", "constants/body")
+        if options.freeze_backbone:
+            frozen = ("params/body", "params/fpn", "constants/body")
+        for path in begin:
+            same = np.array_equal(begin[path], end[path])
+            assert same if path.startswith(frozen) else path in end, path
+        kernel = "params/body/stage2_block0/conv1/kernel"
+        assert (begin[kernel] == end[kernel]).all() == options.freeze_backbone
+        saved = json.loads((workdir / "config.json").read_text())["model"]
+        assert saved["norm_epsilon"] == (1e-5 if name == "ovis" else 0.0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_smoke_variant_keeps_what_a_config_is_about(name):
+    whole, small = config_of(name, ""), config_of(name)
+    for option in (
+        *("freeze_stages", "freeze_backbone", "norm", "num_classes", "categories"),
+        *("mixing", "seediness_decoder", "pixels"),
+    ):
+        assert small.model[option] == whole.model[option], option
+    for option in ("loss", "clustering", "tracking", "selection", "num_frames"):
+        assert small[option] == whole[option], option
+    for option in ("flip", "reverse", "motion"):
+        assert small.data[option] == whole.data[option], option
+    assert bool(small.data.duplicate) == bool(whole.data.duplicate)
+    for option in ("schedule", "schedule_options", "rates", "learning_rate"):
+        assert small.optim[option] == whole.optim[option], option
+    spans = {tuple(span) for span in whole.data.span.values()}
+    assert tuple(small.data.span.moving_shapes) == max(spans)
+    for long, short in ("max_dim", "min_dim"), ("width", "height"):
+        if whole.data[short]:
+            ratio = whole.data[long] / whole.data[short]
+            assert abs(small.data[long] / small.data[short] - ratio) < 32 / 64
+    assert bool(small.data.height) == bool(whole.data.height)
 
 
 @pytest.mark.parametrize("name", ["davis", "ytvis", "kitti_mots"])
@@ -58,10 +127,8 @@ def test_the_papers_schedules_are_variants(name):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("trained")
-    run(smoke(), f"--workdir={workdir}")
-    return workdir
+def trained(smoke_run):
+    return smoke_run("moving_shapes")[0]
 
 
 @pytest.fixture(scope="module")

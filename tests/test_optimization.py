@@ -52,11 +52,20 @@ def test_a_cosine_ends_at_zero():
     np.testing.assert_allclose(rates(optim, [0, 5, 10]), [1, 0.5, 0], atol=1e-6)
 
 
+def test_a_polynomial_ends_at_zero():
+    optim = optim_config(learning_rate=0.005, schedule="polynomial", steps=8)
+    np.testing.assert_allclose(
+        rates(optim, [0, 4, 6, 8]),
+        [0.005, 0.005 * 0.5**0.9, 0.005 * 0.25**0.9, 0],
+        rtol=1e-5,
+    )
+
+
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="cosine.*exponential"):
         optimization.schedule(optim_config(schedule="linear"))
-    with pytest.raises(ValueError, match=r"\['adamw', 'sgd'\]"):
-        optimization.optimizer(optim_config(name="adam"), {})
+    with pytest.raises(ValueError, match=r"\['adam', 'adamw', 'sgd'\]"):
+        optimization.optimizer(optim_config(name="lion"), {})
 
 
 def steps(tx, params, gradients):
@@ -101,6 +110,100 @@ def test_frozen_modules_keep_their_weights_under_weight_decay():
     got = steps(optimization.optimizer(optim, params), params, [zeros])
     np.testing.assert_allclose(got["head"]["b"], [1, 1])
     np.testing.assert_allclose(got["head"]["w"], 0.5 * np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+def test_adam_follows_torch_rule(weight_decay):
+    """g += wd p; m, v averages of g and g^2, corrected for their start at 0."""
+    optim = optim_config(name="adam", learning_rate=0.1, weight_decay=weight_decay)
+    rng = np.random.default_rng(0)
+    p, m, v = rng.standard_normal(5), 0, 0
+    gradients = rng.standard_normal((4, 5))
+    params = {"w": jnp.asarray(p, jnp.float32)}
+    tx = optimization.optimizer(optim, params)
+    got = steps(tx, params, [{"w": jnp.asarray(g, jnp.float32)} for g in gradients])
+    for t, g in enumerate(gradients, start=1):
+        g = g + weight_decay * p
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        p = p - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    np.testing.assert_allclose(got["w"], p, rtol=1e-4)
+
+
+def parts():
+    names = ("stem", "stage1_block0", "stage1_block1", "stage2_block0")
+    return {
+        "body": {name: {"w": jnp.ones(2)} for name in names},
+        "body_of_guidance": {"stem": {"w": jnp.ones(2)}},
+        "head": {"w": jnp.ones(2)},
+    }
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
+def test_rates_of_parts_scale_the_update_and_the_longest_wins(name, clip_norm):
+    """Momentum, decay and clipping are those of a common rate."""
+    params, gradient = parts(), jax.tree.map(lambda p: 3 * p, parts())
+    changes = dict(name=name, learning_rate=0.1, weight_decay=0.1, clip_norm=clip_norm)
+    optim = optim_config(**changes)
+    common = steps(optimization.optimizer(optim, params), params, [gradient])
+    factors = {"body": 0.1, "body/stage1": 0.5, "body/stage1_block1": 2.0}
+    optim = optim_config(**changes, rates=factors)
+    got = steps(optimization.optimizer(optim, params), params, [gradient])
+
+    def moved(tree, *path):
+        for name in path:
+            tree = tree[name]
+        return 1 - float(tree["w"][0])
+
+    for *path, factor in (
+        ("body", "stem", 0.1),
+        ("body", "stage1_block0", 0.5),
+        ("body", "stage1_block1", 2.0),
+        ("body", "stage2_block0", 0.1),
+        ("body_of_guidance", "stem", 1.0),  # another module
+        ("head", 1.0),
+    ):
+        expected = factor * moved(common, *path)
+        assert moved(got, *path) == pytest.approx(expected, rel=1e-4), path
+
+
+@pytest.mark.parametrize("way", ["rates", "frozen"])
+def test_what_is_frozen_keeps_its_bits_and_costs_no_memory(way):
+    params, gradient = parts(), jax.tree.map(lambda p: 3 * p, parts())
+    optim = optim_config(learning_rate=0.1, name="adamw")
+    frozen = ()
+    if way == "rates":
+        optim.rates = {"body": 0.0, "body/stage2": 1.0}
+    else:
+        frozen = ("body/stem", "body/stage1")
+    tx = optimization.optimizer(optim, params, frozen=frozen)
+    state = jax.tree_util.tree_leaves_with_path(tx.init(params))
+    got = steps(tx, params, [gradient] * 2)
+    for block, value in got["body"].items():
+        name = f"['body']['{block}']"
+        held = [path for path, _ in state if name in jax.tree_util.keystr(path)]
+        if block == "stage2_block0":
+            assert held and (value["w"] != 1).all()
+        else:
+            assert not held
+            np.testing.assert_array_equal(value["w"], 1)
+    # Clipping looks at what learns only.
+    optim.update(clip_norm=1.0, name="sgd", momentum=0.0, weight_decay=0.0)
+    tx = optimization.optimizer(optim, params, frozen=frozen)
+    updates, _ = tx.update(gradient, tx.init(params), params)
+    assert float(optax.tree.norm(updates)) == pytest.approx(0.1, rel=1e-5)
+
+
+def test_rates_that_fit_nothing_are_refused_with_what_there_is():
+    optim = optim_config(rates={"bdy": 0.1})
+    with pytest.raises(ValueError, match="bdy, .* body, body_of_guidance, head"):
+        optimization.optimizer(optim, parts())
+    optim = optim_config(rates={"body/stage7": 0.1})
+    with pytest.raises(ValueError, match="stage7, .*body/stage1_block0, .*head/w"):
+        optimization.optimizer(optim, parts())
+    optim = optim_config(rates={"body/stage1_block0": 1.0})
+    with pytest.raises(ValueError, match="stage1_block0 learn.*freeze_stages"):
+        optimization.optimizer(optim, parts(), frozen=("body/stem", "body/stage1"))
 
 
 def test_gradients_are_clipped_only_when_asked():

@@ -270,7 +270,7 @@ def test_run_labels_every_video_of_a_glob(clip, tmp_path, loaded):
     for name in ("b", "a"):
         clip(3, name)
     config = defaults.get_config()
-    config.evaluation.dataset, config.model.num_classes = "ytvis", 41
+    config.model.categories, config.model.num_classes = "ytvis", 41
     results = predict.run(
         config,
         checkpoint="any",
@@ -282,12 +282,14 @@ def test_run_labels_every_video_of_a_glob(clip, tmp_path, loaded):
     assert content["categories"]["2"] == "giant_panda"
 
 
-def test_classes_have_the_names_of_the_dataset():
+def test_classes_have_the_names_of_the_model_whatever_it_is_scored_on():
     config = defaults.get_config()
     config.evaluation.dataset = "moving_shapes"
     assert predict.category_names(config) == {}  # a model without classes
-    config.model.num_classes = 5
-    assert predict.category_names(config)[1] == "star"
+    config.model.num_classes, config.model.categories = 41, "ytvis"
+    assert predict.category_names(config)[2] == "giant_panda"
+    config.model.categories = ""
+    assert predict.category_names(config) == {}
 
 
 def test_input_is_looked_at_before_the_model_is_loaded(tmp_path, monkeypatch):

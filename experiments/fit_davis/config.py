@@ -6,12 +6,13 @@ through the official layout, the trainer, the scores and prediction.
     python experiments/fit_davis/run.py --data=FOLDER_WITH_DAVIS
 """
 
-from configs import defaults, moving_shapes
+from configs import moving_shapes, stemseg
 
 
 def get_config(variant: str = ""):
     config = moving_shapes.get_config().unlock()
     config.model.num_classes = 2  # background, object
+    config.model.categories = "object"
 
     data = config.data
     data.mixture = dict(davis19=1.0)
@@ -31,4 +32,4 @@ def get_config(variant: str = ""):
     evaluation.options = {}
     evaluation.ground_truth = "DAVIS"
     evaluation.min_dim, evaluation.max_dim = 126, 224
-    return defaults.finish(config, variant)
+    return stemseg.finish(config, variant)

@@ -13,6 +13,16 @@ from flax import traverse_util
 from stemseg_jax.conversion import sources
 
 LINES = 12  # of each list in a message
+# What a first convolution that is wider than the file's does with its input channels.
+WIDENINGS = {
+    # The file's come first; the others are not seen at the start.
+    "zeros": lambda kernel, times, missing: np.pad(
+        kernel, [(0, missing if axis == 2 else 0) for axis in range(4)]
+    ),
+    # All are seen as the file's, in turn: two frames at once give what the mean of both
+    # would. Source: monodepth2's pose network.
+    "repeat": lambda kernel, times, missing: np.tile(kernel, (1, 1, times, 1)) / times,
+}
 
 
 class Merged(NamedTuple):
@@ -26,6 +36,7 @@ def merge(
     *,
     partial: bool = False,
     whole: bool = False,
+    widen: str = "",
 ) -> Merged:
     """The model's variables with the loaded values in their places.
 
@@ -35,12 +46,17 @@ def merge(
         partial: Take what fits and report the rest, instead of stopping.
         whole: Whether the file must hold the whole model (to run it), or the parts that
             such files hold (to start training from it).
+        widen: A key of `WIDENINGS`, for a network with one convolution that has more
+            input channels than the file's.
 
     Raises:
-        ValueError: With all that does not fit, unless `partial`; or nothing fits.
+        ValueError: With all that does not fit, unless `partial`; or nothing fits; or
+            there is not one convolution to widen.
     """
     model = traverse_util.flatten_dict(dict(variables), sep="/")
     file = traverse_util.flatten_dict(loaded.variables, sep="/")
+    if widen:
+        file |= _widened(file, model, widen, loaded.origin)
     missing = [
         path
         for path in model
@@ -77,7 +93,37 @@ def merge(
 
 
 def _concerns(parts: tuple[str, ...], path: str) -> bool:
-    return not parts or path.split("/")[1] in parts
+    inside = path.partition("/")[2] + "/"
+    return not parts or any(inside.startswith(f"{part}/") for part in parts)
+
+
+def _widened(
+    file: Mapping[str, np.ndarray], model: Mapping[str, Any], rule: str, origin: str
+) -> dict[str, np.ndarray]:
+    """The one kernel [h w in out] of the file with fewer input channels, widened."""
+    if rule not in WIDENINGS:
+        raise ValueError(f"widen={rule!r} is unknown; known: {sorted(WIDENINGS)}.")
+    narrow = {
+        path: (value.shape[2], model[path].shape[2])
+        for path, value in file.items()
+        if path in model and len(value.shape) == len(model[path].shape) == 4
+        if value.shape[2] < model[path].shape[2]
+        if value.shape[:2] + value.shape[3:]
+        == model[path].shape[:2] + model[path].shape[3:]
+    }
+    if len(narrow) != 1:
+        raise ValueError(
+            f"widen={rule!r} of {origin}: expected one convolution with more input "
+            f"channels than in the file, found {', '.join(narrow) or 'none'}."
+        )
+    ((path, (inputs, wanted)),) = narrow.items()
+    if rule == "repeat" and wanted % inputs:
+        raise ValueError(
+            f"widen='repeat' of {origin}: {path} has {wanted} input channels, which is "
+            f"no multiple of the file's {inputs}; take widen='zeros'."
+        )
+    widen = WIDENINGS[rule]
+    return {path: widen(np.asarray(file[path]), wanted // inputs, wanted - inputs)}
 
 
 def _report(origin: str, problems: Mapping[str, list[str]]) -> str:

@@ -35,6 +35,21 @@ class Conventions:
     norm_epsilon: float
     free_dim_std: float | None = None
 
+    def options(self) -> dict[str, Any]:
+        """The same as options of `config.model`."""
+        stated = {name: getattr(self, name) for name in OWNERS if name != "pixels"}
+        pixels = {"order": self.order, "mean": self.mean, "std": self.std}
+        return {"pixels": pixels} | {k: v for k, v in stated.items() if v is not None}
+
+
+# Options of `config.model` that belong to weights, and the module they come with.
+OWNERS = {
+    "pixels": "body",
+    "stride_in_1x1": "body",
+    "norm_epsilon": "body",
+    "free_dim_std": "embedding_head",
+}
+
 
 class Loaded(NamedTuple):
     """Weights under our names.

@@ -16,6 +16,7 @@ from stemseg_jax.modules import fpn, norms
 from stemseg_jax.modules.backbones import BACKBONES
 from stemseg_jax.systems import stemseg
 from tests import goldens
+from tests.conversion import published
 
 ONE = np.ones((), np.float32)
 DEPTHS = (1, 2, 1, 1)  # of the small ResNet that most tests use
@@ -81,21 +82,7 @@ def newer_torchvision_mask_rcnn():
 
 
 def detectron2(depths=DEPTHS):
-    tensors = {}
-    for name, value in mask_rcnn(depths).items():
-        module, _, leaf = name.rpartition(".")
-        module = module.replace("downsample.0", "shortcut")
-        module = module.replace("downsample.1", "shortcut.norm")
-        module = re.sub(r"bn(\d)$", r"conv\1.norm", module)
-        module = re.sub(r"layer(\d)\.", lambda m: f"res{int(m[1]) + 1}.", module)
-        module = module.replace("body.", "bottom_up.")
-        for ours, theirs in (("inner", "lateral"), ("layer", "output")):
-            module = re.sub(
-                rf"fpn\.fpn_{ours}(\d)",
-                lambda m, theirs=theirs: f"fpn_{theirs}{int(m[1]) + 1}",
-                module,
-            )
-        tensors[f"backbone.{module}.{leaf}"] = value
+    tensors = published.detectron2(mask_rcnn(depths))
     cells = "proposal_generator.anchor_generator.cell_anchors.0"
     tensors[cells] = np.zeros((3, 4), np.float32)
     tensors["roi_heads.box_predictor.cls_score.bias"] = np.zeros(81, np.float32)

@@ -5,6 +5,8 @@ Numbers are those of the sets' own annotation and result files.
 
 from collections.abc import Mapping
 
+from stemseg_jax.data.datasets import scenes
+
 
 def _numbered(names: str) -> dict[int, str]:
     return dict(enumerate(names.split(), start=1))
@@ -68,6 +70,7 @@ CATEGORIES = {
     "kitti_mots": KITTI_MOTS,
     "coco": COCO,
     "pascal_voc": PASCAL_VOC,
+    "moving_shapes": scenes.CATEGORIES,
 }
 
 # (from, to): name -> name. What is not named is left out: it becomes background.
@@ -177,3 +180,29 @@ def mapping(source: str, target: str | None) -> dict[int, int]:
 def names(source: str, target: str | None) -> Mapping[int, str]:
     """The classes of a set read with `categories=target`."""
     return CATEGORIES[target or source]
+
+
+def of_model(target: str, num_classes: int) -> Mapping[int, str]:
+    """What a model calls its classes; empty if they have no names.
+
+    Args:
+        target: A set of this table, or empty.
+        num_classes: Outputs of the model, background included; 0: it tells none apart.
+
+    Raises:
+        ValueError: The set is unknown or has another number of classes.
+    """
+    if not target:
+        return {}
+    if target not in CATEGORIES:
+        raise ValueError(
+            f"model.categories={target!r} is unknown; known: {', '.join(CATEGORIES)}."
+        )
+    expected = max(CATEGORIES[target]) + 1
+    if num_classes != expected:
+        raise ValueError(
+            f"model.num_classes={num_classes}, but model.categories={target!r} needs "
+            f"{expected}, background included. Classes without names: "
+            "--config.model.categories=''."
+        )
+    return CATEGORIES[target]

@@ -77,3 +77,12 @@ def test_mapillary_keeps_and_ignores_different_labels():
     assert not set(categories.MAPILLARY_TO_KITTI_MOTS) & categories.MAPILLARY_IGNORED
     kept = set(categories.MAPILLARY_TO_KITTI_MOTS.values())
     assert kept == set(categories.KITTI_MOTS.values())
+
+
+def test_a_model_has_as_many_classes_as_its_set():
+    assert categories.of_model("kitti_mots", 3) == {1: "car", 2: "pedestrian"}
+    assert categories.of_model("", 7) == {}
+    with pytest.raises(ValueError, match="num_classes=40.*'ytvis' needs 41"):
+        categories.of_model("ytvis", 40)
+    with pytest.raises(ValueError, match="'davis' is unknown; known: object, ytvis"):
+        categories.of_model("davis", 2)

@@ -1,0 +1,92 @@
+"""A network starts from files, whole or part by part, and takes their conventions."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import moving_shapes
+from stemseg_jax import models
+from stemseg_jax.conversion import release
+from tests.conversion import published
+
+
+@pytest.fixture(scope="module")
+def config():
+    config = moving_shapes.get_config("smoke").unlock()
+    config.model.norm = "frozen_batch_norm"  # as in published files
+    return config
+
+
+@pytest.fixture(scope="module")
+def ours(config, tmp_path_factory):
+    """A release whose weights are all 2, trained on other pixels."""
+    path = tmp_path_factory.mktemp("ours") / "two.safetensors"
+    _, shapes = models.abstract(config)
+    saved = config.copy_and_resolve_references()
+    saved.model.pixels.mean, saved.model.free_dim_std = (1.0, 2.0, 3.0), 0.7
+    twos = jax.tree.map(lambda leaf: np.full(leaf.shape, 2, np.float32), shapes)
+    release.write(path, twos, saved.to_dict())
+    return path
+
+
+@pytest.fixture(scope="module")
+def theirs(config, tmp_path_factory):
+    """A detectron2 Mask R-CNN of this size, and its values under our names."""
+    path = tmp_path_factory.mktemp("theirs") / "model_final.pkl"
+    return path, published.write(path, models.abstract(config)[1])
+
+
+def start(config, init_from, **changes):
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(changes)
+    with config.ignore_type():
+        config.init_from = init_from
+    return models.initial(config)
+
+
+def test_each_part_comes_from_its_file_and_brings_its_conventions(config, ours, theirs):
+    path, values = theirs
+    files = dict(embedding_head=str(ours), body=str(path))
+    model = start(config, files)
+    params = model.variables["params"]
+    for part, expected in (("embedding_head", True), ("embedding_decoder", False)):
+        leaves = [np.asarray(x) for x in jax.tree.leaves(params[part])]
+        assert all((leaf == 2).all() for leaf in leaves) == expected
+    np.testing.assert_array_equal(
+        params["body"]["stage2_block0"]["conv1"]["kernel"],
+        values["params/body/stage2_block0/conv1/kernel"],
+    )
+    np.testing.assert_array_equal(
+        model.variables["constants"]["body"]["stem"]["norm"]["var"],
+        values["constants/body/stem/norm/var"],
+    )
+    lateral = params["fpn"]["lateral1"]["kernel"]
+    assert (lateral != values["params/fpn/lateral1/kernel"]).all()
+    # Pixels are detectron2's, the free dimensions those of our file.
+    options = model.config.model
+    assert options.pixels.order == "bgr" and options.norm_epsilon == 1e-5
+    assert options.pixels.mean == (103.53, 116.28, 123.675)
+    assert options.free_dim_std == 0.7
+
+
+def test_a_part_that_the_network_or_the_file_lacks_is_refused(config, ours, theirs):
+    with pytest.raises(ValueError, match="no part 'bdy'; it has body, embedding_dec"):
+        start(config, dict(bdy=dict(file=str(ours), module="fpn")))
+    with pytest.raises(
+        ValueError, match="no module 'embedding_head'; it has body, fpn"
+    ):
+        start(config, dict(embedding_head=str(theirs[0])))
+
+
+def test_a_second_backbone_must_see_the_same_pixels(config, ours, theirs):
+    two, published_file = models.read(str(ours)), models.read(str(theirs[0]))
+    chosen = models.with_conventions(config, published_file, "body", "body")
+    again = models.with_conventions(chosen, published_file, "guide/body", "body")
+    assert again.model == chosen.model
+    with pytest.raises(ValueError, match="init_from.guide/body: .*files of one kind"):
+        models.with_conventions(chosen, two, "guide/body", "body")
+
+
+def test_another_number_of_classes_than_the_names_is_refused(config):
+    with pytest.raises(ValueError, match="num_classes=3.*'moving_shapes' needs 5"):
+        start(config, "", **{"model.num_classes": 3})
