@@ -296,7 +296,9 @@ class STEmSeg:
         """Of one clip: fields without the axis B."""
         parity = "released" if self.released else "paper"
         masks = masks_ops.TO_STRIDE[self.target](clip.masks)
-        ignore = masks_ops.TO_STRIDE[self.target](clip.ignore)
+        ignore = masks_ops.ignored(clip.ignore, masks)
+        if self.released:  # borders of objects are background, even on ignored ground
+            ignore = masks_ops.central_and(clip.ignore)
         sums = embedding.clip_sums(
             maps.embeddings,
             maps.log_bandwidths,
