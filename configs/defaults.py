@@ -137,6 +137,20 @@ def get_config() -> ConfigDict:
     evaluation.task = ""  # davis19, davis16, ytvis, ovis, kitti_mots, mots_challenge
     evaluation.min_dim = 736
     evaluation.max_dim = 1248
+
+    # What --mode=demo compares, as (name, changes of the config); one changes nothing.
+    config.demo = ConfigDict()
+    config.demo.caption = "{} clustering"
+    config.demo.variants = tuple(
+        (rule, ConfigDict(dict(clustering=dict(rule=rule))))
+        for rule in ("paper", "released", "refined")
+    )
+    # Changes for --mode=benchmark. Untrained seeds would all be refused, so every seed
+    # counts there, which is the most clustering can cost.
+    config.benchmark = ConfigDict()
+    config.benchmark.changes = dict(
+        clustering=dict(min_seediness=0.0), tracking=dict(foreground_threshold=0.0)
+    )
     return config
 
 
