@@ -108,6 +108,14 @@ def get_config() -> ConfigDict:
     evaluation.task = ""  # davis19, davis16, ytvis, ovis, kitti_mots, mots_challenge
     evaluation.min_dim = 736
     evaluation.max_dim = 1248
+
+    # What --mode=demo compares, as (name, changes of the config), and its caption.
+    config.demo = ConfigDict()
+    config.demo.caption = "{}"
+    config.demo.variants = (("model", ConfigDict()),)
+    # Changes that give --mode=benchmark the most to do with untrained weights.
+    config.benchmark = ConfigDict()
+    config.benchmark.changes = ConfigDict()
     return config
 
 

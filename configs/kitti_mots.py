@@ -43,8 +43,7 @@ def get_config(variant: str = ""):
 
     evaluation = config.evaluation
     evaluation.task = evaluation.dataset = "kitti_mots"
-    # The list of the sequences of val, beside instances_txt; docs/data.md has its form.
-    evaluation.ground_truth = "KITTI_MOTS/val.seqmap"
+    evaluation.ground_truth = "KITTI_MOTS"
     evaluation.min_dim, evaluation.max_dim = 800, 1948
     return stemseg.finish(config, variant, paper=paper)
 

@@ -31,6 +31,8 @@ def get_config(variant: str = ""):
     config.optim.steps = 120_000
     config.optim.schedule_options = dict(start=60_000, steps=60_000, factor=0.01)
 
+    config.selection.limit = 20  # videos hold more objects than YouTube-VIS's
+
     evaluation = config.evaluation
     evaluation.task = evaluation.dataset = "ovis"
     evaluation.ground_truth = "OVIS/annotations_valid.json"

@@ -50,6 +50,16 @@ def get_config() -> ConfigDict:
     # Foreground: the semantic decoder's channel, or the mean seediness over windows.
     tracking.foreground_threshold = 0.25
     tracking.full_size = False  # enlarge maps before clustering, not after it
+
+    config.demo.caption = "{} clustering"
+    config.demo.variants = tuple(
+        (rule, ConfigDict(dict(clustering=dict(rule=rule))))
+        for rule in ("paper", "released", "refined")
+    )
+    # Untrained seeds would all be refused: every seed counts, the most there can be.
+    config.benchmark.changes = dict(
+        clustering=dict(min_seediness=0.0), tracking=dict(foreground_threshold=0.0)
+    )
     return config
 
 

@@ -9,7 +9,6 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from stemseg_jax import evaluate, models, predict, train
-from stemseg_jax.clustering import sequential
 from stemseg_jax.data import readers
 from stemseg_jax.formats import images, rle, whole
 from stemseg_jax.outputs import davis_png, overlay, report, video
@@ -24,15 +23,16 @@ FIGURES = ("J&F-Mean", "J-Mean", "J-Recall", "F-Mean", "F-Recall")
 def run(config: ConfigDict, *, workdir: str) -> None:
     """Trains `config` into `workdir` and compares it with what needs no learning.
 
-    Leaves `scores.json`, `contact_sheet.png` and `overlays/`. Beside the model, with
-    each clustering rule, stand the untrained network and "one object": the true
+    Leaves `scores.json`, `contact_sheet.png` and `overlays/`. Beside the model, in each
+    of `config.demo.variants`, stand the untrained network and "one object": the true
     foreground of each frame, taken as a single object.
     """
     if config.evaluation.task != "davis19" or config.parity != "paper":
         raise ValueError(
-            "--mode=demo compares J&F under the three clustering rules: it needs "
+            "--mode=demo compares J&F of the config's demo.variants: it needs "
             "evaluation.task='davis19' and parity='paper'."
         )
+    own = own_variant(config)
     folder = pathlib.Path(workdir)
     train.run(config, workdir)
     benchmark = evaluate.prepare(config, folder / "ground_truth")
@@ -44,15 +44,12 @@ def run(config: ConfigDict, *, workdir: str) -> None:
         return benchmark.score(tracks, predictions / name, json_file)
 
     scores = {"model": {}}
-    for rule in sequential.RULES:
-        chosen = config.copy_and_resolve_references()
-        with chosen.unlocked():
-            chosen.clustering.rule = rule
-        model = models.load(chosen, workdir)
+    for name, changes in config.demo.variants:
+        model = models.load(changed(config, changes), workdir)
         tracks = list(evaluate.track(model, benchmark.dataset))
-        scores[rule] = score(rule, tracks)
-        if rule == config.clustering.rule:
-            scores["model"] = scores[rule]
+        scores[name] = score(name, tracks)
+        if name == own:
+            scores["model"] = scores[name]
             show(folder, benchmark.dataset, tracks, predict.category_names(config))
     untrained = models.initial(config)
     scores["untrained"] = score(
@@ -63,6 +60,21 @@ def run(config: ConfigDict, *, workdir: str) -> None:
     )
     whole.write_text(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
     print_summary(config, scores, folder)
+
+
+def changed(config: ConfigDict, changes: ConfigDict) -> ConfigDict:
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.update(changes)
+    return config
+
+
+def own_variant(config: ConfigDict) -> str:
+    """The variant that is the config itself."""
+    for name, changes in config.demo.variants:
+        if changed(config, changes).to_dict() == config.to_dict():
+            return name
+    raise ValueError("demo.variants: none of them is the config as it is.")
 
 
 def one_object(truth: readers.Video) -> VideoTracks:
@@ -124,9 +136,9 @@ def draw_tracks(
 
 def print_summary(config: ConfigDict, scores: dict, folder: pathlib.Path) -> None:
     titles = {
-        rule: f"model, {rule} clustering"
-        + " (scores.json: model)" * (rule == config.clustering.rule)
-        for rule in sequential.RULES
+        name: f"model, {config.demo.caption.format(name)}"
+        + " (scores.json: model)" * (name == own_variant(config))
+        for name, _ in config.demo.variants
     }
     titles["untrained"] = "untrained network"
     titles["one_object"] = "perfect foreground as one object"

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from stemseg_jax import models, score
 from stemseg_jax.data import readers
-from stemseg_jax.data.datasets import DATASETS, export
+from stemseg_jax.data.datasets import DATASETS, export, youtube_vis
 from stemseg_jax.formats import coco_json, whole
 from stemseg_jax.outputs import collector, davis_png, mots_txt, ytvis_json
 from stemseg_jax.tracks import VideoTracks
@@ -52,11 +52,15 @@ class Form(NamedTuple):
 
 
 class Benchmark(NamedTuple):
-    """Videos, their official annotations and how they are scored."""
+    """Videos, their official annotations and how they are scored.
+
+    A test set is not scored: its `truth` lists the videos, or is not there.
+    """
 
     task: str
     dataset: readers.Dataset
-    truth: pathlib.Path
+    truth: pathlib.Path | None
+    scored: bool = True
 
     def score(
         self,
@@ -64,12 +68,15 @@ class Benchmark(NamedTuple):
         folder: pathlib.Path,
         json_file: str | pathlib.Path,
     ) -> dict[str, Any]:
-        """Writes the results of all videos to `folder` and scores these files."""
-        # What an earlier evaluation left there goes once all videos are written.
+        """Writes the results of all videos to `folder` and scores these files.
+
+        Without annotations the files are what there is to show: no figures. What an
+        earlier evaluation left there goes once all videos are written.
+        """
         with whole.folder(folder, WRITER) as partial:
             results = FORMS[self.task].write(partial, videos, self.truth)
         results = folder / results.relative_to(partial)
-        if not all(video.annotated for video in self.dataset.videos):
+        if not self.scored:
             logging.warning("No annotations to score with; the results: %s", folder)
             return {}
         return score.figures(
@@ -84,7 +91,8 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
     """The benchmark that `config.evaluation` names.
 
     A dataset that has no official annotation files, such as generated videos, is
-    written to `folder` in the official form and read from there like any other.
+    written to `folder` in the official form and read from there like any other. Of a
+    split without annotations, and of those of DAVIS but "val", there are results alone.
     """
     evaluation = config.evaluation
     for name, value, known in (
@@ -98,7 +106,15 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
     dataset = DATASETS[evaluation.dataset](
         config.data.root, evaluation.split, **evaluation.options
     )
-    if evaluation.ground_truth:
+    official = bool(evaluation.ground_truth)
+    if not all(video.annotated for video in dataset.videos) or (
+        official
+        and FORMS[evaluation.task].write is _write_davis
+        # The server has the masks, and first frames are no annotation of a video.
+        and evaluation.split != "val"
+    ):
+        return Benchmark(evaluation.task, dataset, _listing(config), scored=False)
+    if official:
         root = config.data.root or os.environ.get("STEMSEG_DATA", "")
         truth = pathlib.Path(root).expanduser() / evaluation.ground_truth
         if not truth.exists():
@@ -106,16 +122,29 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
                 f"evaluation.ground_truth: {truth} is not there; expected the official "
                 "annotations of the task, below data.root or STEMSEG_DATA."
             )
-        if evaluation.task in ("davis19", "davis16") and evaluation.split != "val":
-            raise ValueError(
-                f"evaluation.split={evaluation.split!r}: davis is scored on 'val'."
-            )
         return Benchmark(evaluation.task, dataset, truth)
     form = FORMS[evaluation.task]
     with whole.folder(folder, WRITER) as partial:
         truth = form.export(dataset, partial)
     truth = folder / truth.relative_to(partial)
     return Benchmark(evaluation.task, form.load(folder), truth)
+
+
+def _listing(config: ConfigDict) -> pathlib.Path | None:
+    """The file that numbers the videos of a set, for results that name them so."""
+    evaluation = config.evaluation
+    if FORMS[evaluation.task].write is not _write_youtube_vis:
+        return None
+    if evaluation.dataset not in youtube_vis.NAMES:
+        raise ValueError(
+            f"evaluation.dataset={evaluation.dataset!r} is not annotated, and has no "
+            f"numbers of videos for results of {evaluation.task}; expected one of "
+            f"{', '.join(youtube_vis.NAMES)}."
+        )
+    path, _ = youtube_vis.annotation_file(
+        config.data.root, evaluation.split, name=evaluation.dataset
+    )
+    return path
 
 
 def track(model: models.Model, dataset: readers.Dataset) -> Iterator[VideoTracks]:

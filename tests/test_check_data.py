@@ -48,6 +48,37 @@ def test_whole_sets_pass_with_their_figures(tmp_path, capsys, make, below, insta
     assert "No faults: ready for training." in capsys.readouterr().out
 
 
+def test_the_folder_of_all_datasets_is_read_whole(tmp_path, capsys):
+    root = tmp_path / "data"
+    folders.davis(root)
+    folders.coco_set(root)
+    folders.pascal_voc(root)
+    folders.kitti_mots(root)
+    folders.youtube_vis(root / "YouTubeVIS")
+    folders.save(root / "notes/1.png", np.zeros((4, 4), np.uint8))  # none of them
+    code, splits = check(root, tmp_path)
+    assert code == 0
+    assert {f"{split['name']}, {split['split']}" for split in splits} == {
+        "coco in COCO, annotations/instances_train2017.json",
+        "davis19 in DAVIS, train",
+        "kitti_mots in KITTI_MOTS, train",
+        "kitti_mots in KITTI_MOTS, val",
+        "own in YouTubeVIS, train.json",
+        "pascal_voc in VOCdevkit/VOC2012, train",
+    }
+    # One fault in any of them counts.
+    (root / "DAVIS/JPEGImages/480p/bear/00002.jpg").write_bytes(b"")
+    code, splits = check(root, tmp_path)
+    assert code == 1
+    assert [s["name"] for s in splits if s["faults"]] == ["davis19 in DAVIS"]
+
+
+def test_vocdevkit_is_the_folder_above(tmp_path):
+    code, (split,) = check(folders.pascal_voc(tmp_path) / "VOCdevkit", tmp_path)
+    assert (code, split["name"]) == (0, "pascal_voc in VOC2012")
+    assert split["instances_by_class"] == {"dog": 1, "chair": 1}
+
+
 def test_every_fault_of_a_json_is_found_at_once(tmp_path, capsys):
     folders.youtube_vis(tmp_path, num_frames=5)
     frames = tmp_path / "train/JPEGImages/aa"
@@ -156,3 +187,9 @@ def test_real_samples_have_the_stated_counts(shared, tmp_path, folder, counts):
     assert code == 0
     figures = {s["split"]: (s["videos"], s["frames"], s["instances"]) for s in splits}
     assert figures == counts
+
+
+def test_the_folder_of_all_samples_is_read_whole(shared, tmp_path):
+    _, splits = check(shared / "data", tmp_path)
+    found = {split["name"]: split["videos"] for split in splits}
+    assert {"davis19 in DAVIS", "own in OVIS", "pascal_voc in VOC/VOC2012"} < set(found)

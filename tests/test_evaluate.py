@@ -1,13 +1,137 @@
-"""Old results stay until new ones are whole; what is not ours stays for good."""
+"""Results of sets that are scored here or elsewhere; old ones stay until then."""
 
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import PIL.Image
 import pytest
 
+from configs import davis, kitti_mots, ytvis
 from configs import moving_shapes as recipe
-from stemseg_jax import evaluate
+from stemseg_jax import evaluate, models
 from stemseg_jax.data.datasets import moving_shapes
 from stemseg_jax.formats import rle
 from stemseg_jax.tracks import Track, VideoTracks
+from tests.data import folders
 from tests.formats.test_whole import tree
+
+
+def smoke(module, root, **evaluation):
+    """A tiny network, and the evaluation of the config itself on a generated folder."""
+    whole, config = module.get_config().evaluation, module.get_config("smoke").unlock()
+    config.evaluation.update(whole.to_dict() | {"min_dim": 32, "max_dim": 64})
+    config.evaluation.options = {}
+    config.evaluation.update(evaluation)
+    config.data.root = str(root)
+    return config
+
+
+def run(config, tmp_path):
+    """The figures, and the folder of results, of an untrained network."""
+    benchmark = evaluate.prepare(config, tmp_path / "ground_truth")
+    results = tmp_path / "predictions"
+    videos = evaluate.track(models.initial(config), benchmark.dataset)
+    figures = benchmark.score(videos, results, tmp_path / "scores.json")
+    assert (tmp_path / "scores.json").is_file() == bool(figures)
+    return figures, results
+
+
+@pytest.mark.parametrize("first_frames", [False, True])
+@pytest.mark.parametrize("split", ["test-dev", "test-challenge"])
+def test_davis_test_sets_give_masks(tmp_path, caplog, split, first_frames):
+    root = folders.davis(tmp_path / "data")
+    lists, masks = (
+        root / "DAVIS" / x for x in ("ImageSets", "Annotations_unsupervised")
+    )
+    (lists / "2017/train.txt").rename(lists / f"2017/{split}.txt")
+    for sequence in (masks / "480p").iterdir():
+        for frame in list(sequence.iterdir())[:]:
+            if frame.stem != "00000" or not first_frames:
+                frame.unlink()
+    if not first_frames:
+        shutil.rmtree(masks)
+    config = smoke(davis, root, split=split)
+    figures, results = run(config, tmp_path)
+    assert figures == {} and "No annotations to score with" in caplog.text
+    for sequence in ("bear", "cow"):
+        names = sorted(path.name for path in (results / sequence).iterdir())
+        assert names == [f"{t:05d}.png" for t in range(6)]
+        with PIL.Image.open(results / sequence / "00003.png") as picture:
+            assert picture.mode == "P" and picture.size == (40, 24)
+
+
+@pytest.mark.parametrize(("split", "spelling"), [("valid", "valid"), ("test", "test")])
+def test_youtube_vis_gives_the_file_for_the_server(tmp_path, caplog, split, spelling):
+    root = folders.youtube_vis(
+        tmp_path / "data/YouTubeVIS",
+        json_name=f"instances_{spelling}.json",
+        frames=f"{spelling}/JPEGImages",
+        annotated=False,
+    )
+    config = smoke(ytvis, root.parent, split=split)
+    config.clustering.min_seediness = config.tracking.foreground_threshold = 0.0
+    figures, results = run(config, tmp_path)
+    assert figures == {} and "No annotations to score with" in caplog.text
+    with zipfile.ZipFile(results / "results.zip") as archive:
+        content = json.loads(archive.read("results.json"))
+    assert content == json.loads((results / "results.json").read_text())
+    assert content and {entry["video_id"] for entry in content} == {7}
+    assert all(len(entry["segmentations"]) == 6 for entry in content)
+
+
+def test_videos_without_numbers_have_no_place_in_a_list_of_tracks(tmp_path):
+    root = folders.davis(tmp_path)
+    shutil.rmtree(root / "DAVIS/Annotations_unsupervised")
+    lists = root / "DAVIS/ImageSets/2017"
+    (lists / "train.txt").rename(lists / "test-dev.txt")
+    config = smoke(ytvis, root, dataset="davis19", split="test-dev")
+    with pytest.raises(ValueError, match="'davis19' is not annotated.*ytvis"):
+        evaluate.prepare(config, tmp_path / "ground_truth")
+
+
+def test_kitti_mots_is_scored_as_it_is_downloaded(tmp_path):
+    """No seqmap, and the sequences of train beside those of val."""
+    root = folders.kitti_mots(tmp_path / "data", names=("0000", "0002", "0006"))
+    assert not [*root.rglob("*.seqmap*")]
+    figures, results = run(smoke(kitti_mots, root), tmp_path)
+    assert sorted(path.name for path in results.glob("*.txt")) == [
+        "0002.txt",
+        "0006.txt",
+    ]
+    assert {*figures["per_sequence"]} == {"0002", "0006"}
+    car = figures["car"]
+    assert car["TP"] + car["FN"] == 2 * 6  # one car in each frame
+    assert car["mots_tools"]["total_num_frames"] == 12
+
+
+def test_kitti_mots_test_gives_text_files(tmp_path, caplog):
+    root = folders.kitti_mots(tmp_path / "data", names=("0001", "0003"))
+    folder = root / "KITTI_MOTS"
+    (folder / "training").rename(folder / "testing")
+    for part in ("instances", "instances_txt"):
+        shutil.rmtree(folder / part)
+    figures, results = run(smoke(kitti_mots, root, split="test"), tmp_path)
+    assert figures == {} and "No annotations to score with" in caplog.text
+    assert sorted(path.name for path in results.glob("*.txt")) == [
+        "0001.txt",
+        "0003.txt",
+    ]
+
+
+def test_davis_val_is_scored(tmp_path):
+    root = folders.davis(tmp_path / "data")
+    lists = root / "DAVIS/ImageSets/2017"
+    (lists / "train.txt").rename(lists / "val.txt")
+    figures, _ = run(smoke(davis, root), tmp_path)
+    assert len(figures["per_sequence"]) == 4 or {*figures["per_sequence"]} == {
+        *("bear", "cow")
+    }
+    assert 0 <= figures["J&F-Mean"] <= 1 and np.isfinite(figures["J&F-Mean"])
+
+
+# ----------------------------------------------------- what stays, and what is replaced
 
 SIZE = {"height": 48, "width": 64}
 

@@ -126,6 +126,14 @@ def test_the_papers_schedules_are_variants(name):
         module.get_config("papre")
 
 
+def test_tracks_of_a_video_are_as_many_as_its_set_needs():
+    limits = {
+        name: importlib.import_module(f"configs.{name}").get_config().selection.limit
+        for name in ("davis", "ytvis", "ovis", "kitti_mots")
+    }
+    assert limits == {"davis": 20, "ytvis": 10, "ovis": 20, "kitti_mots": 999}
+
+
 @pytest.fixture(scope="module")
 def trained(smoke_run):
     return smoke_run("moving_shapes")[0]

@@ -53,26 +53,42 @@ class Summary:
 def find(folder: str | os.PathLike) -> list[FoundSet]:
     """The splits in a folder of any layout that can be read.
 
+    A folder that has none itself may be the one of all datasets, or a `VOCdevkit`:
+    then those of its sub-folders, which are named.
+
     Raises:
         ValueError: Nothing in the folder is known.
     """
     folder = pathlib.Path(folder).expanduser()
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder.")
-    found = [
-        *_davis(folder),
-        *_mots(folder),
-        *_voc(folder),
-        *_mapillary(folder),
-        *_json(folder),
-    ]
+    if found := _of_one(folder):
+        return found
+    for sub in _sub_folders(folder):
+        # Two levels down lie VOCdevkit/VOC2012 and what was unpacked in a folder.
+        for below in [sub] if (here := _of_one(sub)) else _sub_folders(sub):
+            where = below.relative_to(folder)
+            found += [
+                part._replace(name=f"{part.name} in {where}")
+                for part in here or _of_one(below)
+            ]
     if not found:
         raise ValueError(
-            f"{folder}: holds none of the known layouts: no annotation JSON with "
-            f"videos or images, no ImageSets/, no instances/ or instances_txt/. "
-            f"docs/data.md shows the layouts and how to bring your own videos."
+            f"{folder}: holds none of the known layouts, nor does a folder in it: no "
+            f"annotation JSON with videos or images, no ImageSets/, no instances/ or "
+            f"instances_txt/. docs/data.md shows the layouts and how to bring your own "
+            f"videos."
         )
     return found
+
+
+def _of_one(folder: pathlib.Path) -> list[FoundSet]:
+    layouts = (_davis, _mots, _voc, _mapillary, _json)
+    return [part for layout in layouts for part in layout(folder)]
+
+
+def _sub_folders(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir())
 
 
 def check(

@@ -7,6 +7,7 @@ these come, class by class, CLEAR (`clear.py`), HOTA (`hota.py`) and IDF1
 
 import configparser
 import functools
+import logging
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -21,6 +22,8 @@ from stemseg_jax.evaluation.scored import Figures, Progress, Scored
 from stemseg_jax.formats import mots_txt
 
 HOTA_FIGURES = ("HOTA", "DetA", "AssA", "LocA")
+# Beside the annotations, of the frames of a sequence.
+FRAMES = ("training/image_02", "image_02", "images", "instances", "training/instances")
 CLASSES = {"car": mots_txt.CAR, "pedestrian": mots_txt.PEDESTRIAN}
 
 
@@ -73,8 +76,10 @@ def score(
 
     Args:
         ground_truth: KITTI: a folder with `*.txt` (or with them in `instances_txt` or
-            `label_02`) and a seqmap, or that seqmap itself. MOTSChallenge: either the
-            same, or a folder of sequences with `gt/gt.txt` and `seqinfo.ini`.
+            `label_02`) and a seqmap, or that seqmap itself. The official archive has
+            no seqmap: then those sequences count that have results, and are as long as
+            their images or masks beside the folder say. MOTSChallenge: either the same,
+            or a folder of sequences with `gt/gt.txt` and `seqinfo.ini`.
         results: A folder with `<sequence>.txt`.
 
     Raises:
@@ -82,7 +87,7 @@ def score(
     """
     ground_truth, results = pathlib.Path(ground_truth), pathlib.Path(results)
     settings = BENCHMARKS[benchmark]
-    sequences, known = find_sequences(ground_truth)
+    sequences, known = find_sequences(ground_truth, results)
     _check_results(results, sequences, known)
     counts = {}
     for name in progress(list(sequences)):
@@ -230,7 +235,7 @@ def headline(programs: Programs) -> Figures:
 
 
 def find_sequences(
-    ground_truth: pathlib.Path,
+    ground_truth: pathlib.Path, results: pathlib.Path
 ) -> tuple[dict[str, SequenceFile], set[str]]:
     """The sequences to be scored, and the names of all that are annotated."""
     if ground_truth.is_file():
@@ -249,8 +254,10 @@ def find_sequences(
             break
     if not files:
         raise ValueError(f"{ground_truth}: no annotations, neither *.txt nor gt/gt.txt")
-    if len(maps) != 1:
-        found = ", ".join(map(str, sorted(maps))) or "none"
+    if not maps:
+        return _with_results(folder, files, results), {*files}
+    if len(maps) > 1:
+        found = ", ".join(map(str, sorted(maps)))
         raise ValueError(
             f"{ground_truth}: expected one seqmap with the lengths of the sequences, "
             f"found {found}; give the one you mean as --ground_truth"
@@ -271,6 +278,30 @@ def find_sequences(
             raise ValueError(f"{maps[0]}:{number}: no annotations of sequence {name}")
         sequences[name] = SequenceFile(files[name], length)
     return sequences, {*files}
+
+
+def _with_results(
+    folder: pathlib.Path, files: Mapping[str, pathlib.Path], results: pathlib.Path
+) -> dict[str, SequenceFile]:
+    """Without a seqmap: the annotated sequences that have results."""
+    names = [name for name in sorted(files) if (results / f"{name}.txt").is_file()]
+    if left := sorted(files.keys() - names):
+        logging.warning("%s: not scored, without results: %s", folder, ", ".join(left))
+    return {
+        name: SequenceFile(files[name], _length(files[name], results / f"{name}.txt"))
+        for name in names
+    }
+
+
+def _length(truth: pathlib.Path, result: pathlib.Path) -> int:
+    """Frames of a sequence, from its images or masks, or as many as are spoken of."""
+    for root in (truth.parents[1], truth.parent):
+        for frames in FRAMES:
+            if files := [*(root / frames / truth.stem).glob("*.[jp]*g")]:
+                return len(files)
+    lines = (truth.read_text() + "\n" + result.read_text()).splitlines()
+    numbers = (line.split(maxsplit=1)[0] for line in lines if line.strip())
+    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
 def _from_seqinfo(

@@ -36,4 +36,16 @@ def majority(
     return fraction(masks, stride) >= 0.5
 
 
+def ignored(
+    ignore: Bool[Array, "T H W"], masks: Bool[Array, "N T h w"]
+) -> Bool[Array, "T h w"]:
+    """Cells that are neither object nor background: part ignored, and in no mask.
+
+    Of an object on ignored ground, cells on the border are in the way of both rules
+    above: no mask has them, and they are not wholly ignored. They are no background.
+    """
+    stride = ignore.shape[-1] // masks.shape[-1]
+    return (fraction(ignore, stride) > 0) & ~masks.any(axis=0)
+
+
 TO_STRIDE = {"and": central_and, "fraction": majority}

@@ -257,7 +257,10 @@ class STEmSeg:
     def _clip_terms(self, maps: Maps, clip: ClipBatch) -> dict[str, Scalar]:
         """Of one clip: fields without the axis B."""
         masks = masks_ops.TO_STRIDE[self.target](clip.masks)
-        ignore = masks_ops.TO_STRIDE[self.target](clip.ignore)
+        ignore = masks_ops.ignored(clip.ignore, masks)
+        if self.parity == "released":
+            # Borders of objects are background, even on ignored ground.
+            ignore = masks_ops.central_and(clip.ignore)
         terms = embedding.terms(
             maps.embeddings,
             maps.log_bandwidths,

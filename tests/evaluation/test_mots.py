@@ -225,6 +225,39 @@ def test_the_seqmap_chooses_and_has_to_be_unique(tmp_path, score):
         mots.score(other, results)
 
 
+@pytest.mark.parametrize("frames", [None, "images/0001", "instances/0001"])
+def test_the_official_archive_has_no_seqmap(tmp_path, score, frames, caplog):
+    """Sequences with results count; frames tell the length, or else the lines."""
+    truth = [{1: box(t)} for t in range(3)]
+    expected = score(truth, truth)
+    root, gt = tmp_path / "KITTI_MOTS", tmp_path / "gt"
+    (gt / "evaluate_mots.seqmap").unlink()
+    (root / "training/image_02").mkdir(parents=True)
+    gt.rename(root / "instances_txt")
+    text = (root / "instances_txt/0001.txt").read_text()
+    (root / "instances_txt/0000.txt").write_text(text)  # of another split
+    for t in range(5 if frames else 0):
+        folder = root / frames
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{t:06d}.png").write_bytes(b"")
+    for folder in (root, root / "instances_txt"):
+        scored = mots.score(folder, tmp_path / "results")
+        assert scored.videos == ("0001",)
+        car = scored.report()["car"]
+        length = 5 if frames else 3
+        assert car["mots_tools"]["total_num_frames"] == length
+        for figure in ("sMOTSA", "MOTSA", "HOTA", "IDF1", "TP", "FP", "FN", "IDS"):
+            assert car[figure] == expected[figure]
+    assert "not scored, without results: 0000" in caplog.text
+    # A result may speak of a frame that the annotations leave empty.
+    more = tmp_path / "results/0001.txt"
+    more.write_text(lines([*truth, {1: box(0)}]))
+    assert mots.score(root, tmp_path / "results").report()["car"]["FP"] == 1
+    more.rename(tmp_path / "results/0005.txt")
+    with pytest.raises(ValueError, match="0005.txt: no such sequence is annotated"):
+        mots.score(root, tmp_path / "results")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

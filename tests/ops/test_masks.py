@@ -36,6 +36,28 @@ def test_central_and_is_bilinear_resizing_cut_to_integers(size, stride):
     )
 
 
+def test_ignored_cells_by_hand():
+    """A row of six cells: object, object, border, ignored ground, padding, padding."""
+    mask = np.zeros((1, 1, 4, 24), bool)
+    mask[..., :10] = True  # two cells and half of the third
+    ignore = np.zeros((1, 4, 24), bool)
+    ignore[..., 10:17] = True  # the rest of the frame, one pixel into the fifth cell
+    small = masks.central_and(jnp.asarray(mask))
+    np.testing.assert_array_equal(small[0, 0, 0], [1, 1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(
+        masks.ignored(jnp.asarray(ignore), small)[0, 0], [0, 0, 1, 1, 1, 0]
+    )
+    # What belongs to an object stays with it, however little of it is ignored.
+    ignore[..., 3] = True
+    np.testing.assert_array_equal(
+        masks.ignored(jnp.asarray(ignore), small)[0, 0], [0, 0, 1, 1, 1, 0]
+    )
+    without = jnp.zeros((0, 1, 1, 6), bool)
+    np.testing.assert_array_equal(
+        masks.ignored(jnp.asarray(ignore), without)[0, 0], [1, 0, 1, 1, 1, 0]
+    )
+
+
 def test_fraction_keeps_the_area():
     mask = jnp.asarray(np.random.default_rng(0).random((3, 16, 24)) < 0.5)
     np.testing.assert_allclose(masks.fraction(mask).sum() * 16, mask.sum())

@@ -7,6 +7,7 @@ import numpy as np
 
 ACTIVATIONS = 1e-4  # of the largest magnitude
 LOSSES = 1e-5
+UPDATED_LOSSES = 1e-4  # an update carries the float32 rounding of its gradient
 GRADIENTS = 1e-4
 NETWORK_GRADIENTS = 1e-3  # back through all layers
 GREY_LEVELS = 1e-3

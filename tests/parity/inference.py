@@ -70,7 +70,10 @@ def _config(meta: Mapping[str, Any]) -> Any:
     if "overlap" in meta:
         changes["tracking__overlap"] = meta["overlap"]
     return released.config(
-        meta["base"], backbone=meta.get("backbone", "R-50-FPN"), **changes
+        meta["base"],
+        backbone=meta.get("backbone", "R-50-FPN"),
+        over=meta.get("over"),
+        **changes,
     )
 
 

@@ -121,7 +121,10 @@ def model(folder: pathlib.Path, name: str) -> list[Figure]:
     """Every stage of a network on one clip, and its losses on synthetic targets."""
     meta, arrays = goldens.load(folder, name)
     config = released.config(
-        meta["base"], backbone=meta["backbone"], num_frames=meta["frames"]
+        meta["base"],
+        backbone=meta["backbone"],
+        over=meta.get("over"),
+        num_frames=meta["frames"],
     )
     system, variables = released.load(config, salt=meta["salt"])
     batch = clip(meta, meta["seed"])
@@ -181,17 +184,21 @@ TERMS = {
 
 
 def losses(
-    terms: dict[str, Any], weights: Any, expected: dict[str, float], *, prefix: str = ""
+    terms: dict[str, Any],
+    weights: Any,
+    expected: dict[str, float],
+    *,
+    bar: float = figures.LOSSES,
+    prefix: str = "",
 ) -> list[Figure]:
     """Each term, and the weighted embedding loss."""
-    bar = figures.LOSSES
-    results = [
-        figures.relative(
-            f"{prefix}loss {term}", terms[term], expected[TERMS[term]], bar
-        )
-        for term in terms
-    ]
     weights = dict(weights)
+    results = []
+    for term, value in terms.items():
+        if TERMS[term].startswith("optimization_losses"):
+            value = weights[term] * value
+        theirs = expected[TERMS[term]]
+        results.append(figures.relative(f"{prefix}loss {term}", value, theirs, bar))
     parts = ("lovasz", "smoothness", "seediness")
     total = sum(weights[part] * terms[part] for part in parts)
     theirs = expected["optimization_losses/embedding_loss"]

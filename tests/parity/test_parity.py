@@ -4,11 +4,15 @@ import json
 import pathlib
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
+from stemseg_jax import models
+from stemseg_jax.structures import LossReport
 from tests import goldens
-from tests.parity import figures, run
+from tests.parity import figures, released, run
 
 HERE = pathlib.Path(__file__).parent / "goldens"
 QUICK = sorted(json.loads((HERE / "index.json").read_text())["files"])
@@ -103,6 +107,166 @@ def test_json_is_strict():
         {"quantity": "x", "error": 1.0, "bar": None, "note": "", "met": True},
         {"quantity": "y", "error": None, "bar": 1e-4, "note": "why", "met": False},
     ]
+
+
+# --------------------------------------------------------------- cases made on the spot
+
+
+def write(folder, case, meta, **arrays):
+    (folder / f"{case}.json").write_text(json.dumps(meta))
+    np.savez(folder / f"{case}.npz", **arrays)
+
+
+def test_a_case_changes_their_configuration(tmp_path):
+    """A DAVIS network with classes, and seediness among the embedding's outputs."""
+    outputs = {"conv_embedding": 3, "conv_variance": 3, "conv_seediness": 1}
+    shapes = goldens.backbone_shapes((3, 4, 6, 3))
+    shapes |= goldens.decoder_shapes("embedding_head", (256, 128, 128, 64), outputs)
+    shapes |= goldens.decoder_shapes(
+        "semseg_head", (256, 256, 128, 128), {"conv_out": 8}
+    )
+    frozen = [k for k in shapes if "stem.conv1" in k or "body.layer1" in k]
+    meta = {
+        "what": "R-50-FPN, config davis_2",
+        "entries": [*shapes.items()],
+        "frozen_parameters": [k for k in frozen if len(shapes[k]) == 4],
+    }
+    over = {
+        "INPUT": {"NUM_CLASSES": 7, "NUM_FRAMES": 4},
+        "MODEL": {
+            "USE_SEEDINESS_HEAD": False,
+            "USE_SEMSEG_HEAD": True,
+            "EMBEDDING_DIM_MODE": "xyt",
+            "EMBEDDINGS": {"EMBEDDING_SIZE": 3, "INTER_CHANNELS": [256, 128, 128, 64]},
+        },
+    }
+    write(tmp_path, "state_dict_over", meta | {"over": over})
+    compared = run.check(tmp_path, "state_dict_over")
+    assert len(compared) == 4 and not missed(compared)
+    write(tmp_path, "state_dict_plain", meta)
+    names = [f.quantity for f in missed(run.check(tmp_path, "state_dict_plain"))]
+    assert names == ["names only in the file", "names only in the model", "shapes"]
+
+
+def test_their_options_are_ours():
+    over = {
+        "MODEL": {"BACKBONE": {"TYPE": "R-101-FPN"}, "EMBEDDING_DIM_MODE": "xyf"},
+        "INPUT": {"BGR_INPUT": False},
+        "TRAINING": {
+            "MOMENTUM": 0.8,
+            "LOSSES": {"EMBEDDING": {"WEIGHT_LOVASZ": 2.0, "FREE_DIM_STDS": [0.4]}},
+        },
+        "CLUSTERING": {"SECONDARY_PROB_THRESHOLD": 0.2},
+        "DATA": {"YOUTUBE_VIS": {"INFERENCE_FRAME_OVERLAP": 3}},
+    }
+    plain = released.config("youtube_vis").to_dict()
+    changed = released.config("youtube_vis", over=over, num_frames=16).to_dict()
+    expected = ConfigDict(plain)
+    expected.update_from_flattened_dict(
+        {
+            "num_frames": 16,
+            "model.backbone": "resnet101",
+            "model.mixing": "xyf",
+            "model.pixels.order": "rgb",
+            "model.free_dim_std": 0.4,
+            "optim.momentum": 0.8,
+            "loss.weights.lovasz": 2.0,
+            "clustering.secondary_threshold": 0.2,
+            "tracking.overlap": 3,
+        }
+    )
+    assert changed == expected.to_dict()
+    # Without a semantic decoder the foreground is the seediness.
+    without = {"MODEL": {"USE_SEMSEG_HEAD": False}}
+    ours = released.config("youtube_vis", over=without)
+    assert (ours.model.num_classes, ours.tracking.foreground_threshold) == (0, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("over", "message"),
+    [
+        ({"MODEL": {"SCALE": 1}}, "over: MODEL.SCALE: no such option here; known: CLU"),
+        ({"DATA": {"DAVIS": {"INFERENCE_FRAME_OVERLAP": 2}}}, "no such option"),
+        ({"MODEL": {"EMBEDDINGS": {"EMBEDDING_SIZE": 3}}}, "it can only be 4"),
+        (
+            {"TRAINING": {"LOSSES": {"EMBEDDING": {"FREE_DIM_STDS": [0.3, 0.4]}}}},
+            "for 2 free dimensions",
+        ),
+    ],
+)
+def test_an_option_without_counterpart_is_refused(over, message):
+    with pytest.raises(ValueError, match=message):
+        released.config("youtube_vis", over=over)
+
+
+@pytest.mark.parametrize("theirs", released.CONFIGS)
+@pytest.mark.parametrize("num_frames", [2, 4, 8, 32])
+def test_a_window_may_be_shorter_than_the_overlap(theirs, num_frames):
+    ours = released.config(theirs, num_frames=num_frames)
+    stated = released.config(theirs).tracking.overlap
+    assert ours.tracking.overlap == min(stated, num_frames - 1)
+    if theirs == "davis_2" and num_frames == 2:
+        models.abstract(ours)  # a network by itself has nothing to stitch
+
+
+def test_an_overlap_that_a_case_states_stays_as_it_is():
+    over = {"DATA": {"DAVIS": {"INFERENCE_FRAME_OVERLAP": 5}}}
+    ours = released.config("davis_2", over=over, num_frames=4)
+    assert ours.tracking.overlap == 5
+    with pytest.raises(ValueError, match="overlap=5 must be"):
+        models.abstract(ours)
+
+
+def test_losses_after_an_update_carry_its_rounding(tmp_path, monkeypatch):
+    """Two updates of one number: the loss is w^2, times three for the second clip."""
+
+    class Square:
+        loss_weights = (("lovasz", 1.0), ("smoothness", 10.0), ("seediness", 1.0))
+
+        def frozen_modules(self):
+            return ()
+
+        def loss(self, variables, batch, key):
+            value = jnp.square(variables["params"]["w"]).sum() * (batch - 6)
+            terms = {"lovasz": value, "smoothness": 0 * value, "seediness": 0 * value}
+            return value, LossReport(terms, dict(self.loss_weights))
+
+    w = np.ones(1, np.float32)
+    variables = {"params": {"w": jnp.asarray(w)}}
+    monkeypatch.setattr(released, "load", lambda config, salt: (Square(), variables))
+    monkeypatch.setattr(
+        released, "their_layout", lambda c: lambda x: {k: np.array(x[k]) for k in x}
+    )
+    monkeypatch.setattr(
+        "tests.parity.network.clip", lambda meta, seed: jnp.float32(seed)
+    )
+
+    def part(seed, loss):
+        return {"seed": seed, "others/lovasz_loss": loss} | {
+            "others/variance_smoothness_loss": 0.0,
+            "others/seediness_loss": 0.0,
+            "optimization_losses/embedding_loss": loss,
+        }
+
+    def step(w, change, error):
+        return {
+            "sub_iterations": [part(7, w**2 + error), part(9, 3 * w**2 + error)],
+            "grad_norm": {"w": 4 * w},
+            "param_delta_norm_from_start": {"w": change},
+        }
+
+    # With d = 4 w + 1e-4 w an update takes 0.01 (d + 0.9 m), m being d, then 0.9 m + d.
+    first = 0.01 * 1.9 * 4.0001
+    later = 1 - first
+    second = 0.01 * (1.9 * 4.0001 * later + 0.81 * 4.0001)
+    meta = {"base": "youtube_vis", "frames": 2, "lr": 0.01, "salt": ""}
+    meta |= {"full_grads": [], "params_without_grad": []}
+    for error, wrong in ((0.0, []), (5e-5, [1]), (1e-3, [1, 2])):
+        steps = [step(1.0, first, error), step(later, first + second, error)]
+        write(tmp_path, "train_step", meta | {"steps": steps})
+        compared = run.check(tmp_path, "train_step")
+        names = {figure.quantity.split(":")[0] for figure in missed(compared)}
+        assert names == {f"update {number}" for number in wrong}, compared
 
 
 # ------------------------------------------------------------------------- comparisons

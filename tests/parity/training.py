@@ -186,6 +186,7 @@ def train_step(folder: pathlib.Path, name: str) -> list[Figure]:
     meta, arrays = goldens.load(folder, name)
     config = released.config(
         meta["base"],
+        over=meta.get("over"),
         num_frames=meta["frames"],
         optim__schedule="constant",
         optim__schedule_options=ConfigDict(),
@@ -218,11 +219,16 @@ def train_step(folder: pathlib.Path, name: str) -> list[Figure]:
     results = []
     for number, step in enumerate(meta["steps"], start=1):
         gradients = []
+        bar = figures.LOSSES if number == 1 else figures.UPDATED_LOSSES
         for part in step["sub_iterations"]:
             gradient, terms = gradient_of(params, network.clip(meta, part["seed"]))
             gradients.append(gradient)
             results += network.losses(
-                terms, system.loss_weights, part, prefix=f"update {number}: "
+                terms,
+                system.loss_weights,
+                part,
+                bar=bar,
+                prefix=f"update {number}: ",
             )
         mean, state, params = update(gradients, state, params)
         results += _update(number, step, start, theirs(params), theirs(mean))

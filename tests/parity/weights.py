@@ -40,7 +40,12 @@ def state_dict(folder: pathlib.Path, name: str) -> list[Figure]:
     backbone, theirs = re.search(r"(R-\d+-FPN), config (\w+)", meta["what"]).groups()
     system, model = models.abstract(
         # A frozen backbone is a frozen forward pass there, not frozen parameters.
-        released.config(theirs, backbone=backbone, model__freeze_backbone=False)
+        released.config(
+            theirs,
+            backbone=backbone,
+            over=meta.get("over"),
+            model__freeze_backbone=False,
+        )
     )
     one = np.ones((), np.float32)
     tensors = {key: np.broadcast_to(one, shape) for key, shape in meta["entries"]}

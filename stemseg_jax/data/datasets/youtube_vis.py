@@ -62,17 +62,28 @@ def load(
         name: One of NAMES. "own" takes any folder of this form as root.
         categories: "object" makes all instances one class, as for training on DAVIS.
     """
-    spellings = SPLITS.get(split, (split,))
-    jsons = [form.format(split=s) for s in spellings for form in JSON]
-    folder = folders.dataset_folder(root, names=NAMES[name], holds=jsons)
+    path, folder = annotation_file(root, split, name=name)
     return read(
-        folders.first_existing(folder, jsons),
+        path,
         root=folder,
-        frames=[form.format(split=s) for s in spellings for form in FRAMES],
+        frames=[form.format(split=s) for s in _spellings(split) for form in FRAMES],
         name=name,
         categories=categories,
         report=report,
     )
+
+
+def annotation_file(
+    root: folders.Root, split: str, *, name: str = "ytvis"
+) -> tuple[pathlib.Path, pathlib.Path]:
+    """The JSON file of a split, and the dataset's folder."""
+    jsons = [form.format(split=s) for s in _spellings(split) for form in JSON]
+    folder = folders.dataset_folder(root, names=NAMES[name], holds=jsons)
+    return folders.first_existing(folder, jsons), folder
+
+
+def _spellings(split: str) -> tuple[str, ...]:
+    return SPLITS.get(split, (split,))
 
 
 def read_below(

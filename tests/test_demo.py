@@ -1,0 +1,77 @@
+"""The demo and the benchmark at a size of seconds, and the notebook that shows them."""
+
+import json
+import pathlib
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from configs import moving_shapes
+from stemseg_jax import benchmark, demo
+
+ROOT = pathlib.Path(__file__).parents[1]
+KEYS = ["model", "paper", "released", "refined", "untrained", "one_object"]
+
+
+def test_the_demo_ends_in_scores_and_pictures(tmp_path, capsys):
+    demo.run(moving_shapes.get_config("smoke"), workdir=str(tmp_path))
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert [*scores] == KEYS and scores["model"] == scores["refined"]
+    for name, figures in scores.items():
+        assert all(0 <= figures[key] <= 1 for key in demo.FIGURES), name
+        assert len({k.rsplit("_", 1)[0] for k in figures["per_sequence"]}) >= 1
+    # Of two or three objects one mask of all finds a part: neither nothing nor all.
+    assert 0.05 < scores["one_object"]["J&F-Mean"] < 0.9
+    assert scores["one_object"]["J&F-Mean"] > scores["untrained"]["J&F-Mean"]
+    with PIL.Image.open(tmp_path / "contact_sheet.png") as sheet:
+        assert np.asarray(sheet).std() > 10
+    overlays = [*(tmp_path / "overlays").glob("*.mp4")]
+    assert len(overlays) == 2 and all(file.stat().st_size for file in overlays)
+    out = capsys.readouterr().out
+    assert "model, refined clustering (scores.json: model)" in out
+    assert "perfect foreground as one object" in out
+
+
+def test_a_demo_without_its_own_config_is_refused(tmp_path):
+    config = moving_shapes.get_config("smoke").unlock()
+    config.demo.variants = config.demo.variants[:1]
+    with pytest.raises(ValueError, match="none of them is the config"):
+        demo.run(config, workdir=str(tmp_path))
+    with pytest.raises(ValueError, match="evaluation.task='davis19'"):
+        config.evaluation.task = "ytvis"
+        demo.run(config, workdir=str(tmp_path))
+
+
+def test_the_benchmark_times_every_stage(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "REPEATS", 1)
+    benchmark.run(moving_shapes.get_config("smoke"))
+    out = capsys.readouterr().out
+    for stage in ("read a batch", "loss", "loss and gradient", "track 40 frames"):
+        (line,) = [x for x in out.splitlines() if x.strip().startswith(f"{stage} ")][:1]
+        assert len([x for x in line.split() if x.replace(".", "").isdigit()]) >= 2
+    (line,) = [x for x in out.splitlines() if "restore" in x]
+    assert int(line.split()[1]) > 0  # every seed counts
+
+
+def test_generic_scripts_name_no_key_of_one_system():
+    for name in ("demo", "benchmark", "train", "predict", "evaluate"):
+        text = (ROOT / f"stemseg_jax/{name}.py").read_text()
+        assert "config.clustering" not in text and "config.tracking" not in text
+
+
+def test_the_notebook_runs_and_checks_versions_first(monkeypatch, tmp_path):
+    nbformat, nbclient = map(pytest.importorskip, ("nbformat", "nbclient"))
+    notebook = nbformat.read(ROOT / "colab/stemseg_jax.ipynb", as_version=4)
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert "jax.__version__" in code[0] and "stemseg_jax" in code[0]
+    assert not any(
+        x.startswith(("def ", "class ")) for c in code for x in c.split("\n")
+    )
+    monkeypatch.setenv("STEMSEG_NOTEBOOK_VARIANT", "smoke")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    nbclient.NotebookClient(
+        notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    (picture,) = [o for o in notebook.cells[-1].outputs if o.output_type != "stream"]
+    assert "image/png" in picture.data
