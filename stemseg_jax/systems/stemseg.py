@@ -210,6 +210,8 @@ class STEmSeg:
             raise ValueError(f"parity={config.parity!r} is not 'paper' or 'released'.")
         rule = "released" if released else config.clustering.rule
         for option, value, known in (
+            ("model.backbone", model.backbone, BACKBONES),
+            ("model.mixing", model.mixing, mixing.MIXINGS),
             ("model.norm", model.norm, norms.NORMS),
             ("model.initialiser", model.initialiser, initialisers.INITIALISERS),
             ("model.conv3d", model.conv3d, conv3d.FORMS),
