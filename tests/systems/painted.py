@@ -64,15 +64,17 @@ class PaintedNetwork(stemseg.Network):
         )
 
 
-def system(config: ConfigDict) -> stemseg.STEmSeg:
-    """The system of a config, with a painted network in place of its own."""
+def system(
+    config: ConfigDict, network: type[stemseg.Network] = PaintedNetwork
+) -> stemseg.STEmSeg:
+    """The system of a config, with such a network in place of its own."""
     made = stemseg.STEmSeg.from_config(config)
     fields = {
         field.name: getattr(made.network, field.name)
         for field in dataclasses.fields(made.network)
         if field.name not in ("parent", "name")
     }
-    return dataclasses.replace(made, network=PaintedNetwork(**fields))
+    return dataclasses.replace(made, network=network(**fields))
 
 
 @dataclasses.dataclass(frozen=True)
