@@ -12,6 +12,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from stemseg_jax import choices
+
 Norm = Callable[..., nn.Module]
 
 
@@ -74,8 +76,6 @@ def named(name: str, *, epsilon: float) -> Norm:
     Raises:
         ValueError: It is unknown.
     """
-    if name not in NORMS:
-        raise ValueError(f"norm={name!r} is unknown; known: {[*NORMS]}.")
-    norm = NORMS[name]
+    norm = NORMS[choices.known("model.norm", name, NORMS)]
     is_frozen = norm is FrozenBatchNorm
     return functools.partial(norm, epsilon=epsilon) if is_frozen else norm

@@ -87,7 +87,7 @@ class Network(nn.Module):
             encoder=Encoder.from_config(model),
             decoder=decoder,
             num_frames=config.num_frames,
-            mixing=model.mixing,
+            mixing=choices.known("model.mixing", model.mixing, mixing.MIXINGS),
             decoder_channels=tuple(model.decoder_channels),
             seediness_decoder=model.seediness_decoder,
             seediness_bias=model.seediness_bias,

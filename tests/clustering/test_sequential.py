@@ -390,17 +390,18 @@ def test_settings_refuse_what_makes_no_sense(wrong, message):
 
 # ------------------------------------------------------------ the authors' program
 
-SMALL = ("secondary_two", "secondary_three_far", "stale_cap4", "stale_cap5", "empty")
-LARGE = (
+POINT_SETS = (
+    *("secondary_two", "secondary_three_far", "stale_cap4", "stale_cap5", "empty"),
     *("all_assigned", "blobs_xyff", "blobs_xyt", "cap_twenty", "crowded_xyf"),
     *("no_seed", "single_secondary"),
 )
 
 
-def check_point_set(folder, name):
+@pytest.mark.parametrize("name", POINT_SETS)
+def test_released_equals_the_program_on_point_sets(name):
     """The recorded run of the authors' clusterer on one set of points."""
-    case = json.loads((folder / "clusterer.json").read_text())["cases"][name]
-    arrays = np.load(folder / "clusterer.npz")
+    case = json.loads((HERE / "data/clusterer.json").read_text())["cases"][name]
+    arrays = np.load(HERE / "data/clusterer.npz")
     points = arrays[f"{name}.embeddings"]
     constants = 1 / np.square(np.array(case["stds"], np.float32))
     constants = np.broadcast_to(constants, (len(points), len(constants)))
@@ -426,19 +427,9 @@ def check_point_set(folder, name):
         )
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_released_equals_the_program_on_small_point_sets(name):
-    check_point_set(HERE / "data", name)
-
-
-@pytest.mark.parametrize("name", LARGE)
-def test_released_equals_the_program_on_large_point_sets(name, shared):
-    check_point_set(shared / "reference/goldens", name)
-
-
-def test_released_equals_the_program_on_a_window_of_a_network(shared):
+def test_released_equals_the_program_on_a_window_of_a_network():
     """A window of 5 x 24 x 40 cells, with all 20 slots filled."""
-    folder = shared / "reference/goldens"
+    folder = HERE / "data"
     case = json.loads((folder / "inference_kitti_short.json").read_text())
     arrays = np.load(folder / "inference_kitti_short.npz")
     embeddings, bandwidths, seediness = (

@@ -88,7 +88,6 @@ def test_every_backbone_takes_the_same_options_and_names_its_stages(name):
     images = jax.ShapeDtypeStruct((1, 64, 64, 4), jnp.float32)  # of any channels
     network = backbones.build(name, **OPTIONS)
     params = jax.eval_shape(network.init, jax.random.key(0), images)["params"]
-    assert backbones.frozen(name, freeze_at=2) == ("stem", "stage1")
     owners = [
         [stage for stage in network.STAGES if part.startswith(stage)] for part in params
     ]

@@ -1,16 +1,14 @@
 """Where not every object is labelled, only padding is background."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import davis
-from stemseg_jax import models
 from stemseg_jax.structures import ClipBatch
 from stemseg_jax.systems import stemseg
+from tests.systems import painted
 
 
 class Given(stemseg.Network):
@@ -24,7 +22,7 @@ def gradient(parity, masks, ignore):
     """Of the loss, with respect to the seediness of each cell."""
     config = davis.get_config("smoke").unlock()
     config.parity = parity
-    system = dataclasses.replace(models.build(config), network=Given())
+    system = painted.system(config, Given)
     N, T, H, W = masks.shape
     cells = (1, T, H // 4, W // 4)
     rng = np.random.default_rng(0)

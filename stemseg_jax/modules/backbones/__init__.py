@@ -10,6 +10,7 @@ import functools
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from stemseg_jax import choices
 from stemseg_jax.modules import norms
 from stemseg_jax.modules.backbones.resnet import BasicBlock, Bottleneck, ResNet
 
@@ -76,28 +77,23 @@ def build(
     freeze_at: int,
     remat: bool,
     dtype: DTypeLike,
-    module_name: str | None = None,
 ) -> nn.Module:
     """The backbone of that name.
 
     Args:
         norm: As `norms.named` gives it.
         stride_in_1x1: Where bottlenecks stride; it belongs to the weights.
-        freeze_at: Stages that get no gradient: see `frozen`.
-        module_name: Of the module in its parent, e.g. "body".
+        freeze_at: The first `STAGES` that get no gradient.
 
     Raises:
         ValueError: It is unknown, or has fewer stages than are to be frozen.
     """
-    if name not in BACKBONES:
-        raise ValueError(f"backbone={name!r} is unknown; known: {sorted(BACKBONES)}.")
-    backbone = BACKBONES[name](
+    backbone = BACKBONES[choices.known("model.backbone", name, BACKBONES)](
         norm=norm,
         stride_in_1x1=stride_in_1x1,
         freeze_at=freeze_at,
         remat=remat,
         dtype=dtype,
-        name=module_name,
     )
     if not 0 <= freeze_at <= len(backbone.STAGES):
         raise ValueError(
@@ -105,11 +101,3 @@ def build(
             f"{', '.join(backbone.STAGES)}."
         )
     return backbone
-
-
-def frozen(name: str, *, freeze_at: int) -> tuple[str, ...]:
-    """Beginnings of the names of those parameters of a backbone that keep their values.
-
-    With 2 of a ResNet, ("stem", "stage1").
-    """
-    return BACKBONES[name]().STAGES[:freeze_at]

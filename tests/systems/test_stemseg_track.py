@@ -1,0 +1,222 @@
+"""`STEmSeg.track` against a plain NumPy tracker, on maps known by construction."""
+
+import importlib
+import weakref
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from stemseg_jax.tracks import Frame, Geometry
+from tests.systems import painted, stemseg_reference
+from tests.systems.painted import Thing
+
+# Sizes of what the network sees, less padding, and how many times larger frames are.
+WHOLE, PADDED, SHRUNK = ((32, 64), 1), ((27, 60), 1), ((30, 62), 2)
+
+
+class Case(NamedTuple):
+    config: str
+    rule: str
+    num_frames: int
+    overlap: int
+    size: tuple[tuple[int, int], int]
+    full_size: bool = False
+    max_instances: int = 6
+
+
+CASES = [
+    Case("davis", "paper", 4, 0, WHOLE),
+    Case("davis", "paper", 4, 2, SHRUNK, full_size=True),
+    Case("davis", "released", 8, 6, PADDED),
+    Case("davis", "released", 4, 1, SHRUNK, max_instances=3),
+    Case("davis", "refined", 4, 3, PADDED),
+    Case("ytvis", "paper", 4, 3, PADDED, full_size=True),
+    Case("ytvis", "released", 8, 4, WHOLE, full_size=True),
+    Case("ytvis", "refined", 4, 2, SHRUNK, max_instances=3),
+    Case("kitti_mots", "paper", 4, 1, SHRUNK, max_instances=3),
+    Case("kitti_mots", "released", 4, 3, WHOLE),
+]
+
+
+def config_of(case):
+    config = importlib.import_module(f"configs.{case.config}").get_config("smoke")
+    (height, width), _ = case.size
+    with config.unlocked():
+        config.num_frames = case.num_frames
+        config.clustering.rule = case.rule
+        config.clustering.max_instances = case.max_instances
+        config.clustering.min_seediness = 0.8
+        config.clustering.min_cells = 6
+        config.tracking.overlap = case.overlap
+        config.tracking.full_size = case.full_size
+        config.evaluation.min_dim, config.evaluation.max_dim = height, width
+    return config
+
+
+def collected(generator):
+    """The parts that a generator gives, and what it returns."""
+    parts = []
+    while True:
+        try:
+            parts.append(next(generator))
+        except StopIteration as end:
+            return parts, end.value
+
+
+def watched(frames, pulled):
+    for frame in frames:
+        pulled.append(frame.index)
+        yield frame
+
+
+def prompt(parts, pulled, size):
+    """The same parts; a frame's labels come at most two window lengths after it."""
+    while True:
+        try:
+            part = next(parts)
+        except StopIteration as end:
+            return end.value
+        assert len(pulled) - part.first <= 2 * size
+        yield part
+
+
+def crowd(length):
+    """Things that stay, cross, hide each other, enter, leave and come back."""
+    return [
+        Thing(1, range(length), at=(1, 1), speed=(0, 0.3)),
+        Thing(2, range(length), at=(2, 11), speed=(0, -0.3)),
+        Thing(3, range(2, length), at=(5, 6), size=(3, 5)),
+        Thing(4, [*range(length // 3), *range(2 * length // 3, length)], at=(4, 0)),
+        Thing(5, range(length), at=(-2, 12), size=(3, 3), speed=(0.25, 0)),
+        Thing(6, range(length // 2), at=(6, 12), size=(2, 2), speed=(0, 0.2)),
+    ]
+
+
+def check(system, video, config):
+    """All that `track` gives of a video is what the plain tracker gives."""
+    frames, pulled = video.frames(), []
+    parts, statistics = collected(
+        prompt(system.track({}, watched(frames, pulled)), pulled, config.num_frames)
+    )
+    expected = stemseg_reference.track(
+        lambda clip: video.said(clip, config), len(frames), config
+    )
+    labels = np.concatenate([part.labels for part in parts])
+    np.testing.assert_array_equal(labels, expected.labels)
+    ends = np.cumsum([len(part.labels) for part in parts]).tolist()
+    assert [part.first for part in parts] == [0, *ends[:-1]]
+    stride = {(32, 64): 1, painted.SIZE: 4}[labels.shape[1:]]
+    geometry = Geometry(
+        frames[0].image.shape[:2], video.resized, labels.shape[1:], stride
+    )
+    assert {part.geometry for part in parts} == {geometry}
+
+    assert list(statistics) == list(expected.tracks)  # in this order
+    for number, track in statistics.items():
+        other = expected.tracks[number]
+        assert (track.pixels, track.first, track.last) == other[:3]
+        assert track.score is None
+        if config.model.num_classes == 0:
+            assert track.logits is None and track.votes is None
+        else:
+            np.testing.assert_allclose(track.logits, other.logits, rtol=1e-4)
+            np.testing.assert_array_equal(track.votes, other.votes)
+    return labels
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
+def test_equals_the_plain_tracker(case):
+    config, T = config_of(case), case.num_frames
+    system = painted.system(config)  # compiles once for all lengths
+    for length in (1, T - 1, T, T + 1, 3 * T):
+        cells = painted.paint(length, crowd(length))
+        labels = check(system, painted.Video(cells, *case.size), config)
+        assert labels.max() > 1
+    nothing = painted.Video(painted.paint(T + 1, []), *case.size)
+    assert (check(system, nothing, config) <= 0).all()
+
+
+# ----------------------------------------------------------------------- seen by hand
+
+
+@pytest.fixture(scope="module")
+def calm():
+    """A system to which every painted thing is one object."""
+    config = config_of(Case("davis", "paper", 4, 2, WHOLE))
+    with config.unlocked():
+        config.clustering.min_seediness = 0.4
+    return painted.system(config)
+
+
+def video_of(length, things):
+    return painted.Video(painted.paint(length, things, spread=0, stray=60), *WHOLE)
+
+
+def test_objects_that_cross_enter_leave_and_return(calm):
+    things = [
+        Thing(1, range(12), at=(0, 0), size=(2, 3), speed=(0, 1)),
+        Thing(2, range(12), at=(0, 13), size=(2, 3), speed=(0, -1)),  # in front of it
+        Thing(3, [0, 1, 2, 9, 10, 11], at=(4, 1), size=(3, 3)),
+        Thing(4, range(5, 12), at=(4, 8), size=(2, 2)),
+        Thing(5, [3, *range(5, 12)], at=(4, 12), size=(3, 3)),
+    ]
+    parts, statistics = collected(calm.track({}, iter(video_of(12, things).frames())))
+    labels = np.concatenate([part.labels for part in parts])
+    shown = painted.outlines(12, things)
+    np.testing.assert_array_equal(labels > 0, shown > 0)
+    # Four are in the first window; one frame's absence within a window is none.
+    stay = [set(labels[shown == number]) for number in (1, 2, 5)]
+    left, back = set(labels[:3][shown[:3] == 3]), set(labels[9:][shown[9:] == 3])
+    assert set().union(left, *stay) == {1, 2, 3, 4}
+    assert set(labels[shown == 4]) == {5}
+    assert back == {6}  # nothing knows what was there seven frames ago
+    pixels = [(shown == number).sum() for number in (1, 2, 5, 4)]
+    of = {min(ids): track for ids, track in zip([*stay, {5}], pixels, strict=True)}
+    of |= {min(left): 27, 6: 27}
+    assert {number: track.pixels for number, track in statistics.items()} == of
+    spans = {number: (t.first, t.last) for number, t in statistics.items()}
+    assert spans[min(left)] == (0, 2)
+    assert spans[min(stay[2])] == (3, 11)
+    assert spans[5] == (5, 11) and spans[6] == (9, 11)
+
+
+def test_only_a_few_frames_are_held_however_long_the_video(calm):
+    images = []
+
+    def frames(count):
+        for frame in video_of(count, crowd(count)).frames():
+            image = frame.image.copy()
+            images.append(weakref.ref(image))
+            yield Frame(frame.index, image)
+
+    alive, held = [], []
+    for _ in calm.track({}, frames(40)):
+        alive.append(len(jax.live_arrays()))
+        held.append(sum(image() is not None for image in images))
+    assert max(held) <= 4
+    third = len(alive) // 3
+    assert max(alive[-third:]) <= max(alive[third:-third])
+
+
+def test_two_videos_at_once_do_not_touch(calm):
+    videos = [video_of(9, crowd(9)), video_of(9, crowd(9)[:2])]
+    alone = [collected(calm.track({}, iter(v.frames())))[0] for v in videos]
+    tracks = [calm.track({}, iter(v.frames())) for v in videos]
+    for expected in zip(*alone, strict=True):
+        for part, other in zip(map(next, tracks), expected, strict=True):
+            np.testing.assert_array_equal(part.labels, other.labels)
+
+
+def test_a_frame_of_another_size_is_refused(calm):
+    frames = video_of(2, []).frames()
+    frames.append(Frame(2, frames[0].image[:16]))
+    message = r"Frame 2 is \(16, 64\), but the video began with \(32, 64\)"
+    with pytest.raises(ValueError, match=message):
+        collected(calm.track({}, iter(frames)))
+
+
+def test_a_video_without_frames_is_refused(calm):
+    with pytest.raises(ValueError, match="no frames"):
+        collected(calm.track({}, iter([])))
