@@ -179,7 +179,6 @@ def _stream(
 def _recipe(name: str, config: ml_collections.ConfigDict) -> clip_sampler.Recipe:
     """What `config.data` says of the clips of a dataset."""
     data = config.data
-    options = dict(data.sampling)
     size = dict(
         height=data.height or -(-data.min_dim // 32) * 32,
         width=data.width or -(-data.max_dim // 32) * 32,
@@ -194,12 +193,7 @@ def _recipe(name: str, config: ml_collections.ConfigDict) -> clip_sampler.Recipe
         or not isinstance(change, transforms.Flip | transforms.Reverse)
     ]
     return clip_sampler.Recipe(
-        sampling=sampling.Sampling(
-            num_frames=config.num_frames,
-            span=tuple(data.span[name]) if name in data.span else None,
-            gaps=tuple(map(float, options.pop("gaps"))),
-            **options,
-        ),
+        sampling=_sampling(name, config),
         video_transforms=tuple(of_videos),
         still_transforms=tuple(changes),
         canvas=canvas.Canvas(
@@ -210,6 +204,22 @@ def _recipe(name: str, config: ml_collections.ConfigDict) -> clip_sampler.Recipe
         motion=motions.get(name, motions[""]),
         assumed_camera=tuple(map(float, data.assumed_camera)) or None,
     )
+
+
+def _sampling(name: str, config: ml_collections.ConfigDict) -> sampling.Sampling:
+    options = dict(config.data.sampling)
+    span = config.data.span.get(name)
+    try:
+        return sampling.Sampling(
+            num_frames=config.num_frames,
+            span=None if span is None else tuple(span),
+            gaps=tuple(map(float, options.pop("gaps"))),
+            **options,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"config.data.sampling or config.data.span.{name}: {error}"
+        ) from error
 
 
 def _transforms(

@@ -389,7 +389,10 @@ def test_crops_fill_the_canvas(tmp_path):
         (dict(mixture={"davis19": 0.0}), "weight above 0"),
         (dict(span={"davs19": (4, 4)}), "davs19, which is not a dataset"),
         (dict(motion="fast"), "known are paper, ovis, released"),
-        (dict(span={"moving_shapes": (2, 4)}), "at least 3 for 4 frames"),
+        (
+            dict(span={"moving_shapes": (2, 4)}),
+            r"data.span.moving_shapes: .*at least 3 for 4 frames",
+        ),
         (dict(max_dim=63, width=60), "multiples of 32; use 32 and 64"),
     ],
 )
