@@ -58,6 +58,16 @@ def get_config() -> ConfigDict:
     # dataset -> (fewest, most) frames from the first to the last of a clip; a dataset
     # not named here gives consecutive frames
     data.span = ConfigDict()
+    # How frames are drawn for a clip, and for a pair: see data/clips/sampling.py.
+    data.sampling = ConfigDict()
+    data.sampling.rule = "even"  # over the span; or "gaps" or "later"
+    data.sampling.gaps = ()  # of "gaps": weights of 1, 2, ... frames to the next
+    data.sampling.start = "any"  # or "entry": where an instance is first seen
+    data.sampling.annotated = True  # only frames with an instance, not all
+    data.sampling.empty = False  # clips without an instance may occur
+    # What is done to clips, in this order; also known: "resize", "scale_and_crop" and
+    # "colour_jitter". See data/clips/transforms.py.
+    data.transforms = ("keep_aspect", "flip", "reverse")
     data.min_dim = 736  # shorter side after resizing,
     data.max_dim = 1248  # unless the longer side would exceed this
     # Every clip lies on a canvas of this size; 0: min_dim x max_dim. Multiples of 32.
@@ -65,6 +75,18 @@ def get_config() -> ConfigDict:
     data.width = 0
     data.flip = True  # mirror half of the clips; not those of videos if "released"
     data.reverse = False  # play half of the clips backwards
+    data.scale_and_crop = ConfigDict()
+    data.scale_and_crop.scale = (0.8, 1.5)  # bounds; the part is as large as the canvas
+    data.colour_jitter = ConfigDict()
+    data.colour_jitter.probability = 0.5
+    data.colour_jitter.brightness = 0.2
+    data.colour_jitter.contrast = 0.2
+    data.colour_jitter.saturation = 0.2
+    data.colour_jitter.hue = 0.1
+    data.colour_jitter.clean = False  # frames as they were come along, as `clean`
+    # (f_x / W, f_y / H, c_x / W, c_y / H) of videos whose camera is not known, e.g.
+    # (0.58, 1.92, 0.5, 0.5) for KITTI; empty: their intrinsics are NaN.
+    data.assumed_camera = ()
     # How still images move: "paper", "ovis" (with perspective), "released" (as in the
     # authors' loaders), or "" to follow `parity`.
     data.motion = ""

@@ -213,7 +213,7 @@ def _fresh(system: base.System, key: jax.Array, batch: ClipBatch) -> Variables:
 
 def clips(batch: dict[str, Any]) -> ClipBatch:
     """The arrays of a batch of the pipeline."""
-    return ClipBatch(*(batch[name] for name in ClipBatch._fields))
+    return ClipBatch(**{k: v for k, v in batch.items() if k in ClipBatch._fields})
 
 
 def size(params: Any) -> int:
@@ -230,4 +230,5 @@ def blank_batch(config: ConfigDict) -> ClipBatch:
         valid=jnp.zeros((1, N), bool),
         categories=jnp.zeros((1, N), jnp.int32),
         ignore=jnp.zeros((1, T, H, W), bool),
+        intrinsics=jnp.full((1, T, 3, 3), jnp.nan),
     )

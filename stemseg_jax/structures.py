@@ -6,7 +6,7 @@ C classes. Coordinates and axes run (t, y, x).
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int32, UInt8
+from jaxtyping import Array, Bool, Float, Float32, Int32, UInt8
 
 Scalar = Float[Array, ""]
 Variables = dict[str, Any]  # Flax collections: {"params": ..., "constants": ...}
@@ -14,16 +14,25 @@ Collections = dict[str, Any]  # the same without "params"
 
 
 class ClipBatch(NamedTuple):
-    """Training clips of one fixed shape.
+    """Training clips of one fixed shape; one clip alone under `jax.vmap`, without B.
 
     Slots beyond a clip's own instances have `valid` False, empty masks and category 0.
+
+    A camera's matrix gives the pixel (x, y, 1) of a point (X, Y, Z), times its depth.
+    It is the one exception to (t, y, x): the field's equations are written for it. It
+    is NaN where no camera is known (and `config.data.assumed_camera` names none), so
+    that a loss which needs one fails at once and others do not notice.
     """
 
-    frames: UInt8[Array, "B T H W 3"]  # RGB
-    masks: Bool[Array, "B N T H W"]
-    valid: Bool[Array, "B N"]
-    categories: Int32[Array, "B N"]  # 1..C-1; 0 is background
-    ignore: Bool[Array, "B T H W"]  # excluded from losses
+    frames: UInt8[Array, "*B T H W 3"]  # RGB
+    masks: Bool[Array, "*B N T H W"]
+    valid: Bool[Array, "*B N"]
+    categories: Int32[Array, "*B N"]  # 1..C-1; 0 is background
+    ignore: Bool[Array, "*B T H W"]  # excluded from losses
+    # Pixels of the canvas; the centre of the upper left one is (0, 0).
+    intrinsics: Float32[Array, "*B T 3 3"]
+    # The frames before `colour_jitter`, if config.data.colour_jitter.clean.
+    clean: UInt8[Array, "*B T H W 3"] | None = None
 
 
 class LossReport(NamedTuple):

@@ -16,7 +16,10 @@ from tests.data import folders
 SETS = {
     "davis19": (folders.davis, {}),
     "ytvis": (lambda root: folders.youtube_vis(root / "YouTubeVIS"), {}),
-    "kitti_mots": (folders.kitti_mots, {"sequences": ("0000", "0002")}),
+    "kitti_mots": (
+        lambda root: folders.kitti_mots(root, calibration=True),
+        {"sequences": ("0000", "0002")},
+    ),
     "coco": (folders.coco_set, {"categories": "ytvis"}),
     "pascal_voc": (folders.pascal_voc, {"split": "train", "min_area": 10}),
     "mapillary": (folders.mapillary, {"max_side": 32, "min_area": 9}),
@@ -64,6 +67,11 @@ def test_same_clips_as_the_folder(tmp_path, name):
         assert (a.name, a.height, a.width) == (b.name, b.height, b.width)
         assert a.categories == b.categories
         assert list(a.annotated_frames) == list(b.annotated_frames)
+        np.testing.assert_array_equal(a.intrinsics, b.intrinsics)
+        for t in range(a.num_frames):
+            assert sorted(a.instances(t)) == sorted(b.instances(t))
+    known = [video.intrinsics is not None for video in other.videos]
+    assert all(known) if name == "kitti_mots" else not any(known)
 
 
 def test_workers_open_their_own_files(tmp_path):

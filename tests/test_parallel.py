@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stemseg_jax import parallel
+from configs import moving_shapes
+from stemseg_jax import models, parallel
+from stemseg_jax.structures import ClipBatch
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,24 @@ def test_a_step_sees_the_global_batch():
     total, means = parallel.jit_step(step, where)(jnp.float32(1), batch)
     assert total == 1 + 120
     np.testing.assert_allclose(means, [3.5, 11.5])
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_clean_frames_go_along_if_there_are_any(clean):
+    blank = models.blank_batch(moving_shapes.get_config("smoke"))
+    batch = {**blank._asdict(), "names": ["not an array"]}
+    batch = {key: value for key, value in batch.items() if value is not None}
+    if clean:
+        batch["clean"] = batch["frames"] + 7
+    clips = models.clips(batch)
+    where = parallel.shardings(jax.devices()[:1])
+    clips = parallel.to_global(clips, where, passes=1)
+
+    def step(state, clips: ClipBatch):
+        one = jax.tree.map(lambda x: x[0], clips)
+        shown = one.frames if one.clean is None else one.clean
+        return state + jax.vmap(lambda clip: clip.frames.mean())(one).sum(), shown
+
+    _, shown = parallel.jit_step(step, where)(jnp.float32(0), clips)
+    assert (shown == 7 * clean).all()
+    assert jnp.isnan(clips.intrinsics).all()

@@ -23,7 +23,8 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 from configs import defaults  # noqa: E402
-from stemseg_jax.data import clips, pipeline  # noqa: E402
+from stemseg_jax.data import pipeline  # noqa: E402
+from stemseg_jax.data.clips import canvas, transforms  # noqa: E402
 from stemseg_jax.data.datasets import DATASETS  # noqa: E402
 
 _ROOT = flags.DEFINE_string("root", None, "The folder that holds DAVIS.", required=True)
@@ -170,32 +171,28 @@ def _start_plain(root, size):
     global PLAIN
     config = config_of(root, size, workers=0)
     videos = DATASETS["davis19"](root, "train").videos
-    PLAIN = videos, settings_of(config)
+    PLAIN = videos, size_of(config)
 
 
-def settings_of(config):
+def size_of(config):
     data = config.data
-    return clips.ClipSettings(
-        num_frames=config.num_frames,
-        height=data.height,
-        width=data.width,
-        min_dim=data.min_dim,
-        max_dim=data.max_dim,
+    return transforms.KeepAspect(
+        height=data.height, width=data.width, min_dim=data.min_dim, max_dim=data.max_dim
     )
 
 
 def _plain_clip(_):
     """Does what the stream does."""
-    videos, settings = PLAIN
+    videos, keep_aspect = PLAIN
     rng = np.random.default_rng()
     video = videos[rng.integers(len(videos))]
     start = rng.integers(video.num_frames - 16)
     flip, reverse = rng.random(2) < 0.5
     frames, numbers = [], []
-    for index in clips.frame_positions(int(start), span=16, num_frames=8):
+    for index in np.round(np.linspace(start, start + 16, 8)).astype(int):
         frame = np.asarray(PIL.Image.open(video.files[index]).convert("RGB"))
         label = np.asarray(PIL.Image.open(video.labels.files[index]))
-        size = settings.resized(*label.shape)
+        size = keep_aspect.size(*label.shape)
         frame = _resize(frame.astype(np.float32), size).round().astype(np.uint8)
         frames.append(frame[:, ::-1] if flip else frame)
         masks = [
@@ -207,9 +204,9 @@ def _plain_clip(_):
     frames, masks = np.stack(frames), np.stack(numbers, axis=1)
     if reverse:
         frames, masks = frames[::-1], masks[:, ::-1]
-    canvas = np.zeros((8, settings.height, settings.width, 3), np.uint8)
-    canvas[:, : size[0], : size[1]] = frames
-    return canvas, masks
+    placed = np.zeros((8, keep_aspect.height, keep_aspect.width, 3), np.uint8)
+    placed[:, : size[0], : size[1]] = frames
+    return placed, masks
 
 
 def _resize(image, size):
@@ -230,12 +227,14 @@ def stages(root, size, count=20):
     """CPU milliseconds of each stage of a clip, in this process."""
     config = config_of(root, size, workers=0)
     video = DATASETS["davis19"](root, "train").videos[0]
-    settings = settings_of(config)
-    indices = clips.frame_positions(0, span=16, num_frames=8)
+    keep_aspect = size_of(config)
+    place = canvas.Canvas(height=keep_aspect.height, width=keep_aspect.width).place
+    indices = np.round(np.linspace(0, 16, 8)).astype(int)
     clip = video.clip(indices)
-    resized = clips.resize(clip, settings.resized(*clip.frames.shape[1:3]))
-    marked = clips.mark_unlabelled(resized)
     rng = np.random.default_rng(0)
+    resized = keep_aspect(rng, clip)
+    marked = transforms.mark_unlabelled(resized)
+    flip, reverse = transforms.Flip(), transforms.Reverse()
 
     def cpu(stage):
         stage()
@@ -250,10 +249,10 @@ def stages(root, size, count=20):
         "decode JPEG": read,
         "decode masks": masks,
         "assemble": round(cpu(lambda: video.clip(indices)) - read - masks, 1),
-        "resize": cpu(lambda: clips.resize(clip, settings.resized(480, 854))),
-        "ignore": cpu(lambda: clips.mark_unlabelled(resized)),
-        "flip, reverse": cpu(lambda: clips.augment(rng, marked, settings)),
-        "canvas": cpu(lambda: clips.place(marked, settings)),
+        "resize": cpu(lambda: keep_aspect(rng, clip)),
+        "ignore": cpu(lambda: transforms.mark_unlabelled(resized)),
+        "flip, reverse": cpu(lambda: reverse(rng, flip(rng, marked))),
+        "canvas": cpu(lambda: place(marked)),
     }
 
 

@@ -66,6 +66,7 @@ def measure(case: dict) -> None:
         valid=np.ones((1, N), bool),
         categories=np.ones((1, N), np.int32),
         ignore=np.zeros((1, T, H, W), bool),
+        intrinsics=np.full((1, T, 3, 3), np.nan, np.float32),
     )
     _, system, variables = models.initial(config)
     params = variables["params"]

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -31,6 +31,10 @@ class Labels(abc.ABC):
     @abc.abstractmethod
     def read(self, index: int) -> FrameLabels: ...
 
+    def instances(self, index: int) -> Collection[int]:
+        """Ids of the instances of a frame."""
+        return self.read(index).masks.keys()
+
 
 @dataclasses.dataclass(frozen=True)
 class EncodedVideo:
@@ -41,6 +45,9 @@ class EncodedVideo:
     width: int
     files: Sequence[images.File]
     labels: Labels | None = None
+    intrinsics: readers.Intrinsics | None = dataclasses.field(
+        default=None, compare=False
+    )
 
     @property
     def num_frames(self) -> int:
@@ -57,6 +64,9 @@ class EncodedVideo:
     @property
     def annotated_frames(self) -> Sequence[int]:
         return self.labels.annotated_frames if self.labels else ()
+
+    def instances(self, index: int) -> Collection[int]:
+        return self.labels.instances(index) if self.labels else ()
 
     def encoded(self, index: int) -> bytes:
         """The file of a frame as it is."""
@@ -138,6 +148,9 @@ class RleLabels(Labels):
     def annotated_frames(self) -> Sequence[int]:
         return [t for t, frame in enumerate(self.frames) if frame]
 
+    def instances(self, index: int) -> Collection[int]:
+        return self.frames[index].keys()
+
     def read(self, index: int) -> FrameLabels:
         masks = {
             instance: self._decode(counts, f"frame {index}, instance {instance}")
@@ -183,6 +196,9 @@ class PngLabels(Labels):
     @functools.cached_property
     def annotated_frames(self) -> Sequence[int]:
         return [t for t, instances in enumerate(self._present) if instances]
+
+    def instances(self, index: int) -> Collection[int]:
+        return self._present[index].keys()
 
     @functools.cached_property
     def _present(self) -> Sequence[Mapping[int, int]]:

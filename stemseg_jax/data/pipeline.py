@@ -9,7 +9,6 @@ import os
 import pathlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent import futures
 from typing import Any
 
 import cv2
@@ -18,10 +17,19 @@ import ml_collections
 import numpy as np
 from absl import flags, logging
 
-from stemseg_jax.data import clips, duplication, readers, synthetic
+from stemseg_jax.data import readers
+from stemseg_jax.data.clips import (
+    canvas,
+    clip_sampler,
+    duplication,
+    sampling,
+    stills,
+    transforms,
+)
 from stemseg_jax.data.datasets import DATASETS
 
-ARRAYS = ("frames", "masks", "valid", "categories", "ignore")  # as in ClipBatch
+# As in ClipBatch; `clean` comes where config.data.colour_jitter asks for it.
+ARRAYS = ("frames", "masks", "valid", "categories", "ignore", "intrinsics")
 ENDLESS = 2**40  # clips
 READ_THREADS = min(8, os.cpu_count() or 1)  # without worker processes
 READ_AHEAD = 8  # clips
@@ -57,20 +65,7 @@ def training_batches(
         )
     data = config.data
     _check(data)
-    settings = clips.ClipSettings(
-        num_frames=config.num_frames,
-        height=data.height or -(-data.min_dim // 32) * 32,
-        width=data.width or -(-data.max_dim // 32) * 32,
-        min_dim=data.min_dim,
-        max_dim=data.max_dim,
-        max_instances=data.max_instances,
-        flip=data.flip,
-        reverse=data.reverse,
-        fill=_mean_colour(config.model.pixels),
-    )
-    streams = [
-        _stream(name, load(config, name), settings, config) for name in data.mixture
-    ]
+    streams = [_stream(name, load(config, name), config) for name in data.mixture]
     stream = grain.MapDataset.mix(streams, weights=list(data.mixture.values()))
     share = batch_size // process_count
     stream = stream[process_index::process_count][start_step * share :]
@@ -155,10 +150,10 @@ def _check(data: ml_collections.ConfigDict):
             f"config.data.span, options or duplicate name {', '.join(unread)}, which "
             f"is not a dataset; known are {', '.join(sorted(DATASETS))}."
         )
-    if data.motion not in ("", *synthetic.MOTIONS):
+    if data.motion not in ("", *stills.MOTIONS):
         raise ValueError(
             f"config.data.motion={data.motion!r}: known are "
-            f"{', '.join(synthetic.MOTIONS)}, or '' to follow config.parity."
+            f"{', '.join(stills.MOTIONS)}, or '' to follow config.parity."
         )
     if not data.mixture or min(data.mixture.values()) <= 0:
         raise ValueError(
@@ -167,28 +162,12 @@ def _check(data: ml_collections.ConfigDict):
         )
 
 
-def _mean_colour(pixels: ml_collections.ConfigDict) -> tuple[int, ...]:
-    rgb = pixels.mean if pixels.order == "rgb" else pixels.mean[::-1]
-    return tuple(round(channel) for channel in rgb)
-
-
 def _stream(
-    name: str,
-    dataset: readers.Dataset,
-    settings: clips.ClipSettings,
-    config: ml_collections.ConfigDict,
+    name: str, dataset: readers.Dataset, config: ml_collections.ConfigDict
 ) -> grain.MapDataset:
     """The endless shuffled clips of one dataset."""
-    data = config.data
-    motions = synthetic.MOTIONS[data.motion or config.parity]
-    sampler = ClipSampler(
-        dataset,
-        settings,
-        span=tuple(data.span.get(name, (settings.num_frames - 1,) * 2)),
-        motion=motions.get(name, motions[""]),
-        duplicate=name in data.duplicate,
-        augment_videos=config.parity != "released",  # the authors augment stills only
-        skip_broken=data.skip_broken,
+    sampler = clip_sampler.ClipSampler(
+        dataset, _recipe(name, config), skip_broken=config.data.skip_broken
     )
     seed = zlib.crc32(f"{config.seed} {name}".encode())
     source = grain.MapDataset.source(sampler.owners).seed(seed)
@@ -197,161 +176,81 @@ def _stream(
     return source.shuffle().repeat(epochs).random_map(sampler)
 
 
-class ClipSampler:
-    """Draws clips of one dataset.
-
-    Args:
-        span: Bounds of the distance from a clip's first to its last frame.
-        motion: How stills move.
-        duplicate: Whether videos of one instance get a second one.
-        skip_broken: Whether to draw anew where a sample cannot be read.
-
-    Raises:
-        ValueError: No video is long enough for a clip.
-    """
-
-    ATTEMPTS = 20  # before giving up
-
-    def __init__(
-        self,
-        dataset: readers.Dataset,
-        settings: clips.ClipSettings,
-        *,
-        span: tuple[int, int],
-        motion: synthetic.Motion = synthetic.PAPER,
-        duplicate: bool = False,
-        augment_videos: bool = True,
-        skip_broken: bool = False,
-    ):
-        if span[0] > span[1] or span[0] < settings.num_frames - 1:
-            raise ValueError(
-                f"config.data.span.{dataset.name}={span}: expected (lowest, highest) "
-                f"distance from first to last frame, at least "
-                f"{settings.num_frames - 1} for {settings.num_frames} frames."
-            )
-        self.dataset = dataset
-        self.settings = settings
-        self.span = span
-        self.motion = motion
-        self.duplicate = duplicate
-        self.augment_videos = augment_videos
-        self.skip_broken = skip_broken
-        self.segments = _segments(dataset, settings.num_frames, skip_broken=skip_broken)
-        lengths = [len(frames) for _, frames in self.segments]
-        # One entry a frame: long videos are drawn in proportion to their length.
-        self.owners = np.repeat(np.arange(len(self.segments)), lengths)
-
-    def __call__(self, segment: np.integer, rng: np.random.Generator) -> dict:
-        """A clip of the segment, or of another one if it has nothing to learn from."""
-        skipped = []
-        for _ in range(self.ATTEMPTS):
-            try:
-                example = self.draw(int(segment), rng)
-                if len(example["masks"]):
-                    return example | {"skipped": skipped}
-            except readers.BrokenSample as error:
-                if not self.skip_broken:
-                    raise
-                skipped.append(str(error))
-            segment = rng.choice(self.owners)
-        raise ValueError(
-            f"dataset {self.dataset.name!r}: {self.ATTEMPTS} samples in a row are "
-            f"broken or without instances{', the last: ' if skipped else ''}"
-            f"{''.join(skipped[-1:])}. Look at it with --mode=check_data."
-        )
-
-    def draw(self, segment: int, rng: np.random.Generator) -> dict:
-        """One clip of a segment."""
-        number, frames = self.segments[segment]
-        video = self.dataset.videos[number]
-        still = video.num_frames == 1
-        if still:
-            indices = frames
-        else:
-            positions = clips.sample_positions(
-                rng, len(frames), num_frames=self.settings.num_frames, span=self.span
-            )
-            indices = [frames[position] for position in positions]
-        clip = video.clip(indices)
-        if self.duplicate and len(clip.ids) == 1 and not still:
-            clip = duplication.duplicate(rng, clip)
-        size = self.settings.resized(*clip.frames.shape[1:3])
-        if still:
-            clip = synthetic.clip_from_still(
-                rng,
-                clip,
-                num_frames=self.settings.num_frames,
-                size=size,
-                motion=self.motion,
-                fill=self.settings.fill,
-            )
-        else:
-            clip = clips.resize(clip, size)
-        if not self.dataset.exhaustive:
-            clip = clips.mark_unlabelled(clip)
-        if still or self.augment_videos:
-            clip = clips.augment(rng, clip, self.settings)
-        name = f"{self.dataset.name}/{video.name}:{','.join(map(str, indices))}"
-        placed = clips.place(clip, self.settings)
-        # Eight pixels a byte on the way from the workers.
-        return placed._asdict() | {
-            "name": name,
-            "masks": np.packbits(placed.masks, axis=-1),
-            "ignore": np.packbits(placed.ignore, axis=-1),
-        }
-
-
-def _segments(
-    dataset: readers.Dataset, num_frames: int, *, skip_broken: bool
-) -> list[tuple[int, Sequence[int]]]:
-    """(number of the video, frames) wherever a clip can be cut."""
-
-    def annotated_frames(video: readers.Video) -> Sequence[int]:
-        try:
-            if frames := video.annotated_frames:
-                return frames
-            raise readers.BrokenSample(
-                f"{dataset.name}, video {video.name!r}: no frame is annotated. Take it "
-                f"out of the list, or set config.data.skip_broken=True."
-            )
-        except readers.BrokenSample as error:
-            if not skip_broken:
-                raise
-            logging.warning("left out: %s", error)
-            return ()
-
-    if not any(video.annotated for video in dataset.videos):
-        raise ValueError(
-            f"dataset {dataset.name!r}: none of {len(dataset.videos)} videos is "
-            f"annotated. Choose an annotated split with config.data.options."
-        )
-    # Some readers look into every mask for this, which waits for the disk most of all.
-    with futures.ThreadPoolExecutor() as pool:
-        annotated = list(pool.map(annotated_frames, dataset.videos))
-    segments = [
-        (number, segment)
-        for number, frames in enumerate(annotated)
-        for segment in clips.segments(frames, max_gap=dataset.max_gap)
-        if len(segment) >= num_frames or dataset.videos[number].num_frames == 1
+def _recipe(name: str, config: ml_collections.ConfigDict) -> clip_sampler.Recipe:
+    """What `config.data` says of the clips of a dataset."""
+    data = config.data
+    size = dict(
+        height=data.height or -(-data.min_dim // 32) * 32,
+        width=data.width or -(-data.max_dim // 32) * 32,
+    )
+    motions = stills.MOTIONS[data.motion or config.parity]
+    changes = _transforms(data, size)
+    of_videos = [duplication.Duplicate()] if name in data.duplicate else []
+    of_videos += [
+        change
+        for change in changes
+        if config.parity != "released"  # the authors augment stills only
+        or not isinstance(change, transforms.Flip | transforms.Reverse)
     ]
-    if not segments:
+    return clip_sampler.Recipe(
+        sampling=_sampling(name, config),
+        video_transforms=tuple(of_videos),
+        still_transforms=tuple(changes),
+        canvas=canvas.Canvas(
+            **size,
+            max_instances=data.max_instances,
+            fill=_mean_colour(config.model.pixels),
+        ),
+        motion=motions.get(name, motions[""]),
+        assumed_camera=tuple(map(float, data.assumed_camera)) or None,
+    )
+
+
+def _sampling(name: str, config: ml_collections.ConfigDict) -> sampling.Sampling:
+    options = dict(config.data.sampling)
+    span = config.data.span.get(name)
+    try:
+        return sampling.Sampling(
+            num_frames=config.num_frames,
+            span=None if span is None else tuple(span),
+            gaps=tuple(map(float, options.pop("gaps"))),
+            **options,
+        )
+    except ValueError as error:
         raise ValueError(
-            f"dataset {dataset.name!r}: none of {len(annotated)} videos has "
-            f"{num_frames} annotated frames (the longest has "
-            f"{max(map(len, annotated))}). Lower config.num_frames."
+            f"config.data.sampling or config.data.span.{name}: {error}"
+        ) from error
+
+
+def _transforms(
+    data: ml_collections.ConfigDict, size: Mapping[str, int]
+) -> list[transforms.Transform]:
+    """Those that `config.data.transforms` names."""
+    known = {
+        "keep_aspect": transforms.KeepAspect(
+            **size, min_dim=data.min_dim, max_dim=data.max_dim
+        ),
+        "resize": transforms.Resize(**size),
+        "scale_and_crop": transforms.ScaleAndCrop(**size, **data.scale_and_crop),
+        "flip": transforms.Flip(probability=0.5 * data.flip),
+        "reverse": transforms.Reverse(probability=0.5 * data.reverse),
+        "colour_jitter": transforms.ColourJitter(**data.colour_jitter),
+    }
+    if unknown := [name for name in data.transforms if name not in known]:
+        raise ValueError(
+            f"config.data.transforms names {', '.join(unknown)}; known are "
+            f"{', '.join(known)}."
         )
-    used = len({number for number, _ in segments})
-    if used < len(annotated):
-        logging.info(
-            "%s: clips come from %d of %d videos, the others have too few frames",
-            *(dataset.name, used, len(annotated)),
-        )
-    return segments
+    return [known[name] for name in data.transforms]
+
+
+def _mean_colour(pixels: ml_collections.ConfigDict) -> tuple[int, ...]:
+    rgb = pixels.mean if pixels.order == "rgb" else pixels.mean[::-1]
+    return tuple(round(channel) for channel in rgb)
 
 
 def _collate(examples: Sequence[dict], *, max_instances: int) -> dict:
     """The arrays of `ClipBatch` from clips whose instances are not padded yet."""
-    frames = np.stack([example["frames"] for example in examples])
     ignore = np.stack([_unpacked(example["ignore"]) for example in examples])
     masks = np.zeros((len(examples), max_instances, *ignore.shape[1:]), bool)
     valid = np.zeros((len(examples), max_instances), bool)
@@ -361,8 +260,10 @@ def _collate(examples: Sequence[dict], *, max_instances: int) -> dict:
         masks[b, :count] = _unpacked(example["masks"])
         valid[b, :count] = True
         categories[b, :count] = example["categories"]
-    return {
-        "frames": frames,
+    whole = ["frames", "intrinsics"]
+    if examples[0]["clean"] is not None:
+        whole.append("clean")
+    return {key: np.stack([example[key] for example in examples]) for key in whole} | {
         "masks": masks,
         "valid": valid,
         "categories": categories,

@@ -3,11 +3,11 @@
 A still image is a video of one frame. T frames, H W image size, N instances.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 # Python 3.11's own Protocol evaluates properties to see whether they are there, and
 # `annotated_frames` may read every mask of a video.
@@ -34,14 +34,21 @@ def refuse(fault: Fault):
     raise ValueError(f"{fault.where}: {fault.what}")
 
 
+# A camera's matrix: K (X, Y, Z) is the pixel (x, y, 1) times Z, where X points right, Y
+# down and Z forwards, and the centre of the upper left pixel is (0, 0).
+Intrinsics = Float[np.ndarray, "3 3"]
+
+
 class RawClip(NamedTuple):
-    """Frames of one video at their own size, with every instance seen in them."""
+    """Frames of one video, with every instance seen in them."""
 
     frames: UInt8[np.ndarray, "T H W 3"]  # RGB
     ids: Int[np.ndarray, "N"]  # ascending
     categories: Int[np.ndarray, "N"]
     masks: Bool[np.ndarray, "N T H W"]
     ignore: Bool[np.ndarray, "T H W"]
+    intrinsics: Float[np.ndarray, "T 3 3"] | None = None  # None: not known
+    clean: UInt8[np.ndarray, "T H W 3"] | None = None  # before colours were changed
 
 
 @runtime_checkable
@@ -56,6 +63,7 @@ class Video(Protocol):
     width: int
     num_frames: int
     annotated: bool
+    intrinsics: Intrinsics | None  # None: not known
 
     @property
     def categories(self) -> Mapping[int, int]:
@@ -65,6 +73,10 @@ class Video(Protocol):
     @property
     def annotated_frames(self) -> Sequence[int]:
         """The frames with at least one instance, ascending."""
+        ...
+
+    def instances(self, index: int) -> Collection[int]:
+        """Ids of the instances of a frame, read without decoding its image."""
         ...
 
     def clip(self, indices: Sequence[int]) -> RawClip:

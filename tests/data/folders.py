@@ -117,6 +117,16 @@ def _box(mask: np.ndarray) -> list[float] | None:
     return [float(x.min()), float(y.min()), float(np.ptp(x)) + 1, float(np.ptp(y)) + 1]
 
 
+# The form of KITTI tracking's files; the last lines have no colon.
+CALIBRATION = """\
+P0: 7.0e+01 0.0e+00 2.0e+01 0.0e+00 0.0e+00 7.0e+01 1.2e+01 0.0e+00 0 0 1 0
+P2: 7.215377e+01 0 2.05e+01 4.48e+00 0 7.3e+01 1.25e+01 2.1e-01 0 0 1 2.7e-03
+R_rect 1 0 0 0 1 0 0 0 1
+Tr_velo_cam 1 0 0 0 0 1 0 0 0 0 1 0
+"""
+INTRINSICS = np.array([[72.15377, 0, 20.5], [0, 73, 12.5], [0, 0, 1]])
+
+
 def kitti_mots(
     root: pathlib.Path,
     *,
@@ -125,6 +135,7 @@ def kitti_mots(
     empty_frames=(),
     png=True,
     txt=True,
+    calibration=False,
 ):
     """Instance 1 is a car, instance 2 a pedestrian; the last row is ignored."""
     folder = root / "KITTI_MOTS"
@@ -144,6 +155,8 @@ def kitti_mots(
                 lines.append(f"{t} {number} {kind} {HEIGHT} {WIDTH} {counts}\n")
         if txt:
             write_text(folder / f"instances_txt/{name}.txt", "".join(lines))
+        if calibration:
+            write_text(folder / f"training/calib/{name}.txt", CALIBRATION)
     return root
 
 

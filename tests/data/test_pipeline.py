@@ -46,6 +46,7 @@ def take(config, count, **options):
 def assert_same(batches, others):
     for batch, other in zip(batches, others, strict=True):
         assert batch["names"] == other["names"]
+        assert batch.keys() == other.keys()
         for name in pipeline.ARRAYS:
             np.testing.assert_array_equal(batch[name], other[name])
 
@@ -56,6 +57,9 @@ def test_a_batch_has_the_promised_shapes():
     assert batch["masks"].shape == (2, 4, 4, 32, 64)
     assert batch["valid"].shape == batch["categories"].shape == (2, 4)
     assert batch["ignore"].shape == (2, 4, 32, 64)
+    assert batch["intrinsics"].shape == (2, 4, 3, 3)
+    assert np.isnan(batch["intrinsics"]).all()  # no camera there
+    assert "clean" not in batch
     assert len(batch["names"]) == 2 and batch["names"][0].startswith("moving_shapes/")
     assert batch["dropped"] == 0
     assert (batch["masks"].any(axis=(2, 3, 4)) == batch["valid"]).all()
@@ -221,14 +225,174 @@ def test_long_videos_are_drawn_more_often(tmp_path):
     assert sum("cow" in name for name in names) == 4  # one epoch: 12 + 4 clips
 
 
+# -------------------------------------------------------------- sampling, transforms
+
+
+def frames_of(batches) -> list[list[int]]:
+    names = [name for batch in batches for name in batch["names"]]
+    return [[int(n) for n in name.partition(":")[2].split(",")] for name in names]
+
+
+# The stream of these settings as it was first published: dataset/video:frames, whether
+# mirrored, whether backwards. Renderings are compared with each other and not with a
+# recorded hash, which would be that of one version of OpenCV.
+RECORDED = [
+    ("moving_shapes/train_000004:1,2,3,4", False, True),
+    ("moving_shapes/train_000000:1,2,3,4", True, False),
+    ("moving_shapes/train_000000:1,2,3,4", False, True),
+    ("moving_shapes/train_000003:1,3,4,6", True, True),
+    ("moving_shapes/train_000000:0,2,3,5", True, False),
+    ("moving_shapes/train_000004:2,3,5,6", True, True),
+    ("moving_shapes/train_000004:0,1,3,4", False, True),
+    ("moving_shapes/train_000001:3,4,5,6", False, True),
+]
+
+
+def test_the_stream_is_the_recorded_one():
+    config = config_of(span={"moving_shapes": (3, 5)}, reverse=True, min_dim=40)
+    config.data.height = 64
+    videos = {v.name: v for v in pipeline.load(config, "moving_shapes").videos}
+    stream = pipeline.training_batches(config, batch_size=1)
+    for batch, (name, mirrored, backwards) in zip(stream, RECORDED, strict=False):
+        assert batch["names"] == [name]
+        video, _, indices = name.partition("/")[2].partition(":")
+        clip = videos[video].clip([int(index) for index in indices.split(",")])
+        frames = clip.frames[:, :, :: -1 if mirrored else 1][:: -1 if backwards else 1]
+        masks = clip.masks[..., :: -1 if mirrored else 1][:, :: -1 if backwards else 1]
+        np.testing.assert_array_equal(batch["frames"][0, :, :40], frames)
+        np.testing.assert_array_equal(batch["masks"][0, : len(masks), :, :40], masks)
+        np.testing.assert_array_equal(
+            batch["categories"][0, : len(masks)], clip.categories
+        )
+        assert (batch["frames"][0, :, 40:] == (123, 116, 103)).all()
+
+
+def test_pairs_and_clips_come_from_one_sampler():
+    sampling = dict(rule="gaps", gaps=(0, 1, 1))
+    config = config_of()
+    config.data.sampling.update(sampling)
+    config.num_frames = 2
+    pairs = take(config, 10)
+    assert {b - a for a, b in frames_of(pairs)} == {2, 3}
+    assert pairs[0]["frames"].shape == (2, 2, 32, 64, 3)
+    assert_same(pairs[6:], take(config, 4, start_step=6))
+    config.num_frames = 3
+    assert {c - a for a, _, c in frames_of(take(config, 10))} <= {4, 5, 6}
+
+
+def test_clips_begin_with_an_entry_and_go_on_later(tmp_path):
+    config = davis_config(tmp_path)
+    config.data.sampling.update(dict(rule="later", start="entry"))
+    config.num_frames = 3
+    frames = frames_of(take(config, 20))
+    assert {clip[0] for clip in frames} == {0, 1}  # instance 2 enters in frame 1
+    assert {clip[2] for clip in frames} > {4, 6, 7}
+
+
+def test_consecutive_frames_include_those_without_instances(tmp_path):
+    folders.kitti_mots(tmp_path, num_frames=12, empty_frames=range(2, 10))
+    mixture = {"kitti_mots": 1.0}
+    config = config_of(root=str(tmp_path), mixture=mixture, options={})
+    config.num_frames = 3
+    with pytest.raises(ValueError, match="has 3 annotated frames .the longest has 4"):
+        take(config, 1)  # 0, 1 and 10, 11
+    config.data.sampling.annotated = False
+    batches = take(config, 20)
+    assert {tuple(np.diff(clip)) for clip in frames_of(batches)} == {(1, 1)}
+    assert all(batch["valid"].any(axis=1).all() for batch in batches)
+    config.data.sampling.empty = True
+    batches = take(config, 20)
+    assert {clip[0] for clip in frames_of(batches)} == set(range(10))
+    assert not all(batch["valid"].any(axis=1).all() for batch in batches)
+    assert_same(batches[17:], take(config, 3, start_step=17))
+
+
+def test_videos_without_annotations_are_ignored_ground(tmp_path):
+    folders.youtube_vis(tmp_path / "YouTubeVIS", annotated=False)
+    config = config_of(root=str(tmp_path), mixture={"ytvis": 1.0}, options={})
+    with pytest.raises(ValueError, match="none of 1 videos is annotated"):
+        take(config, 1)
+    config.data.sampling.update(dict(annotated=False, empty=True))
+    (batch,) = take(config, 1)
+    assert not batch["valid"].any() and batch["ignore"][:, :, :32, :53].all()
+
+
+def test_intrinsics_come_with_the_frames(tmp_path):
+    folders.kitti_mots(tmp_path, calibration=True)
+    mixture = {"kitti_mots": 1.0}
+    config = config_of(root=str(tmp_path), mixture=mixture, options={}, flip=False)
+    # 24 x 40 to 32 x 53
+    fx, fy, cx, cy = (folders.INTRINSICS[i] for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    x, y = 53 / 40, 32 / 24
+    expected = np.float32(
+        [
+            [fx * x, 0, (cx + 0.5) * x - 0.5],
+            [0, fy * y, (cy + 0.5) * y - 0.5],
+            [0, 0, 1],
+        ]
+    )
+    (batch,) = take(config, 1)
+    assert batch["intrinsics"].dtype == np.float32
+    np.testing.assert_allclose(batch["intrinsics"], np.tile(expected, (2, 4, 1, 1)))
+    config.data.transforms = ("resize", "flip")
+    resized = take(config, 1)[0]["intrinsics"][0, 0]
+    np.testing.assert_allclose(np.diag(resized), (fx * 64 / 40, fy * y, 1), rtol=1e-6)
+
+
+def test_an_unknown_camera_can_be_assumed():
+    config = config_of(assumed_camera=(0.58, 1.92, 0.5, 0.5), min_dim=40, height=64)
+    config.data.flip = False
+    (batch,) = take(config, 1)
+    expected = [[0.58 * 64, 0, 32], [0, 1.92 * 40, 20], [0, 0, 1]]
+    np.testing.assert_allclose(batch["intrinsics"][0, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_jittered_frames_come_with_clean_ones(workers):
+    plain = take(config_of(workers=workers), 2)
+    config = config_of(
+        workers=workers, transforms=("keep_aspect", "flip", "reverse", "colour_jitter")
+    )
+    assert "clean" not in take(config, 1)[0]
+    config.data.colour_jitter.update(dict(probability=1.0, clean=True))
+    jittered = take(config, 2)
+    for batch, other in zip(jittered, plain, strict=True):
+        np.testing.assert_array_equal(batch["clean"], other["frames"])
+        np.testing.assert_array_equal(batch["masks"], other["masks"])
+        assert (batch["frames"] != batch["clean"]).any(axis=(1, 2, 3, 4)).all()
+
+
+def test_crops_fill_the_canvas(tmp_path):
+    folders.coco_set(tmp_path)
+    mixture = {"moving_shapes": 0.5, "coco": 0.5}
+    config = config_of(root=str(tmp_path), mixture=mixture, height=32, width=32)
+    config.data.transforms = ("scale_and_crop", "flip")
+    config.data.scale_and_crop.scale = (2.0, 3.0)
+    batches = take(config, 4)
+    assert {name.partition("/")[0] for b in batches for name in b["names"]} == set(
+        mixture
+    )
+    for batch in batches:
+        assert batch["frames"].shape == (2, 4, 32, 32, 3)
+        fill = (batch["frames"] == (123, 116, 103)).all(axis=-1)
+        assert batch["ignore"][fill].all()  # beside a moved still, and nowhere else
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
+        (dict(transforms=("keep_aspect", "blur")), "names blur; known are keep_aspect"),
+        (dict(transforms=("flip",)), "do not fit on the canvas of 32 x 64"),
+        (dict(colour_jitter=dict(hue=0.9)), "hue=0.9"),
+        (dict(sampling=dict(rule="never", gaps=())), "known are even, gaps, later"),
         (dict(mixture={}), "expected at least one dataset"),
         (dict(mixture={"davis19": 0.0}), "weight above 0"),
         (dict(span={"davs19": (4, 4)}), "davs19, which is not a dataset"),
         (dict(motion="fast"), "known are paper, ovis, released"),
-        (dict(span={"moving_shapes": (2, 4)}), "at least 3 for 4 frames"),
+        (
+            dict(span={"moving_shapes": (2, 4)}),
+            r"data.span.moving_shapes: .*at least 3 for 4 frames",
+        ),
         (dict(max_dim=63, width=60), "multiples of 32; use 32 and 64"),
     ],
 )

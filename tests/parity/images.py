@@ -7,7 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from stemseg_jax.data import clips, duplication, readers
+from stemseg_jax.data import readers
+from stemseg_jax.data.clips import duplication, transforms
 from stemseg_jax.geometry import SizeRule, padded
 from stemseg_jax.losses import segmentation
 from stemseg_jax.ops import masks as masks_ops
@@ -79,7 +80,7 @@ def _targets(given: dict[str, Any], arrays: dict[str, np.ndarray]) -> list[Figur
         masks=masks,
         ignore=ignore,
     )
-    clip = clips.resize(raw, tuple(given["resized_hw"]))
+    clip = transforms.resize(raw, tuple(given["resized_hw"]))
     margins = [
         (0, padded - size)
         for padded, size in zip(given["padded_hw"], given["resized_hw"], strict=True)
@@ -173,12 +174,12 @@ def _loaded(dataset: str, given: dict[str, Any], arrays: dict) -> list[Figure]:
         ignore=tubes[ignored].any(axis=0),
     )
     if dataset == "davis":
-        clip = clips.mark_unlabelled(clip)
+        clip = transforms.mark_unlabelled(clip)
     expected = {
         key: arrays[f"video_{dataset}.{key}"]
         for key in ("masks", "ignore", "images_t0")
     }
-    clip = clips.resize(clip, expected["masks"].shape[-2:])
+    clip = transforms.resize(clip, expected["masks"].shape[-2:])
     images = np.asarray(pixels.Convention().normalise(jnp.asarray(clip.frames[0])))
     return [
         *results,

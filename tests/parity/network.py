@@ -171,6 +171,7 @@ def clip(meta: dict[str, Any], seed: int) -> ClipBatch:
         valid=jnp.ones((1, len(categories)), bool),
         categories=jnp.asarray(categories[None]),
         ignore=jnp.asarray(goldens.ignore_block(seed + 101, *size)[None] > 0),
+        intrinsics=jnp.full((1, meta["frames"], 3, 3), jnp.nan),
     )
 
 

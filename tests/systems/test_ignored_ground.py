@@ -32,6 +32,7 @@ def gradient(parity, masks, ignore):
         valid=jnp.ones((1, N), bool),
         categories=jnp.ones((1, N), jnp.int32),
         ignore=jnp.asarray(ignore[None]),
+        intrinsics=jnp.full((1, T, 3, 3), jnp.nan),
     )
 
     def loss(seediness):

@@ -65,6 +65,7 @@ def batch_of(clips, slots=N):
         valid=jnp.asarray(np.stack(valid)),
         categories=jnp.asarray(np.stack(categories), jnp.int32),
         ignore=jnp.asarray(np.stack([c["ignore"] for c in clips])),
+        intrinsics=jnp.full((len(clips), T, 3, 3), jnp.nan),
     )
 
 

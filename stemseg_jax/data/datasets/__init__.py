@@ -39,7 +39,7 @@ DATASETS = {
     "own": functools.partial(youtube_vis.load, name="own"),
     "kitti_mots": mots.load_kitti,
     "mots_challenge": mots.load_mots_challenge,
-    # Still images: clips are made of them by synthetic.py.
+    # Still images: clips are made of them by clips/stills.py.
     "coco": coco.load,
     "pascal_voc": pascal_voc.load,
     "mapillary": mapillary.load,

@@ -5,6 +5,7 @@ without annotations; MOTSChallenge: 4 train sequences, pedestrians alone.
 
     KITTI_MOTS/training/image_02/0000/000000.png        (test: testing/image_02)
     KITTI_MOTS/instances_txt/0000.txt  or  instances/0000/000000.png
+    KITTI_MOTS/training/calib/0000.txt  (of KITTI tracking; if there, intrinsics)
     MOTSChallenge/images/0002/000001.jpg  or  train/MOTS20-02/img1/000001.jpg
     MOTSChallenge/instances_txt/0002.txt  or  instances/0002/000001.png
                                           or  train/MOTS20-02/gt/gt.txt
@@ -62,6 +63,7 @@ def load_kitti(
         frames=frames,
         txt=["instances_txt/{name}.txt", "training/instances_txt/{name}.txt"],
         png=["instances/{name}", "training/instances/{name}"],
+        calibration=[f"{part}/calib/{{name}}.txt", "calib/{name}.txt"],
         labels=labels,
         report=report,
     )
@@ -96,6 +98,7 @@ def load_mots_challenge(
         ],
         txt=["instances_txt/{name}.txt", "train/MOTS20-{short}/gt/gt.txt"],
         png=["instances/{name}", "train/instances/{name}"],
+        calibration=[],
         labels=labels,
         report=report,
     )
@@ -117,6 +120,7 @@ def _videos(
     frames: Sequence[str],
     txt: Sequence[str],
     png: Sequence[str],
+    calibration: Sequence[str],
     labels: str,
     report: readers.Report,
 ) -> list[encoded_video.EncodedVideo]:
@@ -147,7 +151,12 @@ def _videos(
                 annotation = _txt_labels(path, numbers, size, report)
             else:
                 annotation = _png_labels(path, numbers)
-        videos.append(encoded_video.EncodedVideo(name, *size, files, annotation))
+        intrinsics = None
+        if (path := found(calibration, name)) is not None:
+            intrinsics = _intrinsics(path, report)
+        videos.append(
+            encoded_video.EncodedVideo(name, *size, files, annotation, intrinsics)
+        )
     if not videos:
         expected = " or ".join(
             str(folder / f.format(name=names[0], short=names[0][-2:])) for f in frames
@@ -170,6 +179,26 @@ def _frame_numbers(files: Sequence[pathlib.Path]) -> dict[int, int]:
             f"{files[0].parent}: frames are named by their number here, e.g. "
             f"000000.png ({error})."
         ) from error
+
+
+def _intrinsics(
+    path: pathlib.Path, report: readers.Report
+) -> readers.Intrinsics | None:
+    """Of the left colour camera: the first three columns of its 3 x 4 matrix P2."""
+    words = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    lines = {key: numbers for key, *numbers in words}
+    try:
+        return np.array(lines["P2:"], float).reshape(3, 4)[:, :3]
+    except (KeyError, ValueError) as error:
+        report(
+            readers.Fault(
+                str(path),
+                "annotation",
+                f"expected a line 'P2:' with 12 numbers, as in KITTI's calib folder "
+                f"({error!r}). Correct it, or take the file away.",
+            )
+        )
+        return None
 
 
 def _txt_labels(

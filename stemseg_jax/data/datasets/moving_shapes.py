@@ -8,7 +8,7 @@ is rendered without those before it.
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -85,6 +85,7 @@ class MovingShapesVideo:
     seed: tuple[int, int, int]
 
     annotated = True
+    intrinsics = None
 
     @property
     def height(self) -> int:
@@ -101,6 +102,9 @@ class MovingShapesVideo:
     @property
     def annotated_frames(self) -> Sequence[int]:
         return range(self.num_frames)  # one object never leaves
+
+    def instances(self, index: int) -> Collection[int]:
+        return self.clip([index]).ids.tolist()
 
     def clip(self, indices: Sequence[int]) -> readers.RawClip:
         rendered = [self._scene.render(self._checked(index)) for index in indices]

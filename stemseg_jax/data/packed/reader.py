@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,6 +98,9 @@ class PackedLabels(encoded_video.Labels):
     size: tuple[int, int]
     frames: PackedFrames
 
+    def instances(self, index: int) -> Collection[int]:
+        return [int(i) for i in self.frames.record(index)["ids"]]
+
     def read(self, index: int) -> encoded_video.FrameLabels:
         record = self.frames.record(index)
 
@@ -121,4 +124,7 @@ def _video(folder: str, description: Mapping[str, Any]) -> encoded_video.Encoded
             tuple(size),
             frames,
         )
-    return encoded_video.EncodedVideo(name, *size, frames, labels)
+    intrinsics = description.get("intrinsics")  # none in sets of version 1.0.0
+    if intrinsics is not None:
+        intrinsics = np.array(intrinsics, float)
+    return encoded_video.EncodedVideo(name, *size, frames, labels, intrinsics)

@@ -25,7 +25,7 @@ class PackedVideos(tfds.core.GeneratorBasedBuilder):
     The licence is that of the dataset: see its reader in stemseg_jax/data/datasets/.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")  # 1.1.0: with intrinsics
     # TFDS looks for checksums beside the code, by a package that nothing installs.
     code_path = None
 
@@ -153,4 +153,5 @@ def _description(
         "annotated": video.annotated,
         "annotated_frames": list(video.annotated_frames),
         "categories": {str(i): c for i, c in categories.items()},
+        "intrinsics": None if video.intrinsics is None else video.intrinsics.tolist(),
     }

@@ -24,6 +24,7 @@ class HandMade:
     name, height, width, num_frames, annotated = "hand", 2, 3, 2, True
     categories = {4: 2, 7: 1}
     annotated_frames = (0, 1)
+    intrinsics = None
     masks = np.array(
         [
             [[[0, 0, 0], [0, 0, 0]], [[1, 1, 0], [0, 0, 0]]],
@@ -44,6 +45,9 @@ class HandMade:
             masks[seen],
             self.ignore[indices],
         )
+
+    def instances(self, index):
+        return self.clip([index]).ids.tolist()
 
     def frame(self, index):
         return self.clip([index]).frames[0]

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from stemseg_jax.data import clips, readers
+from stemseg_jax.data import readers
+from stemseg_jax.data.clips import sampling
 from stemseg_jax.data.datasets import DATASETS
 from tests.data import folders
 
@@ -37,10 +38,28 @@ def test_an_empty_stretch_of_six_frames_cuts_the_video(tmp_path):
     empty = [2, *range(5, 11), 14]
     folders.kitti_mots(tmp_path, num_frames=16, empty_frames=empty)
     dataset = DATASETS["kitti_mots"](tmp_path, "train")
-    segments = clips.segments(
+    segments = sampling.segments(
         dataset.videos[0].annotated_frames, max_gap=dataset.max_gap
     )
     assert segments == [[0, 1, 3, 4], [11, 12, 13, 15]]
+
+
+def test_the_left_colour_camera_of_kitti_tracking(tmp_path):
+    folders.kitti_mots(tmp_path, calibration=True)
+    (video,) = DATASETS["kitti_mots"](tmp_path, "train").videos
+    np.testing.assert_array_equal(video.intrinsics, folders.INTRINSICS)
+    (tmp_path / "KITTI_MOTS/training/calib/0000.txt").unlink()
+    (video,) = DATASETS["kitti_mots"](tmp_path, "train").videos
+    assert video.intrinsics is None
+
+
+@pytest.mark.parametrize("line", ["P1: 1 2 3", "P2: 1 2 3", "P2: " + "x " * 12])
+def test_a_calibration_without_its_matrix_is_named(tmp_path, line):
+    folders.kitti_mots(tmp_path)
+    path = tmp_path / "KITTI_MOTS/training/calib/0000.txt"
+    folders.write_text(path, line + "\n")
+    with pytest.raises(ValueError, match="calib/0000.txt: .*'P2:' with 12 numbers"):
+        DATASETS["kitti_mots"](tmp_path, "train")
 
 
 def challenge(root):

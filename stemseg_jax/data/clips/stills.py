@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from stemseg_jax.data import geometric, photometric, readers
-from stemseg_jax.data.clips import resize
+from stemseg_jax.data import readers
+from stemseg_jax.data.clips import colour, warping
+from stemseg_jax.data.clips.transforms import resize
 
 INVALID = np.iinfo(np.uint16).max  # label of pixels without a source
 
@@ -85,24 +86,30 @@ def clip_from_still(
     """
     image = still.frames[0]
     labels = _label_map(still)
-    plain = geometric.resizing(image.shape[:2], size)
+    plain = warping.resizing(image.shape[:2], size)
     # The plain frame is resized like any video's; its labels like those of the others.
     frames = [resize(still._replace(masks=still.masks[:0]), size).frames[0]]
-    seen = [geometric.warp(labels, plain, size, nearest=True, fill=INVALID)]
+    seen = [warping.warp(labels, plain, size, nearest=True, fill=INVALID)]
+    matrices = [plain]
     for _ in range(num_frames - 1):
         matrix = plain @ _draw_motion(rng, image.shape[:2], motion)
         changed = _change_colour(rng, image, motion)
-        frames.append(geometric.warp(changed, matrix, size, fill=fill))
-        seen.append(geometric.warp(labels, matrix, size, nearest=True, fill=INVALID))
+        frames.append(warping.warp(changed, matrix, size, fill=fill))
+        seen.append(warping.warp(labels, matrix, size, nearest=True, fill=INVALID))
+        matrices.append(matrix)
     order = rng.permutation(num_frames)
     seen = np.stack(seen)[order]  # [T H W]
     numbers = np.arange(1, len(still.ids) + 1, dtype=np.uint16)
+    intrinsics = still.intrinsics
+    if intrinsics is not None:  # of one camera that looks at a plane
+        intrinsics = np.stack(matrices)[order] @ intrinsics
     return readers.RawClip(
         frames=np.stack(frames)[order],
         ids=still.ids,
         categories=still.categories,
         masks=seen == numbers[:, None, None, None],
         ignore=seen > len(still.ids),
+        intrinsics=intrinsics,
     )
 
 
@@ -117,14 +124,14 @@ def _label_map(still: readers.RawClip) -> np.ndarray:
 
 def _draw_motion(
     rng: np.random.Generator, size: tuple[int, int], motion: Motion
-) -> geometric.Matrix:
+) -> warping.Matrix:
     matrix = np.eye(3)
     if motion.perspective:
         corners = np.abs(rng.normal(0, motion.perspective, (4, 2))) % 1
-        matrix = geometric.perspective(size, corners)
+        matrix = warping.perspective(size, corners)
     y, x = rng.uniform(-motion.translation, motion.translation, 2)
     return (
-        geometric.affine(
+        warping.affine(
             size,
             rotation=rng.uniform(-motion.rotation, motion.rotation),
             scale=rng.uniform(*motion.scale),
@@ -139,8 +146,8 @@ def _change_colour(
 ) -> np.ndarray:
     """Also blurs: along any direction alike, so it may come before the motion."""
     changes = [
-        (photometric.brighten, motion.brightness),
-        (photometric.shift_hue_and_saturation, motion.hue_saturation),
+        (colour.brighten, motion.brightness),
+        (colour.shift_hue_and_saturation, motion.hue_saturation),
     ]
     changes = [(change, most) for change, most in changes if most]
     if changes:
@@ -151,7 +158,7 @@ def _change_colour(
             change, most = changes[index]
             image = change(image, int(rng.integers(-most, most + 1)))
     if rng.random() < motion.blur_probability:
-        image = photometric.blur_motion(
+        image = colour.blur_motion(
             image,
             length=int(rng.choice(motion.blur_lengths)),
             angle=rng.uniform(0, 360),

@@ -3,7 +3,8 @@ import random
 import numpy as np
 import pytest
 
-from stemseg_jax.data import duplication, readers
+from stemseg_jax.data import readers
+from stemseg_jax.data.clips import duplication
 from tests import goldens
 
 

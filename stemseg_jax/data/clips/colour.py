@@ -27,6 +27,35 @@ def shift_hue_and_saturation(image: Image, amount: int) -> Image:
     return cv2.cvtColor(cv2.merge([hue, saturation, value]), cv2.COLOR_HSV2RGB)
 
 
+def scale_brightness(image: Image, factor: float) -> Image:
+    """Away from black, up to white."""
+    return _whole(image.astype(np.float32) * factor)
+
+
+def scale_contrast(image: Image, factor: float) -> Image:
+    """Away from the mean grey of the image."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).mean()
+    return _whole(grey + (image.astype(np.float32) - grey) * factor)
+
+
+def scale_saturation(image: Image, factor: float) -> Image:
+    """Each pixel away from its own grey."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
+    return _whole(grey + (image - grey) * factor)
+
+
+def turn_hue(image: Image, turn: float) -> Image:
+    """By a share of the circle, in steps of 1/256."""
+    hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL))
+    hue += np.uint8(round(turn * 256) % 256)  # past 255 comes 0
+    turned = cv2.merge([hue, saturation, value])
+    return cv2.cvtColor(turned, cv2.COLOR_HSV2RGB_FULL)
+
+
+def _whole(image: Float[np.ndarray, "H W 3"]) -> Image:
+    return np.clip(np.round(image), 0, 255).astype(np.uint8)
+
+
 def blur_motion(image: Image, *, length: int, angle: float, direction: float) -> Image:
     """What a camera sees that moves along a line while the shutter is open.
 

@@ -19,6 +19,16 @@ def resizing(source: tuple[int, int], target: tuple[int, int]) -> Matrix:
     )
 
 
+def shift(down: int, right: int) -> Matrix:
+    """Moves by so many pixels."""
+    return np.array([[1.0, 0, right], [0, 1, down], [0, 0, 1]])
+
+
+def mirroring(width: int) -> Matrix:
+    """Left becomes right in an image of this width."""
+    return np.array([[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]])
+
+
 def affine(
     size: tuple[int, int],
     *,

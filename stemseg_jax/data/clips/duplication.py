@@ -36,6 +36,16 @@ class Box:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Duplicate:
+    """The transform: `duplicate` wherever there is only one instance."""
+
+    def __call__(
+        self, rng: np.random.Generator, clip: readers.RawClip
+    ) -> readers.RawClip:
+        return duplicate(rng, clip) if len(clip.ids) == 1 else clip
+
+
 def duplicate(rng: Uniform, clip: readers.RawClip) -> readers.RawClip:
     """Pastes a copy of the only instance beside it, over whatever is there.
 

@@ -1,0 +1,202 @@
+"""Random clips of one dataset: which frames, then what is done to them."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from concurrent import futures
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+
+from stemseg_jax.data import readers
+from stemseg_jax.data.clips import canvas, sampling, stills, transforms
+
+ATTEMPTS = 20  # before giving up
+
+
+class Segment(NamedTuple):
+    """Frames of one video that a clip may be cut from."""
+
+    video: int
+    frames: Sequence[int]
+    starts: Sequence[int] | None = None  # positions in `frames`; None: any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a clip is made of what is read.
+
+    Args:
+        video_transforms, still_transforms: In their order. Where a still is resized
+            first, that and its motion are one step.
+        motion: How stills move.
+        assumed_camera: (f_x / W, f_y / H, c_x / W, c_y / H) of videos whose camera is
+            not known; none: their intrinsics are NaN.
+    """
+
+    sampling: sampling.Sampling
+    video_transforms: tuple[transforms.Transform, ...]
+    still_transforms: tuple[transforms.Transform, ...]
+    canvas: canvas.Canvas
+    motion: stills.Motion = stills.PAPER
+    assumed_camera: tuple[float, float, float, float] | None = None
+
+
+class ClipSampler:
+    """Draws clips of one dataset.
+
+    Args:
+        skip_broken: Whether to draw anew where a sample cannot be read.
+
+    Raises:
+        ValueError: No video is long enough for a clip.
+    """
+
+    def __init__(
+        self, dataset: readers.Dataset, recipe: Recipe, *, skip_broken: bool = False
+    ):
+        self.dataset = dataset
+        self.recipe = recipe
+        self.skip_broken = skip_broken
+        self.segments = _segments(dataset, recipe.sampling, skip_broken=skip_broken)
+        lengths = [len(segment.frames) for segment in self.segments]
+        # One entry a frame: long videos are drawn in proportion to their length.
+        self.owners = np.repeat(np.arange(len(self.segments)), lengths)
+
+    def __call__(self, segment: np.integer, rng: np.random.Generator) -> dict:
+        """A clip of the segment, or of another one if it has nothing to learn from."""
+        skipped = []
+        for _ in range(ATTEMPTS):
+            try:
+                example = self.draw(int(segment), rng)
+                if len(example["masks"]) or self.recipe.sampling.empty:
+                    return example | {"skipped": skipped}
+            except readers.BrokenSample as error:
+                if not self.skip_broken:
+                    raise
+                skipped.append(str(error))
+            segment = rng.choice(self.owners)
+        raise ValueError(
+            f"dataset {self.dataset.name!r}: {ATTEMPTS} samples in a row are "
+            f"broken or without instances{', the last: ' if skipped else ''}"
+            f"{''.join(skipped[-1:])}. Look at it with --mode=check_data."
+        )
+
+    def draw(self, segment: int, rng: np.random.Generator) -> dict:
+        """One clip of a segment, as `canvas.Clip` and its `name`."""
+        number, frames, starts = self.segments[segment]
+        video = self.dataset.videos[number]
+        if still := video.num_frames == 1:
+            indices = frames
+        else:
+            positions = self.recipe.sampling.positions(rng, len(frames), starts=starts)
+            indices = [frames[position] for position in positions]
+        clip = video.clip(indices)
+        clip = clip._replace(intrinsics=self._intrinsics(video, len(indices)))
+        if still:
+            clip = self._move(rng, clip)
+        recipe = self.recipe
+        for change in recipe.still_transforms if still else recipe.video_transforms:
+            clip = change(rng, clip)
+        if not (self.dataset.exhaustive and video.annotated):
+            clip = transforms.mark_unlabelled(clip)
+        placed = recipe.canvas.place(clip)
+        # Eight pixels a byte on the way from the workers.
+        return placed._asdict() | {
+            "name": f"{self.dataset.name}/{video.name}:{','.join(map(str, indices))}",
+            "masks": np.packbits(placed.masks, axis=-1),
+            "ignore": np.packbits(placed.ignore, axis=-1),
+        }
+
+    def _move(self, rng: np.random.Generator, still: readers.RawClip):
+        size = still.frames.shape[1:3]
+        first = next(iter(self.recipe.still_transforms), None)
+        if isinstance(first, transforms.KeepAspect | transforms.Resize):
+            size = first.size(*size)
+        return stills.clip_from_still(
+            rng,
+            still,
+            num_frames=self.recipe.sampling.num_frames,
+            size=size,
+            motion=self.recipe.motion,
+            fill=self.recipe.canvas.fill,
+        )
+
+    def _intrinsics(self, video: readers.Video, num_frames: int) -> np.ndarray | None:
+        matrix = video.intrinsics
+        if matrix is None and self.recipe.assumed_camera is not None:
+            fx, fy, cx, cy = self.recipe.assumed_camera
+            width, height = video.width, video.height
+            matrix = np.array(
+                [[fx * width, 0, cx * width], [0, fy * height, cy * height], [0, 0, 1]]
+            )
+        return None if matrix is None else np.tile(matrix, (num_frames, 1, 1))
+
+
+def _segments(
+    dataset: readers.Dataset, rule: sampling.Sampling, *, skip_broken: bool
+) -> list[Segment]:
+    """What clips of a dataset can be cut from."""
+    some_annotated = any(video.annotated for video in dataset.videos)
+    if not some_annotated and (rule.annotated or not rule.empty):
+        raise ValueError(
+            f"dataset {dataset.name!r}: none of {len(dataset.videos)} videos is "
+            f"annotated. Choose an annotated split with config.data.options."
+        )
+
+    def of_video(number: int) -> list[Segment]:
+        try:
+            return _segments_of(dataset, number, rule)
+        except readers.BrokenSample as error:
+            if not skip_broken:
+                raise
+            logging.warning("left out: %s", error)
+            return []
+
+    # Some readers look into every mask for this, which waits for the disk most of all.
+    with futures.ThreadPoolExecutor() as pool:
+        found = list(pool.map(of_video, range(len(dataset.videos))))
+    segments = [
+        segment
+        for segment in itertools.chain(*found)
+        if dataset.videos[segment.video].num_frames == 1
+        or (len(segment.frames) >= rule.least_frames and segment.starts != [])
+    ]
+    if not segments:
+        longest = max(sum(len(part.frames) for part in video) for video in found)
+        raise ValueError(
+            f"dataset {dataset.name!r}: none of {len(found)} videos has "
+            f"{rule.least_frames} {'annotated ' * rule.annotated}frames (the longest "
+            f"has {longest}). Lower config.num_frames."
+        )
+    used = len({segment.video for segment in segments})
+    if used < len(found):
+        logging.info(
+            "%s: clips come from %d of %d videos, the others have too few frames",
+            *(dataset.name, used, len(found)),
+        )
+    return segments
+
+
+def _segments_of(
+    dataset: readers.Dataset, number: int, rule: sampling.Sampling
+) -> list[Segment]:
+    """The frames of one video, cut wherever a clip must not leap."""
+    video = dataset.videos[number]
+    if not rule.annotated:
+        cut = [range(video.num_frames)] if video.annotated or rule.empty else []
+    elif frames := video.annotated_frames:
+        cut = sampling.segments(frames, max_gap=dataset.max_gap)
+    else:
+        raise readers.BrokenSample(
+            f"{dataset.name}, video {video.name!r}: no frame is annotated. Take it "
+            f"out of the list, or set config.data.skip_broken=True."
+        )
+    if rule.start == "any":
+        return [Segment(number, frames) for frames in cut]
+    return [
+        Segment(number, frames, [at for at in entries if at + rule.least_frames <= n])
+        for frames in cut
+        for n, entries in [(len(frames), sampling.entries(video, frames))]
+    ]
