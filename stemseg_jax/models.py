@@ -68,20 +68,24 @@ def initial(config: ConfigDict) -> Model:
     """
     starts = parts.starts(config.to_dict()["init_from"])
     files = {file: read(file) for file in {start.file for start in starts.values()}}
+    loaded = {}
     for part, start in starts.items():
-        config = with_conventions(config, files[start.file], part, start.module or part)
+        file, module = files[start.file], start.module or part
+        config = with_conventions(config, file, part, module)
+        loaded[part] = parts.take(file, part, module) if part else file
     system = build(config)
     variables = _fresh(system, jax.random.key(config.seed), blank_batch(config))
-    for part, start in starts.items():
-        loaded = files[start.file]
+    for part, weights in loaded.items():
         if part:
             _refuse_other_part(part, variables)
-            loaded = parts.take(loaded, part, start.module or part)
         merged = merging.merge(
-            loaded, variables, partial=config.init_partial, widen=start.widen
+            weights,
+            variables,
+            partial=config.init_partial,
+            widen=starts[part].widen,
         )
         variables = merged.variables
-        logging.info("Weights of %s from %s", part or "the network", loaded.origin)
+        logging.info("Weights of %s from %s", part or "the network", weights.origin)
         if merged.report:
             logging.warning("%s", merged.report)
     return Model(config, system, variables)
@@ -151,7 +155,14 @@ def saved_config(checkpoint: str) -> ConfigDict:
             f"{loaded.origin} carries no config: name the one that goes with it by "
             "--config=FILE (docs/model_zoo.md)."
         )
-    return ConfigDict(loaded.config)
+    config = ConfigDict(loaded.config)
+    if "categories" not in config.model:  # from before it was an option of the model
+        name = config.evaluation.dataset
+        fits = (
+            max(categories.CATEGORIES.get(name, [-1])) + 1 == config.model.num_classes
+        )
+        config.model.categories = name if fits else ""
+    return config
 
 
 def with_conventions(
