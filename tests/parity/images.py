@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stemseg_jax.data import readers
-from stemseg_jax.data.clips import duplication, transforms
+from stemseg_jax.data.clips import duplication, sampling, transforms
 from stemseg_jax.geometry import SizeRule, padded
 from stemseg_jax.losses import segmentation
 from stemseg_jax.ops import masks as masks_ops
@@ -211,5 +211,7 @@ def _positions(images: list[str], sequences: list) -> Figure:
     annotated = sorted({t for _, present in instances.values() for t in present})
     positions = [annotated.index(t) for t in frames]
     span = positions[-1] - positions[0]
-    ours = clips.frame_positions(positions[0], span=span, num_frames=len(frames))
+    rule = sampling.Sampling(num_frames=len(frames), span=(span, span))
+    rng = np.random.default_rng(0)  # nothing is left to chance
+    ours = rule.positions(rng, positions[-1] + 1, starts=[positions[0]])
     return figures.equal("", ours, positions)
