@@ -130,7 +130,7 @@ def check(system, video, config):
 def test_equals_the_plain_tracker(case):
     config, T = config_of(case), case.num_frames
     system = painted.system(config)  # compiles once for all lengths
-    for length in (1, T - 1, T, T + 1, 3 * T):
+    for length in (1, T - 1, T, T + 1, 3 * T - 1, 3 * T):
         cells = painted.paint(length, crowd(length))
         labels = check(system, painted.Video(cells, *case.size), config)
         assert labels.max() > 1
