@@ -8,6 +8,7 @@ its parameters, from the image on, which `freeze_at` counts.
 import functools
 
 from flax import linen as nn
+from flax.core import FrozenDict
 from jax.typing import DTypeLike
 
 from stemseg_jax import choices
@@ -25,11 +26,9 @@ def _bottlenecks(
 ) -> ResNet:
     return ResNet(
         block=Bottleneck,
-        block_options={
-            "stride_in_1x1": stride_in_1x1,
-            "groups": groups,
-            "group_width": group_width,
-        },
+        block_options=FrozenDict(
+            stride_in_1x1=stride_in_1x1, groups=groups, group_width=group_width
+        ),
         depths=depths,
         widths=(256, 512, 1024, 2048),
         **fields,

@@ -5,13 +5,12 @@ stride sits, which norm follows a convolution and how much of the network is fro
 fields.
 """
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import flax
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import FrozenDict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -36,7 +35,7 @@ class ResNet(nn.Module):
     block: type[nn.Module]
     depths: tuple[int, int, int, int]
     widths: tuple[int, int, int, int]
-    block_options: Mapping[str, Any] = flax.core.FrozenDict()
+    block_options: FrozenDict[str, Any] = FrozenDict()
     stem_width: int = 64
     stem_kernel: int = 7
     stem_pool: bool = True
