@@ -9,7 +9,7 @@ from absl import logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from stemseg_jax import models, score
+from stemseg_jax import choices, models, score
 from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import DATASETS, export, youtube_vis
 from stemseg_jax.formats import coco_json, whole
@@ -43,12 +43,14 @@ def run(
 class Form(NamedTuple):
     """The official files of a task."""
 
-    # Writes a dataset's annotations to a folder; gives what scoring takes.
-    export: Callable[[readers.Dataset, pathlib.Path], pathlib.Path]
-    # Reads such a folder.
-    load: Callable[[pathlib.Path], readers.Dataset]
     # Writes results to a folder, given the annotations; gives what scoring takes.
-    write: Callable[[pathlib.Path, Iterable[VideoTracks], pathlib.Path], pathlib.Path]
+    write: Callable[[pathlib.Path, Iterable[VideoTracks], Any], pathlib.Path]
+    # Writes a dataset's annotations to a folder (and gives what scoring takes), and
+    # reads such a folder; none: official annotations are scored, and no others.
+    export: Callable[[readers.Dataset, pathlib.Path], pathlib.Path] | None = None
+    load: Callable[[pathlib.Path], readers.Dataset] | None = None
+    splits: tuple[str, ...] = ()  # with public annotations, if a reader cannot tell
+    numbered: bool = False  # results call videos by the numbers of an annotation file
 
 
 class Benchmark(NamedTuple):
@@ -95,25 +97,15 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
     split without annotations, and of those of DAVIS but "val", there are results alone.
     """
     evaluation = config.evaluation
-    for name, value, known in (
-        ("task", evaluation.task, FORMS),
-        ("dataset", evaluation.dataset, DATASETS),
-    ):
-        if value not in known:
-            raise ValueError(
-                f"evaluation.{name}={value!r} is unknown; known: {', '.join(known)}."
-            )
-    dataset = DATASETS[evaluation.dataset](
-        config.data.root, evaluation.split, **evaluation.options
-    )
+    form = FORMS[choices.known("evaluation.task", evaluation.task, FORMS)]
+    name = choices.known("evaluation.dataset", evaluation.dataset, DATASETS)
+    dataset = DATASETS[name](config.data.root, evaluation.split, **evaluation.options)
     official = bool(evaluation.ground_truth)
-    if not all(video.annotated for video in dataset.videos) or (
-        official
-        and FORMS[evaluation.task].write is _write_davis
-        # The server has the masks, and first frames are no annotation of a video.
-        and evaluation.split != "val"
-    ):
-        return Benchmark(evaluation.task, dataset, _listing(config), scored=False)
+    # First frames are annotations, too, but not what a video is scored with.
+    hidden = official and form.splits and evaluation.split not in form.splits
+    if hidden or not all(video.annotated for video in dataset.videos):
+        truth = _listing(config) if form.numbered else None
+        return Benchmark(evaluation.task, dataset, truth, scored=False)
     if official:
         root = config.data.root or os.environ.get("STEMSEG_DATA", "")
         truth = pathlib.Path(root).expanduser() / evaluation.ground_truth
@@ -123,18 +115,20 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
                 "annotations of the task, below data.root or STEMSEG_DATA."
             )
         return Benchmark(evaluation.task, dataset, truth)
-    form = FORMS[evaluation.task]
+    if form.export is None:
+        raise ValueError(
+            f"{dataset.name} cannot be written in the form of {evaluation.task}; name "
+            "the official annotations by evaluation.ground_truth."
+        )
     with whole.folder(folder, WRITER) as partial:
         truth = form.export(dataset, partial)
     truth = folder / truth.relative_to(partial)
     return Benchmark(evaluation.task, form.load(folder), truth)
 
 
-def _listing(config: ConfigDict) -> pathlib.Path | None:
-    """The file that numbers the videos of a set, for results that name them so."""
+def _listing(config: ConfigDict) -> pathlib.Path:
+    """The file that numbers the videos of a set without annotations."""
     evaluation = config.evaluation
-    if FORMS[evaluation.task].write is not _write_youtube_vis:
-        return None
     if evaluation.dataset not in youtube_vis.NAMES:
         raise ValueError(
             f"evaluation.dataset={evaluation.dataset!r} is not annotated, and has no "
@@ -173,20 +167,9 @@ def _write_youtube_vis(folder, videos, truth):
     return ytvis_json.write(folder, videos, ids)
 
 
-def _export_kitti(dataset, folder):
-    return export.write_kitti_mots(dataset, folder)
-
-
 def _load_kitti(folder):
     sequences = sorted(f.stem for f in (folder / "instances_txt").glob("*.txt"))
     return DATASETS["kitti_mots"](folder, "train", sequences=sequences)
-
-
-def _no_export(dataset, folder):
-    raise ValueError(
-        f"{dataset.name} cannot be written in this task's form; name the official "
-        "annotations by evaluation.ground_truth."
-    )
 
 
 def _write_mots(first_frame):
@@ -199,19 +182,22 @@ def _write_mots(first_frame):
     return write
 
 
-_DAVIS = Form(
-    _export_davis, lambda folder: DATASETS["davis19"](folder, "val"), _write_davis
-)
+_DAVIS = Form(_write_davis, splits=("val",))
 _YOUTUBE_VIS = Form(
-    lambda dataset, folder: export.write_youtube_vis(dataset, folder, "valid"),
-    lambda folder: DATASETS["own"](folder, "valid"),
     _write_youtube_vis,
+    export=lambda dataset, folder: export.write_youtube_vis(dataset, folder, "valid"),
+    load=lambda folder: DATASETS["own"](folder, "valid"),
+    numbered=True,
 )
 FORMS = {
-    "davis19": _DAVIS,
-    "davis16": _DAVIS._replace(export=_no_export),
+    "davis19": _DAVIS._replace(
+        export=_export_davis, load=lambda folder: DATASETS["davis19"](folder, "val")
+    ),
+    "davis16": _DAVIS,
     "ytvis": _YOUTUBE_VIS,
     "ovis": _YOUTUBE_VIS,
-    "kitti_mots": Form(_export_kitti, _load_kitti, _write_mots(first_frame=0)),
-    "mots_challenge": Form(_no_export, _load_kitti, _write_mots(first_frame=1)),
+    "kitti_mots": Form(
+        _write_mots(first_frame=0), export=export.write_kitti_mots, load=_load_kitti
+    ),
+    "mots_challenge": Form(_write_mots(first_frame=1)),
 }

@@ -91,7 +91,7 @@ def initial(config: ConfigDict) -> Model:
     return Model(config, system, variables)
 
 
-def _refuse_other_part(part: str, variables: base.Variables) -> None:
+def _refuse_other_part(part: str, variables: Variables) -> None:
     known = traverse_util.flatten_dict(variables["params"], sep="/")
     if not any(path.startswith(f"{part}/") for path in known):
         raise ValueError(
@@ -155,14 +155,7 @@ def saved_config(checkpoint: str) -> ConfigDict:
             f"{loaded.origin} carries no config: name the one that goes with it by "
             "--config=FILE (docs/model_zoo.md)."
         )
-    config = ConfigDict(loaded.config)
-    if "categories" not in config.model:  # from before it was an option of the model
-        name = config.evaluation.dataset
-        fits = (
-            max(categories.CATEGORIES.get(name, [-1])) + 1 == config.model.num_classes
-        )
-        config.model.categories = name if fits else ""
-    return config
+    return ConfigDict(loaded.config)
 
 
 def with_conventions(

@@ -90,13 +90,3 @@ def test_a_second_backbone_must_see_the_same_pixels(config, ours, theirs):
 def test_another_number_of_classes_than_the_names_is_refused(config):
     with pytest.raises(ValueError, match="num_classes=3.*'moving_shapes' needs 5"):
         start(config, "", **{"model.num_classes": 3})
-
-
-def test_a_release_from_before_model_categories_keeps_its_names(config, tmp_path):
-    saved = config.to_dict()
-    del saved["model"]["categories"]
-    for num_classes, expected in ((5, "moving_shapes"), (3, "")):
-        saved["model"]["num_classes"] = num_classes
-        path = tmp_path / f"{num_classes}.safetensors"
-        release.write(path, {"params": {"w": np.zeros(1)}}, saved)
-        assert models.saved_config(str(path)).model.categories == expected
