@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from stemseg_jax import choices
+
 Schedule = Callable[[Any], Any]
 
 
@@ -68,10 +70,7 @@ SCHEDULES = {
 
 def schedule(optim: ConfigDict) -> Schedule:
     """The learning rate as a function of the update's index, counted from 0."""
-    if optim.schedule not in SCHEDULES:
-        raise ValueError(
-            f"optim.schedule={optim.schedule!r} is unknown; known: {sorted(SCHEDULES)}."
-        )
+    choices.known("optim.schedule", optim.schedule, SCHEDULES)
     after = SCHEDULES[optim.schedule](
         optim.learning_rate, total=optim.steps, **optim.schedule_options
     )
@@ -110,11 +109,7 @@ def optimizer(
         ),
         "sgd": lambda: optax.chain(decay, optax.sgd(rate, **momentum)),
     }
-    if optim.name not in optimizers:
-        raise ValueError(
-            f"optim.name={optim.name!r} is unknown; known: {sorted(optimizers)}."
-        )
-    update = optimizers[optim.name]()
+    update = optimizers[choices.known("optim.name", optim.name, optimizers)]()
     if optim.clip_norm:
         update = optax.chain(optax.clip_by_global_norm(optim.clip_norm), update)
     if optim.rates:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from stemseg_jax import choices
 from stemseg_jax.evaluation import METRICS, comparison
 from stemseg_jax.evaluation.scored import Figures, Scored
 from stemseg_jax.formats import whole
@@ -89,8 +90,7 @@ def read(task: str, ground_truth: pathlib.Path, results: pathlib.Path) -> Scored
     Raises:
         ValueError: An unknown task, or files that cannot be scored: which, and why.
     """
-    if task not in METRICS:
-        raise ValueError(f"task={task!r} is unknown; known: {', '.join(METRICS)}")
+    choices.known("task", task, METRICS)
     progress = functools.partial(tqdm, desc="score", unit="video", leave=False)
     return METRICS[task](ground_truth, results, progress=progress)
 

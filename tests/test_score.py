@@ -116,7 +116,7 @@ def test_two_results_are_compared(inputs, tmp_path, capsys):
 
 
 def test_an_unknown_task_lists_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match="known: davis19, .*mots_challenge"):
+    with pytest.raises(ValueError, match="known: .*'davis19', .*'mots_challenge'"):
         score.run(task="davis", ground_truth="x", results=["y"])
 
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from stemseg_jax import choices
 from stemseg_jax.conversion import sources
 
 LINES = 12  # of each list in a message
@@ -56,6 +57,7 @@ def merge(
     model = traverse_util.flatten_dict(dict(variables), sep="/")
     file = traverse_util.flatten_dict(loaded.variables, sep="/")
     if widen:
+        choices.known("widen", widen, WIDENINGS)
         file |= _widened(file, model, widen, loaded.origin)
     missing = [
         path
@@ -101,8 +103,6 @@ def _widened(
     file: Mapping[str, np.ndarray], model: Mapping[str, Any], rule: str, origin: str
 ) -> dict[str, np.ndarray]:
     """The one kernel [h w in out] of the file with fewer input channels, widened."""
-    if rule not in WIDENINGS:
-        raise ValueError(f"widen={rule!r} is unknown; known: {sorted(WIDENINGS)}.")
     narrow = {
         path: (value.shape[2], model[path].shape[2])
         for path, value in file.items()
@@ -122,8 +122,9 @@ def _widened(
             f"widen='repeat' of {origin}: {path} has {wanted} input channels, which is "
             f"no multiple of the file's {inputs}; take widen='zeros'."
         )
-    widen = WIDENINGS[rule]
-    return {path: widen(np.asarray(file[path]), wanted // inputs, wanted - inputs)}
+    return {
+        path: WIDENINGS[rule](np.asarray(file[path]), wanted // inputs, wanted - inputs)
+    }
 
 
 def _report(origin: str, problems: Mapping[str, list[str]]) -> str:

@@ -13,6 +13,8 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from stemseg_jax import choices
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mixing:
@@ -84,6 +86,4 @@ def get(name: str) -> Mixing:
     Raises:
         ValueError: If there is none; the message lists the known ones.
     """
-    if name not in MIXINGS:
-        raise ValueError(f"mixing={name!r} is unknown; known are {sorted(MIXINGS)}.")
-    return MIXINGS[name]
+    return MIXINGS[choices.known("mixing", name, MIXINGS)]

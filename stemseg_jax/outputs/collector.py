@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int32
 
+from stemseg_jax import choices
 from stemseg_jax.formats import rle
 from stemseg_jax.geometry import Geometry, restore, restore_values
 from stemseg_jax.tracks import LabelledFrames, Track, TrackStatistics, VideoTracks
@@ -146,8 +147,7 @@ def select(
         "lifetime": lambda label: statistics[label].last - statistics[label].first,
         "pixels": lambda label: statistics[label].pixels,
     }
-    if by not in measures:
-        raise ValueError(f"select_by={by!r} is unknown; known: {sorted(measures)}.")
+    choices.known("selection.by", by, measures)
     labels = sorted(statistics, key=lambda label: (statistics[label].first, label))
     labels = sorted(labels, key=measures[by], reverse=True)[:limit]
     if by == "pixels":
@@ -171,9 +171,6 @@ def _score(track: TrackStatistics, largest: int) -> float:
 
 def _category(track: TrackStatistics, category_from: str) -> int:
     evidence = {"logits": track.logits, "votes": track.votes}
-    if category_from not in evidence:
-        raise ValueError(
-            f"category_from={category_from!r} is unknown; known: {sorted(evidence)}."
-        )
-    classes = evidence[category_from]
+    option = "selection.category_from"
+    classes = evidence[choices.known(option, category_from, evidence)]
     return 0 if classes is None else 1 + int(np.argmax(classes[1:]))

@@ -199,7 +199,7 @@ def test_no_track_at_all():
 
 
 def test_an_unknown_order_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"select_by='area'.*'lifetime', 'pixels'"):
+    with pytest.raises(ValueError, match=r"selection.by='area'.*'lifetime', 'pixels'"):
         collector.select({}, by="area", limit=3)
 
 

@@ -5,6 +5,7 @@ Numbers are those of the sets' own annotation and result files.
 
 from collections.abc import Mapping
 
+from stemseg_jax import choices
 from stemseg_jax.data.datasets import scenes
 
 
@@ -194,11 +195,8 @@ def of_model(target: str, num_classes: int) -> Mapping[int, str]:
     """
     if not target:
         return {}
-    if target not in CATEGORIES:
-        raise ValueError(
-            f"model.categories={target!r} is unknown; known: {', '.join(CATEGORIES)}."
-        )
-    expected = max(CATEGORIES[target]) + 1
+    names = CATEGORIES[choices.known("model.categories", target, CATEGORIES)]
+    expected = max(names) + 1
     if num_classes != expected:
         raise ValueError(
             f"model.num_classes={num_classes}, but model.categories={target!r} needs "

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
+from stemseg_jax import choices
 from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import categories, folders
 from stemseg_jax.formats import coco_json, images
@@ -47,9 +48,7 @@ def load(
         max_side: Larger images, of which there are many, are shrunk to it when read.
             Areas count after that. (The authors shrank theirs beforehand.)
     """
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r} is unknown; known: {sorted(SPLITS)}.")
-    part = SPLITS[split]
+    part = SPLITS[choices.known("split", split, SPLITS)]
     folder = folders.dataset_folder(root, names=NAMES, holds=(f"{part}/images",))
     config = [f"config_{version}.json", f"{part}/{version}/config.json"]
     instances = [f"{part}/{version}/instances"]

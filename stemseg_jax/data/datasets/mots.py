@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stemseg_jax import choices
 from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import folders
 from stemseg_jax.data.datasets.categories import KITTI_MOTS
@@ -108,9 +109,8 @@ def load_mots_challenge(
 def _names(split: str, sequences: Sequence[str] | None, splits: dict) -> Sequence[str]:
     if sequences:
         return sequences
-    if split not in splits:
-        raise ValueError(f"split={split!r} is unknown; known: {sorted(splits)}.")
-    return [f"{number:04d}" for number in splits[split]]
+    numbers = splits[choices.known("split", split, splits)]
+    return [f"{number:04d}" for number in numbers]
 
 
 def _videos(

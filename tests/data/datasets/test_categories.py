@@ -84,5 +84,7 @@ def test_a_model_has_as_many_classes_as_its_set():
     assert categories.of_model("", 7) == {}
     with pytest.raises(ValueError, match="num_classes=40.*'ytvis' needs 41"):
         categories.of_model("ytvis", 40)
-    with pytest.raises(ValueError, match="'davis' is unknown; known: object, ytvis"):
+    with pytest.raises(
+        ValueError, match="'davis' is unknown; known: .*'object'.*'ytvis'"
+    ):
         categories.of_model("davis", 2)
