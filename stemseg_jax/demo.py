@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from stemseg_jax import evaluate, models, predict, train
 from stemseg_jax.data import readers
 from stemseg_jax.formats import images, rle, whole
-from stemseg_jax.outputs import davis_png, overlay, report, video
+from stemseg_jax.outputs import davis_results, overlay, report, video
 from stemseg_jax.tracks import Track, VideoTracks
 
 SHOWN = 4  # videos as overlays and on the contact sheet,
@@ -131,7 +131,7 @@ def draw_tracks(
     scale = overlay.enlargement(tracks.height, tracks.width)
     captions = {t.id: names.get(t.category, "") for t in tracks.tracks}
     for t, image in enumerate(frames):
-        yield overlay.draw(image, davis_png.paint(tracks, t), captions, scale=scale)
+        yield overlay.draw(image, davis_results.paint(tracks, t), captions, scale=scale)
 
 
 def print_summary(config: ConfigDict, scores: dict, folder: pathlib.Path) -> None:

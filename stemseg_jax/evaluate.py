@@ -13,7 +13,7 @@ from stemseg_jax import choices, models, score
 from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import DATASETS, export, youtube_vis
 from stemseg_jax.formats import coco_json, whole
-from stemseg_jax.outputs import collector, davis_png, mots_txt, ytvis_json
+from stemseg_jax.outputs import collector, davis_results, mots_results, ytvis_results
 from stemseg_jax.tracks import VideoTracks
 
 WRITER = "--mode=evaluate"  # of the folders, which it alone replaces
@@ -157,14 +157,14 @@ def _export_davis(dataset, folder):
 def _write_davis(folder, videos, truth):
     del truth
     for video in videos:
-        davis_png.write(folder, video)
+        davis_results.write(folder, video)
     return folder
 
 
 def _write_youtube_vis(folder, videos, truth):
     videos_of_truth = coco_json.read_object(truth)["videos"]
     ids = {coco_json.video_name(video): video["id"] for video in videos_of_truth}
-    return ytvis_json.write(folder, videos, ids)
+    return ytvis_results.write(folder, videos, ids)
 
 
 def _load_kitti(folder):
@@ -176,7 +176,9 @@ def _write_mots(first_frame):
     def write(folder, videos, truth):
         del truth
         for video in videos:
-            mots_txt.write(folder, mots_txt.clean(video), first_frame=first_frame)
+            mots_results.write(
+                folder, mots_results.clean(video), first_frame=first_frame
+            )
         return folder
 
     return write

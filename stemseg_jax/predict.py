@@ -14,7 +14,7 @@ from stemseg_jax import models
 from stemseg_jax.data import input_video
 from stemseg_jax.data.datasets import categories
 from stemseg_jax.formats import images, whole
-from stemseg_jax.outputs import collector, davis_png, overlay, tracks_json, video
+from stemseg_jax.outputs import collector, davis_results, overlay, tracks_json, video
 from stemseg_jax.tracks import VideoTracks
 
 MAX_TRACKS = 254  # that a palette PNG can tell apart
@@ -105,7 +105,7 @@ def draw(
     frames = _bar(source, f"draw {source.name}", total=tracks.num_frames)
     with video.Writer(files.overlay, fps=source.fps) as writer:
         for index, image in frames:
-            labels = davis_png.paint(tracks, index)
+            labels = davis_results.paint(tracks, index)
             images.write_labels(files.masks / f"{index:05d}.png", labels)
             writer.write(overlay.draw(image, labels, captions, scale=scale))
 

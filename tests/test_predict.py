@@ -15,7 +15,7 @@ from stemseg_jax import models, predict
 from stemseg_jax.data import input_video
 from stemseg_jax.data.datasets import categories
 from stemseg_jax.formats import images as label_images
-from stemseg_jax.outputs import davis_png, tracks_json, video
+from stemseg_jax.outputs import davis_results, tracks_json, video
 from stemseg_jax.tracks import Geometry, LabelledFrames, TrackStatistics
 
 SIZE = (64, 96)
@@ -103,7 +103,7 @@ def test_masks_tracks_and_overlay_say_the_same(clip, tmp_path):
     assert [png.name for png in pngs] == [f"{i:05d}.png" for i in range(7)]
     for index, (png, image) in enumerate(zip(pngs, images(7), strict=True)):
         labels = np.array(PIL.Image.open(png))
-        np.testing.assert_array_equal(labels, davis_png.paint(held.video, index))
+        np.testing.assert_array_equal(labels, davis_results.paint(held.video, index))
         expected = (image[..., 1] > 150) + 2 * (image[..., 0] > 150)
         assert (labels != expected).mean() < 0.05  # the codec blurs colours
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from stemseg_jax.formats import images, rle
 from stemseg_jax.geometry import Geometry, SizeRule, padded
-from stemseg_jax.outputs import collector, davis_png, mots_txt, ytvis_json
+from stemseg_jax.outputs import collector, davis_results, mots_results, ytvis_results
 from stemseg_jax.tracks import LabelledFrames, Track, TrackStatistics, VideoTracks
 from tests import goldens
 from tests.parity import figures
@@ -65,7 +65,7 @@ def _post_processing(input: list[str], output: list[str]) -> Figure:
     video = VideoTracks("video", height, width, num_frames, tuple(tracks))
     ours = {
         (frame, identities[track.id - 1])
-        for track in mots_txt.clean(video).tracks
+        for track in mots_results.clean(video).tracks
         for frame, mask in enumerate(track.segmentations)
         if mask is not None
     }
@@ -164,7 +164,7 @@ class Files:
     def _davis(self, folder, expected, arrays, prefix) -> list[Figure]:
         (key,) = (key for key in arrays if key.startswith(f"{prefix}png."))
         name = key.rpartition(".")[2]
-        written = davis_png.write(folder, self.collector.tracks(name, self.chosen))
+        written = davis_results.write(folder, self.collector.tracks(name, self.chosen))
         files = sorted(written.iterdir())
         theirs = arrays[key]
         ours = np.stack([images.read_labels(file) for file in files])
@@ -176,7 +176,7 @@ class Files:
 
     def _ytvis(self, folder, expected, arrays, prefix) -> list[Figure]:
         video = self.collector.tracks("video", self.chosen)
-        file = ytvis_json.write(folder, [video], {"video": 1})
+        file = ytvis_results.write(folder, [video], {"video": 1})
         ours = json.loads(file.read_text())
         theirs = expected["results"]
         if len(ours) != len(theirs):
@@ -194,7 +194,7 @@ class Files:
     def _kittimots(self, folder, expected, arrays, prefix) -> list[Figure]:
         ((file, lines),) = expected["results"].items()
         video = self.collector.tracks(file.removesuffix(".txt"), self.chosen)
-        written = mots_txt.write(folder, video).read_text().splitlines()
+        written = mots_results.write(folder, video).read_text().splitlines()
         results = [self._lines("lines", written, lines)]
         if expected["results_nms"]:
             cleaned = self._cleaned(video)
@@ -206,8 +206,8 @@ class Files:
         return results
 
     def _cleaned(self, video: VideoTracks) -> VideoTracks:
-        limits = dict(mots_txt.LIMITS)
-        for category, word in zip(mots_txt.LIMITS, ("car", "person"), strict=True):
+        limits = dict(mots_results.LIMITS)
+        for category, word in zip(mots_results.LIMITS, ("car", "person"), strict=True):
             options = self.given.get("postprocess_kwargs", {})
             names = {
                 "area": f"min_{word}_area",
@@ -215,8 +215,8 @@ class Files:
             }
             changes = {field: options[n] for field, n in names.items() if n in options}
             limits[category] = limits[category]._replace(**changes)
-        with mock.patch.dict(mots_txt.LIMITS, limits):
-            return mots_txt.clean(video)
+        with mock.patch.dict(mots_results.LIMITS, limits):
+            return mots_results.clean(video)
 
     def _lines(self, quantity: str, ours: list[str], theirs: list[str]) -> Figure:
         theirs = sorted(theirs, key=_by_track)
@@ -293,9 +293,11 @@ def _fields(line: str) -> tuple[int, int, int, dict[str, Any]]:
 
 def _by_track(line: str) -> tuple[int, int]:
     frame, track, _, _ = _fields(line)
-    return track % mots_txt.IDS_PER_CLASS, frame
+    return track % mots_results.IDS_PER_CLASS, frame
 
 
 def _lines(video: VideoTracks) -> list[str]:
     with tempfile.TemporaryDirectory() as temporary:
-        return mots_txt.write(pathlib.Path(temporary), video).read_text().splitlines()
+        return (
+            mots_results.write(pathlib.Path(temporary), video).read_text().splitlines()
+        )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stemseg_jax.formats import coco_json, rle
-from stemseg_jax.outputs import ytvis_json
+from stemseg_jax.outputs import ytvis_results
 from stemseg_jax.tracks import Track, VideoTracks
 
 IDS = {"dog": 7, "cat": 3}
@@ -25,11 +25,11 @@ def video():
 
 @pytest.fixture
 def entry(tmp_path, video):
-    return json.loads(ytvis_json.write(tmp_path, [video], IDS).read_text())[1]
+    return json.loads(ytvis_results.write(tmp_path, [video], IDS).read_text())[1]
 
 
 def test_what_is_written(tmp_path, video):
-    file = ytvis_json.write(tmp_path, iter([video]), IDS)
+    file = ytvis_results.write(tmp_path, iter([video]), IDS)
     first, second = json.loads(file.read_text())
     assert {k: first[k] for k in ("video_id", "category_id", "score")} == {
         "video_id": 7,
@@ -43,7 +43,7 @@ def test_what_is_written(tmp_path, video):
 
 
 def test_the_zip_holds_the_same_file(tmp_path, video):
-    file = ytvis_json.write(tmp_path, [video], IDS)
+    file = ytvis_results.write(tmp_path, [video], IDS)
     with zipfile.ZipFile(tmp_path / "results.zip") as archive:
         assert archive.namelist() == ["results.json"]
         assert archive.read("results.json") == file.read_bytes()
@@ -54,9 +54,9 @@ def test_the_zip_holds_the_same_file(tmp_path, video):
 def test_videos_without_tracks_leave_a_valid_list(tmp_path, video, number):
     empty = [VideoTracks(f"v{k}", 8, 9, 3, ()) for k in range(number)]
     ids = IDS | {f"v{k}": 10 + k for k in range(number)}
-    assert coco_json.read(ytvis_json.write(tmp_path, empty, ids)) == []
+    assert coco_json.read(ytvis_results.write(tmp_path, empty, ids)) == []
     videos = [*empty[:1], video, *empty[1:]]
-    assert len(coco_json.read(ytvis_json.write(tmp_path, videos, ids))) == 2
+    assert len(coco_json.read(ytvis_results.write(tmp_path, videos, ids))) == 2
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_videos_without_tracks_leave_a_valid_list(tmp_path, video, number):
 )
 def test_nothing_is_left_of_tracks_that_do_not_fit(tmp_path, video, change, message):
     with pytest.raises(ValueError, match=message):
-        ytvis_json.write(tmp_path, change(video), IDS)
+        ytvis_results.write(tmp_path, change(video), IDS)
     assert not list(tmp_path.glob("results.*"))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from stemseg_jax.formats import mots_txt as form
 from stemseg_jax.formats import rle
-from stemseg_jax.outputs import mots_txt
+from stemseg_jax.outputs import mots_results
 from stemseg_jax.tracks import Track, VideoTracks
 
 SHAPE = (40, 60)
@@ -42,7 +42,7 @@ def video():
 
 
 def test_lines_come_track_by_track(tmp_path, video):
-    file = mots_txt.write(tmp_path, video)
+    file = mots_results.write(tmp_path, video)
     assert file == tmp_path / "0003.txt"
     lines = [line.split(" ")[:5] for line in file.read_text().splitlines()]
     assert lines == [
@@ -53,7 +53,7 @@ def test_lines_come_track_by_track(tmp_path, video):
 
 
 def test_a_pixel_belongs_to_the_last_painted(tmp_path, video):
-    first, _ = form.read(mots_txt.write(tmp_path, video), num_frames=2)
+    first, _ = form.read(mots_results.write(tmp_path, video), num_frames=2)
     areas = rle.areas([line.mask for line in first]).tolist()
     assert dict(zip([line.id for line in first], areas, strict=True)) == {
         2001: 400,
@@ -62,13 +62,13 @@ def test_a_pixel_belongs_to_the_last_painted(tmp_path, video):
 
 
 def test_motschallenge_counts_from_one(tmp_path, video):
-    file = mots_txt.write(tmp_path, video, first_frame=1)
+    file = mots_results.write(tmp_path, video, first_frame=1)
     assert [line.split(" ")[0] for line in file.read_text().splitlines()] == list("121")
     assert len(form.read(file, num_frames=2, first_frame=1)[1]) == 1
 
 
 def test_no_tracks_give_an_empty_file(tmp_path):
-    file = mots_txt.write(tmp_path, video_of(num_frames=2))
+    file = mots_results.write(tmp_path, video_of(num_frames=2))
     assert file.read_text() == ""
     assert form.read(file, num_frames=2) == [[], []]
 
@@ -76,7 +76,7 @@ def test_no_tracks_give_an_empty_file(tmp_path):
 def test_a_hidden_mask_is_kept_empty(tmp_path):
     mask = box(0, 0, 5, 5)
     hidden = video_of((1, 1, [mask]), (2, 1, [mask]), num_frames=1)
-    (lines,) = form.read(mots_txt.write(tmp_path, hidden), num_frames=1)
+    (lines,) = form.read(mots_results.write(tmp_path, hidden), num_frames=1)
     assert rle.areas([line.mask for line in lines]).tolist() == [0, 25]
 
 
@@ -90,20 +90,20 @@ def test_a_hidden_mask_is_kept_empty(tmp_path):
 )
 def test_tracks_that_do_not_fit_are_refused(tmp_path, track, message):
     with pytest.raises(ValueError, match=f"video 0003, track .*{message}"):
-        mots_txt.write(tmp_path, video_of((7, 1, [None]), track, num_frames=1))
+        mots_results.write(tmp_path, video_of((7, 1, [None]), track, num_frames=1))
     assert not list(tmp_path.glob("*.txt"))
 
 
 def test_tracks_without_a_class_are_not_cleaned():
     with pytest.raises(ValueError, match="track 4: class 0; expected 1"):
-        mots_txt.clean(video_of((4, 0, [None]), num_frames=1))
+        mots_results.clean(video_of((4, 0, [None]), num_frames=1))
 
 
 def test_small_and_thin_detections_are_dropped():
     large, small = box(0, 0, 15, 10), box(0, 0, 10, 14)  # 150 and 140 pixels
     thin = np.eye(*SHAPE, dtype=bool) | box(0, 0, 5, 30)  # 186 of 1600
     masks = [large, large, small, thin, large, large]
-    (track,) = mots_txt.clean(video_of((1, 1, masks), num_frames=6)).tracks
+    (track,) = mots_results.clean(video_of((1, 1, masks), num_frames=6)).tracks
     assert [mask is not None for mask in track.segmentations] == [1, 1, 0, 0, 1, 1]
 
 
@@ -112,7 +112,9 @@ def test_short_and_interrupted_tracks_are_dropped():
 
     def survives(category, pattern):
         masks = [mask if seen == "x" else None for seen in pattern]
-        cleaned = mots_txt.clean(video_of((1, category, masks), num_frames=len(masks)))
+        cleaned = mots_results.clean(
+            video_of((1, category, masks), num_frames=len(masks))
+        )
         return bool(cleaned.tracks)
 
     car, pedestrian = form.CAR, form.PEDESTRIAN

@@ -6,7 +6,7 @@ from PIL import Image
 
 from stemseg_jax.formats import davis_png as form
 from stemseg_jax.formats import images, rle, whole
-from stemseg_jax.outputs import davis_png
+from stemseg_jax.outputs import davis_results
 from stemseg_jax.tracks import Track, VideoTracks
 
 
@@ -26,7 +26,7 @@ def video():
 
 
 def test_a_pixel_has_the_id_of_the_last_painted(tmp_path, video):
-    folder = davis_png.write(tmp_path, video)
+    folder = davis_results.write(tmp_path, video)
     assert folder == tmp_path / "dog"
     first = images.read_labels(folder / "00000.png")
     expected = [[2, 2, 2, 0, 0, 0]] * 2 + [[2, 2, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]]
@@ -36,7 +36,7 @@ def test_a_pixel_has_the_id_of_the_last_painted(tmp_path, video):
 
 
 def test_the_palette_is_that_of_davis(tmp_path, video):
-    with Image.open(davis_png.write(tmp_path, video) / "00000.png") as image:
+    with Image.open(davis_results.write(tmp_path, video) / "00000.png") as image:
         assert image.mode == "P"
         colours = np.array(image.getpalette()).reshape(-1, 3)
     known = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128)]
@@ -45,22 +45,22 @@ def test_the_palette_is_that_of_davis(tmp_path, video):
 
 
 def test_a_video_without_tracks_is_background(tmp_path, video):
-    folder = davis_png.write(tmp_path, video._replace(tracks=()))
+    folder = davis_results.write(tmp_path, video._replace(tracks=()))
     assert not images.read_labels(folder / "00001.png").any()
 
 
 def test_writing_again_replaces(tmp_path, video):
     with whole.folder(tmp_path / "results", "a test") as folder:
-        davis_png.write(folder, video)
-        davis_png.write(folder, video._replace(num_frames=1, tracks=()))
+        davis_results.write(folder, video)
+        davis_results.write(folder, video._replace(num_frames=1, tracks=()))
     folder = tmp_path / "results" / "dog"
     assert [file.name for file in folder.iterdir()] == ["00000.png"]
 
 
 def test_a_sequence_of_somebody_else_is_not_replaced(tmp_path, video):
-    davis_png.write(tmp_path, video)
+    davis_results.write(tmp_path, video)
     with pytest.raises(ValueError, match="dog is there already and holds 00000.png"):
-        davis_png.write(tmp_path, video._replace(num_frames=1, tracks=()))
+        davis_results.write(tmp_path, video._replace(num_frames=1, tracks=()))
     assert sorted(file.name for file in tmp_path.rglob("*")) == [
         *("00000.png", "00001.png", "dog")
     ]
@@ -70,7 +70,7 @@ def test_a_sequence_of_somebody_else_is_not_replaced(tmp_path, video):
 def test_a_name_does_not_lead_out_of_the_folder(tmp_path, video, name):
     (tmp_path / "results").mkdir()
     with pytest.raises(ValueError, match="cannot be a name in"):
-        davis_png.write(tmp_path / "results", video._replace(name=name))
+        davis_results.write(tmp_path / "results", video._replace(name=name))
     assert [file.name for file in tmp_path.rglob("*")] == ["results"]
 
 
@@ -86,18 +86,18 @@ def test_a_name_does_not_lead_out_of_the_folder(tmp_path, video, name):
 )
 def test_nothing_is_left_of_tracks_that_do_not_fit(tmp_path, video, change, message):
     with pytest.raises(ValueError, match=f"video dog.*{message}"):
-        davis_png.write(tmp_path, change(video))
+        davis_results.write(tmp_path, change(video))
     assert not (tmp_path / "dog").exists()
 
 
 def test_more_labels_than_davis_allows_can_be_asked_for(tmp_path, video):
     many = video._replace(tracks=(video.tracks[0]._replace(id=200),))
-    folder = davis_png.write(tmp_path, many, max_objects=254)
+    folder = davis_results.write(tmp_path, many, max_objects=254)
     assert images.read_labels(folder / "00000.png").max() == 200
 
 
 def test_foreign_folders_are_checked(tmp_path, video):
-    folder = davis_png.write(tmp_path, video)
+    folder = davis_results.write(tmp_path, video)
     size = {"height": 4, "width": 6}
     form.check(folder, **size, num_frames=2)
     with pytest.raises(ValueError, match="first missing is 00002.png"):
