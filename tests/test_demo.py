@@ -14,9 +14,36 @@ ROOT = pathlib.Path(__file__).parents[1]
 KEYS = ["model", "paper", "released", "refined", "untrained", "one_object"]
 
 
-def test_the_demo_ends_in_scores_and_pictures(tmp_path, capsys):
-    demo.run(moving_shapes.get_config("smoke"), workdir=str(tmp_path))
-    scores = json.loads((tmp_path / "scores.json").read_text())
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory):
+    """The notebook, run on the smallest demo, and what it left."""
+    nbformat, nbclient = map(pytest.importorskip, ("nbformat", "nbclient"))
+    content = nbformat.read(ROOT / "colab/stemseg_jax.ipynb", as_version=4)
+    folder = tmp_path_factory.mktemp("notebook")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEMSEG_NOTEBOOK_VARIANT", "smoke")
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("TMPDIR", str(folder))
+        nbclient.NotebookClient(
+            content, timeout=1200, resources={"metadata": {"path": str(folder)}}
+        ).execute()
+    (scores,) = folder.glob("*/scores.json")
+    return content, scores.parent
+
+
+def test_the_notebook_checks_versions_and_defines_nothing(notebook):
+    content, _ = notebook
+    code = [cell for cell in content.cells if cell.cell_type == "code"]
+    assert "jax.__version__" in code[0].source and "stemseg_jax" in code[0].source
+    lines = [line for cell in code for line in cell.source.splitlines()]
+    assert not any(line.startswith(("def ", "class ")) for line in lines)
+    (picture,) = [o for o in code[-1].outputs if o.output_type != "stream"]
+    assert "image/png" in picture.data
+
+
+def test_the_demo_ends_in_scores_and_pictures(notebook):
+    content, workdir = notebook
+    scores = json.loads((workdir / "scores.json").read_text())
     assert [*scores] == KEYS and scores["model"] == scores["refined"]
     for name, figures in scores.items():
         assert all(0 <= figures[key] <= 1 for key in demo.FIGURES), name
@@ -24,13 +51,14 @@ def test_the_demo_ends_in_scores_and_pictures(tmp_path, capsys):
     # Of two or three objects one mask of all finds a part: neither nothing nor all.
     assert 0.05 < scores["one_object"]["J&F-Mean"] < 0.9
     assert scores["one_object"]["J&F-Mean"] > scores["untrained"]["J&F-Mean"]
-    with PIL.Image.open(tmp_path / "contact_sheet.png") as sheet:
+    with PIL.Image.open(workdir / "contact_sheet.png") as sheet:
         assert np.asarray(sheet).std() > 10
-    overlays = [*(tmp_path / "overlays").glob("*.mp4")]
+    overlays = [*(workdir / "overlays").glob("*.mp4")]
     assert len(overlays) == 2 and all(file.stat().st_size for file in overlays)
-    out = capsys.readouterr().out
-    assert "model, refined clustering (scores.json: model)" in out
-    assert "perfect foreground as one object" in out
+    outputs = [o for cell in content.cells for o in cell.get("outputs", ())]
+    said = "".join(o.text for o in outputs if o.output_type == "stream")
+    assert "model, refined clustering (scores.json: model)" in said
+    assert "perfect foreground as one object" in said
 
 
 def test_a_demo_without_its_own_config_is_refused(tmp_path):
@@ -58,20 +86,3 @@ def test_generic_scripts_name_no_key_of_one_system():
     for name in ("demo", "benchmark", "train", "predict", "evaluate"):
         text = (ROOT / f"stemseg_jax/{name}.py").read_text()
         assert "config.clustering" not in text and "config.tracking" not in text
-
-
-def test_the_notebook_runs_and_checks_versions_first(monkeypatch, tmp_path):
-    nbformat, nbclient = map(pytest.importorskip, ("nbformat", "nbclient"))
-    notebook = nbformat.read(ROOT / "colab/stemseg_jax.ipynb", as_version=4)
-    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    assert "jax.__version__" in code[0] and "stemseg_jax" in code[0]
-    assert not any(
-        x.startswith(("def ", "class ")) for c in code for x in c.split("\n")
-    )
-    monkeypatch.setenv("STEMSEG_NOTEBOOK_VARIANT", "smoke")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    nbclient.NotebookClient(
-        notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()
-    (picture,) = [o for o in notebook.cells[-1].outputs if o.output_type != "stream"]
-    assert "image/png" in picture.data
