@@ -24,6 +24,7 @@ def notebook(tmp_path_factory):
         patch.setenv("STEMSEG_NOTEBOOK_VARIANT", "smoke")
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("TMPDIR", str(folder))
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # as conftest.py does
         nbclient.NotebookClient(
             content, timeout=1200, resources={"metadata": {"path": str(folder)}}
         ).execute()
