@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     config.seed = 42
     # Weights to start from: a run's folder, .safetensors, or a torch file. One for the
     # whole network, or for each of its modules: a file, or dict(file=..., module=its
-    # name in the file, widen="zeros" or "repeat"); see models.Start.
+    # name in the file, widen="zeros" or "repeat"); see conversion/parts.py.
     config.init_from = config_dict.FieldReference("", field_type=object)
     config.init_partial = False  # take what fits from `init_from` and say what did not
     config.num_frames = 8  # of a clip
@@ -74,7 +74,7 @@ def get_config() -> ConfigDict:
     data.height = 0
     data.width = 0
     data.flip = True  # mirror half of the clips; not those of videos if "released"
-    data.reverse = False  # play half of the clips backwards
+    data.reverse = False  # play half of the clips backwards; the same
     data.scale_and_crop = ConfigDict()
     data.scale_and_crop.scale = (0.8, 1.5)  # bounds; the part is as large as the canvas
     data.colour_jitter = ConfigDict()
@@ -134,7 +134,7 @@ def get_config() -> ConfigDict:
     # What --mode=demo compares, as (name, changes of the config), and its caption.
     config.demo = ConfigDict()
     config.demo.caption = "{}"
-    config.demo.variants = (("model", ConfigDict()),)
+    config.demo.variants = (("model", {}),)
     # Changes that give --mode=benchmark the most to do with untrained weights.
     config.benchmark = ConfigDict()
     config.benchmark.changes = ConfigDict()
@@ -159,7 +159,7 @@ def finish(
 
 def smoke(config: ConfigDict) -> None:
     """Seconds on a CPU: a tiny backbone and built-in data, and all else that a config
-    is about on a small scale: what is frozen, classes, spans, canvas and schedule.
+    is about on a small scale: what is frozen, classes, spans and canvas.
 
     Only `init_from` goes, whose file need not be there; name one that fits.
     """

@@ -53,7 +53,7 @@ def get_config() -> ConfigDict:
 
     config.demo.caption = "{} clustering"
     config.demo.variants = tuple(
-        (rule, ConfigDict(dict(clustering=dict(rule=rule))))
+        (rule, dict(clustering=dict(rule=rule)))
         for rule in ("paper", "released", "refined")
     )
     # Untrained seeds would all be refused: every seed counts, the most there can be.

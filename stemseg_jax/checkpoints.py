@@ -101,7 +101,11 @@ def read_variables(path: pathlib.Path) -> dict:
     """
     folder = find(path)
     saved = _saved_tree(folder)
-    parts = ("average",) if saved.get("average") else ("params", "collections")
+    # Runs of before collections had any name kept "constants", apart from the average.
+    others = ("collections",) if "collections" in saved else ("constants",)
+    parts = ("average",) if saved.get("average") else ("params",)
+    if others == ("constants",) or parts == ("params",):
+        parts += others
     wanted = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
         {name: saved[name] for name in parts},
@@ -121,7 +125,7 @@ def read_variables(path: pathlib.Path) -> dict:
     )
     if parts == ("average",):
         return restored["average"]
-    return {"params": restored["params"], **restored["collections"]}
+    return {"params": restored[parts[0]], **restored[parts[1]]}
 
 
 def _saved_tree(folder: pathlib.Path) -> dict:

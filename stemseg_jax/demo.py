@@ -62,7 +62,7 @@ def run(config: ConfigDict, *, workdir: str) -> None:
     print_summary(config, scores, folder)
 
 
-def changed(config: ConfigDict, changes: ConfigDict) -> ConfigDict:
+def changed(config: ConfigDict, changes: Mapping) -> ConfigDict:
     config = config.copy_and_resolve_references()
     with config.unlocked():
         config.update(changes)

@@ -103,9 +103,16 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
     official = bool(evaluation.ground_truth)
     # First frames are annotations, too, but not what a video is scored with.
     hidden = official and form.splits and evaluation.split not in form.splits
-    if hidden or not all(video.annotated for video in dataset.videos):
+    bare = [video.name for video in dataset.videos if not video.annotated]
+    if hidden or len(bare) == len(dataset.videos):
         truth = _listing(config) if form.numbered else None
         return Benchmark(evaluation.task, dataset, truth, scored=False)
+    if bare:
+        raise ValueError(
+            f"{dataset.name}, {evaluation.split}: {len(bare)} of {len(dataset.videos)} "
+            f"videos have no annotations, the first is {bare[0]!r}. A score needs all "
+            "of them, or none for result files alone. Look with --mode=check_data."
+        )
     if official:
         root = config.data.root or os.environ.get("STEMSEG_DATA", "")
         truth = pathlib.Path(root).expanduser() / evaluation.ground_truth

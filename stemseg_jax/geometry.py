@@ -40,18 +40,26 @@ class SizeRule:
     min_dim: int
     max_dim: int
 
-    def resized(self, height: int, width: int) -> Size:
-        """Halves are rounded to even."""
+    def scale(self, height: int, width: int) -> float:
         scale = self.min_dim / min(height, width)
         if max(height, width) * scale > self.max_dim:
             scale = self.max_dim / max(height, width)
-        return max(round(scale * height), 1), max(round(scale * width), 1)
+        return scale
+
+    def resized(self, height: int, width: int) -> Size:
+        return scaled((height, width), self.scale(height, width))
 
     def geometry(self, original: Size, *, stride: int) -> Geometry:
         """Of a video, whose label maps have this stride."""
         resized = self.resized(*original)
         height, width = padded(resized)
         return Geometry(original, resized, (height // stride, width // stride), stride)
+
+
+def scaled(size: Size, scale: float) -> Size:
+    """Halves are rounded to even; no side vanishes."""
+    height, width = size
+    return max(round(scale * height), 1), max(round(scale * width), 1)
 
 
 def padded(size: Size) -> Size:

@@ -68,10 +68,12 @@ def initial(config: ConfigDict) -> Model:
     """
     starts = parts.starts(config.to_dict()["init_from"])
     files = {file: read(file) for file in {start.file for start in starts.values()}}
-    loaded = {}
+    loaded, seen = {}, set()
     for part, start in starts.items():
         file, module = files[start.file], start.module or part
-        config = with_conventions(config, file, part, module)
+        kind = module.rpartition("/")[2]
+        config = with_conventions(config, file, part, module, further=kind in seen)
+        seen.add(kind)
         loaded[part] = parts.take(file, part, module) if part else file
     system = build(config)
     variables = _fresh(system, jax.random.key(config.seed), blank_batch(config))
@@ -155,11 +157,21 @@ def saved_config(checkpoint: str) -> ConfigDict:
             f"{loaded.origin} carries no config: name the one that goes with it by "
             "--config=FILE (docs/model_zoo.md)."
         )
-    return ConfigDict(loaded.config)
+    config = ConfigDict(loaded.config)
+    if "categories" not in config.model:  # from before it was an option of the model
+        scored = categories.CATEGORIES.get(config.evaluation.dataset)
+        fits = scored and max(scored) + 1 == config.model.num_classes
+        config.model.categories = config.evaluation.dataset if fits else ""
+    return config
 
 
 def with_conventions(
-    config: ConfigDict, loaded: sources.Loaded, part: str = "", module: str = ""
+    config: ConfigDict,
+    loaded: sources.Loaded,
+    part: str = "",
+    module: str = "",
+    *,
+    further: bool = False,
 ) -> ConfigDict:
     """The config with what belongs to the weights: how they expect pixels, where their
     backbone strides, what it adds to variances; `sources.OWNERS` has all.
@@ -167,6 +179,7 @@ def with_conventions(
     Args:
         part: The only one that takes weights from the file; empty: all do.
         module: What the file calls it.
+        further: Whether the config has those of another backbone already.
 
     Raises:
         ValueError: A further backbone expects something else than `config.model` says.
@@ -176,9 +189,10 @@ def with_conventions(
     else:
         own = loaded.conventions.options()
     if part:
-        own = {name: own[name] for name in own if sources.OWNERS[name] == module}
+        last = module.rpartition("/")[2]
+        own = {name: own[name] for name in own if sources.OWNERS[name] == last}
     changed = _with_model(config, own)
-    if part in ("", module) or changed.model == config.model:
+    if not further or changed.model == config.model:
         return changed
     fed = {k: v for k, v in config.model.to_dict().items() if k in own}
     raise ValueError(

@@ -7,6 +7,7 @@ every trained parameter, a constant learning rate followed by an exponential dec
 and Zhou et al. build on (monodepth2, FRTM). "adamw", "cosine", warm-up: ours.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,9 +21,7 @@ from stemseg_jax import choices
 Schedule = Callable[[Any], Any]
 
 
-def exponential(
-    initial: float, *, start: int, steps: int, factor: float, **_
-) -> Schedule:
+def exponential(initial: float, *, start: int, steps: int, factor: float) -> Schedule:
     """Constant for `start` updates, then falls by `factor` every `steps` updates.
 
     The first update after `start` is already one step down, and there is no floor:
@@ -37,7 +36,7 @@ def exponential(
 
 
 def multi_step(
-    initial: float, *, milestones: tuple[int, ...], factor: float, **_
+    initial: float, *, milestones: tuple[int, ...], factor: float
 ) -> Schedule:
     """Times `factor` at each milestone."""
     return optax.piecewise_constant_schedule(
@@ -50,11 +49,11 @@ def polynomial(initial: float, *, total: int, power: float = 0.9) -> Schedule:
     return optax.polynomial_schedule(initial, 0.0, power, total)
 
 
-def constant(initial: float, **_) -> Schedule:
+def constant(initial: float) -> Schedule:
     return optax.constant_schedule(initial)
 
 
-def cosine(initial: float, *, total: int, **_) -> Schedule:
+def cosine(initial: float, *, total: int) -> Schedule:
     """Falls to zero along half a cosine over the whole training."""
     return optax.cosine_decay_schedule(initial, total)
 
@@ -69,11 +68,27 @@ SCHEDULES = {
 
 
 def schedule(optim: ConfigDict) -> Schedule:
-    """The learning rate as a function of the update's index, counted from 0."""
-    choices.known("optim.schedule", optim.schedule, SCHEDULES)
-    after = SCHEDULES[optim.schedule](
-        optim.learning_rate, total=optim.steps, **optim.schedule_options
-    )
+    """The learning rate as a function of the update's index, counted from 0.
+
+    Raises:
+        ValueError: The schedule is unknown, or has other options.
+    """
+    make = SCHEDULES[choices.known("optim.schedule", optim.schedule, SCHEDULES)]
+    given = {"total": optim.steps, **optim.schedule_options}
+    own = inspect.signature(make).parameters
+    lacking = [n for n, o in own.items() if o.default is o.empty and n not in given]
+    # Those of another schedule may stand there: the name alone is easily changed.
+    known = {
+        n for other in SCHEDULES.values() for n in inspect.signature(other).parameters
+    }
+    if lacking != ["initial"] or not given.keys() <= known:
+        takes = [name for name in own if name not in ("initial", "total")]
+        raise ValueError(
+            f"optim.schedule_options={sorted(optim.schedule_options)}: the schedule "
+            f"{optim.schedule!r} takes {takes}."
+        )
+    options = {name: value for name, value in given.items() if name in own}
+    after = make(optim.learning_rate, **options)
     if not optim.warmup_steps:
         return after
     return lambda update: (
@@ -132,16 +147,18 @@ def rate_factors(
         frozen: Beginnings whose factor is 0.
 
     Raises:
-        ValueError: A beginning fits no parameter, or frozen ones are to learn.
+        ValueError: A beginning, of rates or frozen, fits no parameter, or frozen ones
+            are to learn.
     """
     paths = [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    unknown = [r for r in rates if not any(_begins(path, r) for path in paths)]
+    named = [*rates, *frozen]
+    unknown = [r for r in named if not any(_begins(path, r) for path in paths)]
     if unknown:
         depth = max(prefix.count("/") for prefix in unknown) + 1
         known = {"/".join(path.split("/")[:depth]) for path in paths}
         raise ValueError(
-            f"optim.rates names {', '.join(unknown)}, with which no parameter begins; "
-            f"there are {', '.join(sorted(known))}."
+            f"optim.rates or the system names {', '.join(unknown)}, with which no "
+            f"parameter begins; there are {', '.join(sorted(known))}."
         )
     learning = [
         r for r in rates if rates[r] and any(_begins(f"{r}/", f) for f in frozen)

@@ -181,6 +181,7 @@ def moving_average(average: Any, new: Any, step: jax.Array, *, decay: float) -> 
     def blend(old, new):
         if not jnp.issubdtype(new.dtype, jnp.floating):
             return new
-        return jnp.where(old == new, new, decay * old + (1 - decay) * new)
+        blended = decay * old + (1 - decay) * new
+        return jnp.where(old == new, new, blended).astype(new.dtype)
 
     return jax.tree.map(blend, average, new)

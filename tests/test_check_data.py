@@ -73,6 +73,15 @@ def test_the_folder_of_all_datasets_is_read_whole(tmp_path, capsys):
     assert [s["name"] for s in splits if s["faults"]] == ["davis19 in DAVIS"]
 
 
+def test_a_stray_file_beside_the_datasets_hides_none(tmp_path, capsys):
+    folders.davis(tmp_path)
+    (tmp_path / "results.json").write_text("[]")
+    (tmp_path / ".cache").mkdir()
+    code, report = check(tmp_path, tmp_path)
+    names = [found["name"] for found in report]
+    assert code and "own" in names and "davis19 in DAVIS" in names
+
+
 def test_vocdevkit_is_the_folder_above(tmp_path):
     code, (split,) = check(folders.pascal_voc(tmp_path) / "VOCdevkit", tmp_path)
     assert (code, split["name"]) == (0, "pascal_voc in VOC2012")

@@ -65,6 +65,23 @@ def test_weights_alone_are_the_averaged_ones_if_there_are_any(tmp_path, average)
         assert variables["constants"]["time_scale"] == 1
 
 
+class OldState(NamedTuple):
+    step: jnp.ndarray
+    params: dict
+    constants: dict
+    average: dict
+
+
+@pytest.mark.parametrize("average", [True, False])
+def test_weights_of_a_run_from_before_collections(tmp_path, average):
+    new = state(average=average)
+    old = OldState(new.step, new.params, new.collections, new.average.get("params", {}))
+    save(tmp_path, old)
+    variables = checkpoints.read_variables(tmp_path)
+    assert variables["params"]["head"]["kernel"][0, 0] == (100 if average else 0)
+    assert variables["constants"]["time_scale"] == 1
+
+
 def test_another_model_is_refused_with_both_sides(tmp_path):
     save(tmp_path, state())
     with checkpoints.Checkpoints(tmp_path / "checkpoints") as manager:

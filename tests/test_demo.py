@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from configs import moving_shapes
+from configs import defaults, moving_shapes, stemseg
 from stemseg_jax import benchmark, demo
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -84,6 +84,13 @@ def test_the_benchmark_times_every_stage(monkeypatch, capsys):
 
 
 def test_generic_scripts_name_no_key_of_one_system():
-    for name in ("demo", "benchmark", "train", "predict", "evaluate"):
-        text = (ROOT / f"stemseg_jax/{name}.py").read_text()
-        assert "config.clustering" not in text and "config.tracking" not in text
+    """Whatever configs/stemseg.py adds to what all systems share."""
+    shared = {*defaults.get_config().to_dict(), *defaults.get_config().model}
+    own = {*stemseg.get_config().to_dict(), *stemseg.get_config().model} - shared
+    assert {"clustering", "loss", "mixing"} <= own
+    for script in (ROOT / "stemseg_jax").glob("*.py"):
+        text = script.read_text()
+        found = [
+            key for key in own if f"config.{key}" in text or f"model.{key}" in text
+        ]
+        assert not found and "import stemseg" not in text, (script, found)

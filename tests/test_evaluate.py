@@ -137,6 +137,15 @@ def test_davis_val_is_scored(tmp_path):
     assert 0 < figures["J&F-Mean"] < 1
 
 
+def test_a_set_that_is_annotated_in_part_is_refused(tmp_path):
+    root = folders.davis(tmp_path / "data")
+    lists = root / "DAVIS/ImageSets/2017"
+    (lists / "train.txt").rename(lists / "val.txt")
+    shutil.rmtree(root / "DAVIS/Annotations_unsupervised/480p/cow")
+    with pytest.raises(ValueError, match="1 of 2 videos have no ann.*first is 'cow'"):
+        evaluate.prepare(config_of(davis, root), tmp_path / "ground_truth")
+
+
 # ----------------------------------------------------- what stays, and what is replaced
 
 SIZE = {"height": 48, "width": 64}

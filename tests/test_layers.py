@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "losses": BUILDING,
     "clustering": BUILDING,
     "tracking": BUILDING | VIDEO,
-    "data": {"choices", "formats"},
+    "data": {"choices", "formats", "geometry"},
     "outputs": {"choices", "formats", *VIDEO},
     "evaluation": {"formats"},
     "systems": METHOD | VIDEO,
@@ -71,7 +71,7 @@ MAY_IMPORT = {
     "train": {"run_log", *SCRIPT},
     "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
     "demo": {"train", "evaluate", "predict", *SCRIPT},
-    "main": {"systems", "models", *SCRIPTS},
+    "main": {"models", *SCRIPTS},
 }
 WITHOUT_JAX = {
     "choices",

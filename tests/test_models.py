@@ -81,10 +81,48 @@ def test_a_part_that_the_network_or_the_file_lacks_is_refused(config, ours, thei
 def test_a_second_backbone_must_see_the_same_pixels(config, ours, theirs):
     two, published_file = models.read(str(ours)), models.read(str(theirs[0]))
     chosen = models.with_conventions(config, published_file, "body", "body")
-    again = models.with_conventions(chosen, published_file, "guide/body", "body")
+    guide = ("guide/body", "body")
+    again = models.with_conventions(chosen, published_file, *guide, further=True)
     assert again.model == chosen.model
     with pytest.raises(ValueError, match="init_from.guide/body: .*files of one kind"):
-        models.with_conventions(chosen, two, "guide/body", "body")
+        models.with_conventions(chosen, two, *guide, further=True)
+
+
+@pytest.mark.parametrize(
+    ("part", "module"),
+    [("body", "guide/body"), ("encoder/body", "body"), ("encoder/body", "guide/body")],
+)
+def test_a_backbone_brings_its_conventions_wherever_it_stands(
+    config, theirs, part, module
+):
+    file = models.read(str(theirs[0]))
+    assert config.model.pixels.order == "rgb"
+    chosen = models.with_conventions(config, file, part, module)
+    assert chosen.model.pixels.order == "bgr"
+    assert chosen.model.free_dim_std == config.model.free_dim_std
+
+
+@pytest.mark.parametrize(
+    ("dataset", "num_classes", "expected"),
+    [
+        ("moving_shapes", 5, "moving_shapes"),
+        ("moving_shapes", 3, ""),
+        ("davis19", 0, ""),
+    ],
+)
+def test_a_release_from_before_model_categories_keeps_its_names(
+    config, tmp_path, dataset, num_classes, expected
+):
+    saved = config.to_dict()
+    del saved["model"]["categories"]
+    saved["evaluation"]["dataset"] = dataset
+    saved["model"]["num_classes"] = num_classes
+    path = tmp_path / "old.safetensors"
+    release.write(path, {"params": {"w": np.zeros(1)}}, saved)
+    old = models.saved_config(str(path))
+    assert old.model.categories == expected
+    if expected or not num_classes:
+        models.build(old)
 
 
 def test_another_number_of_classes_than_the_names_is_refused(config):

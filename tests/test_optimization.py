@@ -68,6 +68,26 @@ def test_unknown_names_are_refused_with_the_known_ones():
         optimization.optimizer(optim_config(name="lion"), {})
 
 
+def test_options_that_no_schedule_has_or_that_are_missing_are_refused():
+    options = dict(start=1, steps=2, factor=0.1)
+    other = optim_config(schedule="constant", schedule_options=options)
+    assert optimization.schedule(other)(9) == other.learning_rate
+    for schedule, changes in (
+        ("exponential", dict(typo=3, **options)),
+        ("step", options),
+        ("constant", dict(power=1, powr=2)),
+    ):
+        with pytest.raises(ValueError, match=f"the schedule '{schedule}' takes"):
+            optimization.schedule(
+                optim_config(schedule=schedule, schedule_options=changes)
+            )
+
+
+def test_a_frozen_module_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="names guide, with which no parameter begins"):
+        optimization.rate_factors({"body": {"w": jnp.zeros(1)}}, {}, frozen=("guide",))
+
+
 def steps(tx, params, gradients):
     state = tx.init(params)
     for gradient in gradients:
@@ -100,7 +120,7 @@ def test_frozen_modules_keep_their_weights_under_weight_decay():
     }
     optim = optim_config(learning_rate=1.0, weight_decay=0.5, momentum=0.0)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    tx = optimization.optimizer(optim, params, frozen=("body/stem", "body/stage1"))
+    tx = optimization.optimizer(optim, params, frozen=("body/stem",))
     got = steps(tx, params, [zeros])
     np.testing.assert_array_equal(got["body"]["stem"]["w"], [1, 1])
     np.testing.assert_allclose(got["body"]["stage2_block0"]["w"], [0.5, 0.5])

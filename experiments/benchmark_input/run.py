@@ -26,6 +26,7 @@ from configs import defaults  # noqa: E402
 from stemseg_jax.data import pipeline  # noqa: E402
 from stemseg_jax.data.clips import canvas, transforms  # noqa: E402
 from stemseg_jax.data.datasets import DATASETS  # noqa: E402
+from stemseg_jax.geometry import SizeRule  # noqa: E402
 
 _ROOT = flags.DEFINE_string("root", None, "The folder that holds DAVIS.", required=True)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Of each way.")
@@ -176,9 +177,10 @@ def _start_plain(root, size):
 
 def size_of(config):
     data = config.data
-    return transforms.KeepAspect(
-        height=data.height, width=data.width, min_dim=data.min_dim, max_dim=data.max_dim
-    )
+    sizes = None
+    if data.min_dim:
+        sizes = SizeRule(min_dim=data.min_dim, max_dim=data.max_dim)
+    return transforms.KeepAspect(height=data.height, width=data.width, sizes=sizes)
 
 
 def _plain_clip(_):

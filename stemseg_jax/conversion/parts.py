@@ -28,7 +28,7 @@ class Start:
 def starts(init_from: str | Mapping[str, str | Mapping[str, str]]) -> dict[str, Start]:
     """Part -> where it starts from; the part "" is the whole network.
 
-    Parts with conventions of their own come first.
+    The model's own backbone comes before further ones, which have to agree with it.
 
     Args:
         init_from: A file for all, or part -> file or the fields of `Start`. A part is
@@ -41,8 +41,7 @@ def starts(init_from: str | Mapping[str, str | Mapping[str, str]]) -> dict[str, 
         return {}
     if isinstance(init_from, str):
         return {"": Start(file=init_from)}
-    owners = {*sources.OWNERS.values()}
-    in_order = sorted(init_from.items(), key=lambda item: item[0] not in owners)
+    in_order = sorted(init_from.items(), key=lambda item: item[0].count("/"))
     return {part: _start(part, value) for part, value in in_order}
 
 

@@ -32,6 +32,7 @@ class FoundSet(NamedTuple):
     split: str
     read: Callable[[readers.Report], readers.Dataset]
     faults: Callable[[], Sequence[Fault]] = lambda: ()  # of what reading does not use
+    readable: bool = True  # False: a file that might have been one
 
 
 @dataclasses.dataclass
@@ -62,15 +63,16 @@ def find(folder: str | os.PathLike) -> list[FoundSet]:
     folder = pathlib.Path(folder).expanduser()
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder.")
-    if found := _of_one(folder):
+    found = _of_one(folder)
+    if any(part.readable for part in found):
         return found
     for sub in _sub_folders(folder):
+        here = any(part.readable for part in _of_one(sub))
         # Two levels down lie VOCdevkit/VOC2012 and what was unpacked in a folder.
-        for below in [sub] if (here := _of_one(sub)) else _sub_folders(sub):
+        for below in [sub] if here else [sub, *_sub_folders(sub)]:
             where = below.relative_to(folder)
             found += [
-                part._replace(name=f"{part.name} in {where}")
-                for part in here or _of_one(below)
+                part._replace(name=f"{part.name} in {where}") for part in _of_one(below)
             ]
     if not found:
         raise ValueError(
@@ -88,7 +90,11 @@ def _of_one(folder: pathlib.Path) -> list[FoundSet]:
 
 
 def _sub_folders(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir())
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith(".")
+    )
 
 
 def check(
@@ -236,7 +242,8 @@ def _json(folder: pathlib.Path) -> Iterator[FoundSet]:
             content = coco_json.read_object(path)
         except ValueError as error:
             fault = Fault(split, "annotation", str(error))
-            yield FoundSet("own", split, functools.partial(_report_only, fault))
+            read = functools.partial(_report_only, fault)
+            yield FoundSet("own", split, read, readable=False)
             continue
         if "videos" in content:
             yield FoundSet(

@@ -237,7 +237,7 @@ def _folder(folder: pathlib.Path, *, fps: Fraction) -> ImageSequence:
 
 
 def _is_image(path: pathlib.Path) -> bool:
-    return path.suffix.lower() in images.SUFFIXES and path.is_file()
+    return images.is_image(path) and path.is_file()
 
 
 def _folder_name(folder: pathlib.Path) -> str:

@@ -17,6 +17,7 @@ import ml_collections
 import numpy as np
 from absl import flags, logging
 
+from stemseg_jax import geometry
 from stemseg_jax.data import readers
 from stemseg_jax.data.clips import (
     canvas,
@@ -28,8 +29,6 @@ from stemseg_jax.data.clips import (
 )
 from stemseg_jax.data.datasets import DATASETS
 
-# As in ClipBatch; `clean` comes where config.data.colour_jitter asks for it.
-ARRAYS = ("frames", "masks", "valid", "categories", "ignore", "intrinsics")
 ENDLESS = 2**40  # clips
 READ_THREADS = min(8, os.cpu_count() or 1)  # without worker processes
 READ_AHEAD = 8  # clips
@@ -179,10 +178,8 @@ def _stream(
 def _recipe(name: str, config: ml_collections.ConfigDict) -> clip_sampler.Recipe:
     """What `config.data` says of the clips of a dataset."""
     data = config.data
-    size = dict(
-        height=data.height or -(-data.min_dim // 32) * 32,
-        width=data.width or -(-data.max_dim // 32) * 32,
-    )
+    height, width = geometry.padded((data.min_dim, data.max_dim))
+    size = dict(height=data.height or height, width=data.width or width)
     motions = stills.MOTIONS[data.motion or config.parity]
     changes = _transforms(data, size)
     of_videos = [duplication.Duplicate()] if name in data.duplicate else []
@@ -226,10 +223,11 @@ def _transforms(
     data: ml_collections.ConfigDict, size: Mapping[str, int]
 ) -> list[transforms.Transform]:
     """Those that `config.data.transforms` names."""
+    sizes = None
+    if data.min_dim:
+        sizes = geometry.SizeRule(min_dim=data.min_dim, max_dim=data.max_dim)
     known = {
-        "keep_aspect": transforms.KeepAspect(
-            **size, min_dim=data.min_dim, max_dim=data.max_dim
-        ),
+        "keep_aspect": transforms.KeepAspect(**size, sizes=sizes),
         "resize": transforms.Resize(**size),
         "scale_and_crop": transforms.ScaleAndCrop(**size, **data.scale_and_crop),
         "flip": transforms.Flip(probability=0.5 * data.flip),
@@ -241,6 +239,12 @@ def _transforms(
             f"config.data.transforms names {', '.join(unknown)}; known are "
             f"{', '.join(known)}."
         )
+    for name in ("flip", "reverse"):
+        if data[name] and name not in data.transforms:
+            raise ValueError(
+                f"config.data.{name} is on, but config.data.transforms has no "
+                f"{name!r} in its order."
+            )
     return [known[name] for name in data.transforms]
 
 

@@ -19,7 +19,7 @@ from pycocotools import mask as coco
 from stemseg_jax.evaluation import clear, hota, identity, pairing
 from stemseg_jax.evaluation.pairing import Masks, Pairing
 from stemseg_jax.evaluation.scored import Figures, Progress, Scored
-from stemseg_jax.formats import mots_txt
+from stemseg_jax.formats import images, mots_txt
 
 HOTA_FIGURES = ("HOTA", "DetA", "AssA", "LocA")
 # Beside the annotations, of the frames of a sequence.
@@ -297,8 +297,9 @@ def _length(truth: pathlib.Path, result: pathlib.Path) -> int:
     """Frames of a sequence, from its images or masks, or as many as are spoken of."""
     for root in (truth.parents[1], truth.parent):
         for frames in FRAMES:
-            if files := [*(root / frames / truth.stem).glob("*.[jp]*g")]:
-                return len(files)
+            files = (root / frames / truth.stem).glob("*")
+            if count := sum(images.is_image(file) for file in files):
+                return count
     lines = (truth.read_text() + "\n" + result.read_text()).splitlines()
     numbers = (line.split(maxsplit=1)[0] for line in lines if line.strip())
     return 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)

@@ -57,7 +57,7 @@ def folder(
         path.with_name(f".{path.name}.{word}") for word in ("partial", "old")
     )
     for own in (partial, old):
-        _refuse_foreign(own, writer)
+        _refuse_foreign(own, writer, within=not marked)
     if old.exists() and not path.exists():  # a run ended between two renames
         old.rename(path)
     _refuse_foreign(path, writer, within=not marked)
@@ -72,9 +72,9 @@ def folder(
         if path.exists():
             (path / MARKER).write_text(f"{writer}\n")  # so that `old` is known, too
             path.rename(old)
-        if not marked:
-            marker.unlink()
         partial.rename(path)
+        if not marked:  # after the name: a folder that is not whole stays known as ours
+            (path / MARKER).unlink()
     finally:
         if old.exists() and not path.exists():
             old.rename(path)

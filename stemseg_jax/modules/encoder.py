@@ -58,9 +58,13 @@ class Encoder(nn.Module):
         maps = tuple(x.reshape(*frames, *x.shape[1:]) for x in maps)
         return jax.lax.stop_gradient(maps) if self.frozen else maps
 
-    def frozen_modules(self) -> tuple[str, ...]:
-        """Beginnings of the paths of the parameters that training leaves alone."""
-        if self.frozen:
-            return ("body", "fpn")
+    def frozen_modules(self, path: str = "") -> tuple[str, ...]:
+        """Beginnings of the paths of the parameters that training leaves alone.
+
+        Args:
+            path: Of this module in its network, e.g. "guide/"; empty if it shares the
+                network's scope.
+        """
         stages = self.body.STAGES[: self.body.freeze_at]
-        return tuple(f"body/{stage}" for stage in stages)
+        frozen = ("body", "fpn") if self.frozen else [f"body/{s}" for s in stages]
+        return tuple(path + name for name in frozen)

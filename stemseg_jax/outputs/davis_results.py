@@ -39,7 +39,7 @@ def write(
                 f"masks for {video.num_frames} frames"
             )
     final = whole.inside(folder, video.name)
-    with whole.folder(final, "davis_png", marked=False) as partial:
+    with whole.folder(final, "davis_results", marked=False) as partial:
         for frame in range(video.num_frames):
             images.write_labels(
                 partial / davis_png.frame_name(frame), paint(video, frame)

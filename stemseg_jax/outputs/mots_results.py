@@ -50,7 +50,7 @@ def write(
         if track.id in seen:
             raise ValueError(f"{where}: another track has the same id")
         seen.add(track.id)
-    final = pathlib.Path(folder, f"{video.name}.txt")
+    final = whole.inside(folder, f"{video.name}.txt")
     with whole.file(final) as partial, partial.open("w") as stream:
         for track in sorted(without_overlaps(video).tracks):
             identity = track.category * mots_txt.IDS_PER_CLASS + track.id

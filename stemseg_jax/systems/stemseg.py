@@ -58,15 +58,15 @@ class Network(nn.Module):
 
     encoder: Encoder
     decoder: functools.partial
-    num_frames: int = 8
-    mixing: str = "xyff"
-    decoder_channels: tuple[int, ...] = (256, 256, 128, 128)
-    seediness_decoder: bool = False
-    seediness_bias: float | None = None
-    num_classes: int = 0
-    foreground: bool = True
-    semantic_channels: tuple[int, ...] = (256, 256, 128, 128)
-    initialiser: str = "torch"
+    num_frames: int
+    mixing: str
+    decoder_channels: tuple[int, ...]
+    seediness_decoder: bool
+    seediness_bias: float | None
+    num_classes: int
+    foreground: bool
+    semantic_channels: tuple[int, ...]
+    initialiser: str
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> "Network":
@@ -257,10 +257,11 @@ class STEmSeg:
     def _clip_terms(self, maps: Maps, clip: ClipBatch) -> dict[str, Scalar]:
         """Of one clip: fields without the axis B."""
         masks = masks_ops.TO_STRIDE[self.target](clip.masks)
-        ignore = masks_ops.ignored(clip.ignore, masks)
         if self.parity == "released":
             # Borders of objects are background, even on ignored ground.
             ignore = masks_ops.central_and(clip.ignore)
+        else:
+            ignore = masks_ops.ignored(clip.ignore, masks)
         terms = embedding.terms(
             maps.embeddings,
             maps.log_bandwidths,
@@ -393,14 +394,8 @@ class STEmSeg:
         )
         output = stitched.labels
         if self.clustering.rule == "refined":
-            # Neighbouring cells vote on each pixel. Enlarging the embeddings instead
-            # invents some in between two objects, which are near a third.
-            size = tuple(STRIDE * n for n in chosen.shape[1:])
-            full = resize.labels(slots, size, num_labels=K)
-            foreground = _enlarge(points.foreground)
-            full_chosen = is_real & (foreground > self.tracking.foreground_threshold)
-            full = jnp.where(full_chosen, full, -1)
-            output = jnp.where(full < 0, 0, stitched.ids[full])
+            full = self._full_size(slots, points.foreground)
+            output = jnp.where(is_real & (full >= 0), stitched.ids[full], 0)
         sums = statistics.slot_sums(
             slots, jnp.arange(T) >= known, num_slots=K, logits=points.class_logits
         )
@@ -445,6 +440,19 @@ class STEmSeg:
             clusters,
             min_probability=self.clustering.min_probability,
         )
+
+    def _full_size(
+        self, slots: Int32[Array, "T h w"], foreground: Float[Array, "T h w"]
+    ) -> Int32[Array, "T H W"]:
+        """The slot of each pixel, for which neighbouring cells vote; -1 for none.
+
+        Enlarging the embeddings instead invents some in between two objects, which are
+        near a third.
+        """
+        size = tuple(STRIDE * n for n in slots.shape[1:])
+        full = resize.labels(slots, size, num_labels=self.clustering.max_instances)
+        chosen = _enlarge(foreground) > self.tracking.foreground_threshold
+        return jnp.where(chosen, full, -1)
 
 
 def _add_up(sums: dict[int, FrameSums], window: windows.Window, maps: Maps) -> None:

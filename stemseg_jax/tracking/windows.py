@@ -2,7 +2,7 @@
 
 A window is n consecutive frames; the next one begins n - overlap frames later. The last
 one is moved back to end with the video. A video shorter than n is one window that
-begins before frame 0, where frame 0 stands in.
+begins before frame 0, which is repeated at the front.
 
 Source: the authors' program (the paper does not say how clips are laid).
 """
@@ -104,7 +104,7 @@ def group_size(size: int, overlap: int) -> int:
 
 def labelling_windows(size: int, overlap: int) -> int:
     """Of how many earlier windows a window can hold labels, at most."""
-    return math.ceil((size - 1) / (size - overlap))
+    return max(math.ceil((size - 1) / (size - overlap)), 1)
 
 
 class Planner:

@@ -153,6 +153,16 @@ def test_a_folder_without_a_marker_is_replaced_in_a_folder_of_ours(tmp_path):
     assert (tmp_path / "results" / "dog" / "2").exists()
 
 
+def test_an_unmarked_folder_that_was_never_named_is_cleaned_up_after(tmp_path):
+    """Its marker goes last, so that what a killed run leaves is known as ours."""
+    partial = tmp_path / ".video.partial"
+    partial.mkdir()
+    (partial / whole.MARKER).write_text("a test\n")
+    with whole.folder(tmp_path / "video", "a test", marked=False) as folder:
+        (folder / "frame").write_text("0")
+    assert tree(tmp_path) == {"video": None, "video/frame": b"0"}
+
+
 def test_names_stay_inside(tmp_path):
     assert whole.inside(tmp_path, "a b..") == tmp_path / "a b.."
     assert whole.inside(tmp_path, "a/b") == tmp_path / "a" / "b"

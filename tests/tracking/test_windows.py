@@ -60,6 +60,10 @@ def test_all_frames_are_new_once():
             assert new == list(range(length))
 
 
+def test_even_windows_of_one_frame_have_room_for_labels():
+    assert windows.labelling_windows(1, 0) == 1
+
+
 def test_labels_come_from_at_most_so_many_earlier_windows():
     for size, overlap in SIZES:
         most = 0

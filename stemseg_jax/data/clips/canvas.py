@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
 
 from stemseg_jax.data import readers
+from stemseg_jax.geometry import padded
 
 
 class Clip(NamedTuple):
@@ -37,11 +38,11 @@ class Canvas:
     fill: tuple[int, int, int] = (123, 116, 103)
 
     def __post_init__(self):
-        if self.height % 32 or self.width % 32:
+        height, width = padded((self.height, self.width))
+        if (height, width) != (self.height, self.width):
             raise ValueError(
                 f"height={self.height}, width={self.width}: the network needs "
-                f"multiples of 32; use {-(-self.height // 32) * 32} and "
-                f"{-(-self.width // 32) * 32}."
+                f"multiples of 32; use {height} and {width}."
             )
 
     def place(self, clip: readers.RawClip) -> Clip:

@@ -129,7 +129,11 @@ class ClipSampler:
             fx, fy, cx, cy = self.recipe.assumed_camera
             width, height = video.width, video.height
             matrix = np.array(
-                [[fx * width, 0, cx * width], [0, fy * height, cy * height], [0, 0, 1]]
+                [
+                    [fx * width, 0, cx * width - 0.5],  # from the corner, not from the
+                    [0, fy * height, cy * height - 0.5],  # centre of the first pixel
+                    [0, 0, 1],
+                ]
             )
         return None if matrix is None else np.tile(matrix, (num_frames, 1, 1))
 

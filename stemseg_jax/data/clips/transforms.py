@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool
 
+from stemseg_jax import geometry
 from stemseg_jax.data import readers
 from stemseg_jax.data.clips import colour, warping
 
@@ -30,23 +31,20 @@ class Transform(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KeepAspect:
-    """Brings the shorter side to `min_dim`, but the longer one to `max_dim` at most.
+    """Brings frames to the size of a rule, but `height` x `width` at most.
 
-    Nor does a frame exceed `height` x `width`; without `min_dim` it fills them.
+    Without a rule they fill these.
     """
 
     height: int
     width: int
-    min_dim: int | None = None
-    max_dim: int | None = None
+    sizes: geometry.SizeRule | None = None
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         scale = min(self.height / height, self.width / width)
-        if self.min_dim:
-            scale = min(scale, self.min_dim / min(height, width))
-        if self.max_dim:
-            scale = min(scale, self.max_dim / max(height, width))
-        return round(scale * height), round(scale * width)
+        if self.sizes:
+            scale = min(scale, self.sizes.scale(height, width))
+        return geometry.scaled((height, width), scale)
 
     def __call__(self, rng, clip):
         return resize(clip, self.size(*clip.frames.shape[1:3]))
@@ -89,7 +87,7 @@ class ScaleAndCrop:
 
     def __call__(self, rng, clip):
         scale = rng.uniform(*self.scale)
-        height, width = (max(1, round(scale * s)) for s in clip.frames.shape[1:3])
+        height, width = geometry.scaled(clip.frames.shape[1:3], scale)
         top = int(rng.integers(max(0, height - self.height) + 1))
         left = int(rng.integers(max(0, width - self.width) + 1))
         rows, columns = slice(top, top + self.height), slice(left, left + self.width)

@@ -40,10 +40,8 @@ def write_davis(
     _check(dataset, listing)
     with contextlib.ExitStack() as stack:
         for video in dataset.videos:
-            frames = _new(stack, root / "JPEGImages/480p" / video.name)
-            masks = _new(
-                stack, root / davis_png.ANNOTATIONS[2019] / "480p" / video.name
-            )
+            frames = _new(stack, root / "JPEGImages/480p", video.name)
+            masks = _new(stack, root / davis_png.ANNOTATIONS[2019] / "480p", video.name)
             for index, clip, numbers in _numbered_frames(
                 video, most=davis_png.VOID - 1
             ):
@@ -75,7 +73,7 @@ def write_youtube_vis(
     videos = []
     with contextlib.ExitStack() as stack:
         for video in dataset.videos:
-            folder = _new(stack, root / split / "JPEGImages" / video.name)
+            folder = _new(stack, root / split / "JPEGImages", video.name)
             files = [f"{video.name}/{t:05d}.jpg" for t in range(video.num_frames)]
             description = {
                 "height": video.height,
@@ -123,8 +121,8 @@ def write_kitti_mots(
     with contextlib.ExitStack() as stack:
         for number, video in enumerate(dataset.videos):
             sequence = f"{number:04d}"
-            frames = _new(stack, root / "training/image_02" / sequence)
-            masks = _new(stack, root / "instances" / sequence)
+            frames = _new(stack, root / "training/image_02", sequence)
+            masks = _new(stack, root / "instances", sequence)
             lines = []
             for index, clip, numbers in _numbered_frames(video, most=999):
                 name = f"{index:06d}.png"
@@ -209,8 +207,9 @@ def _save_frames_and_collect_tracks(
     ]
 
 
-def _new(stack: contextlib.ExitStack, path: pathlib.Path) -> pathlib.Path:
+def _new(stack: contextlib.ExitStack, folder: pathlib.Path, name: str) -> pathlib.Path:
     """A folder to fill, which gets its name when all of the stack went well."""
+    path = whole.inside(folder, name)
     return stack.enter_context(whole.folder(path, "export", marked=False))
 
 

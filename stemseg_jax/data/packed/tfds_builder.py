@@ -78,12 +78,12 @@ class PackedVideos(tfds.core.GeneratorBasedBuilder):
                 )
             videos.append(_description(video, first, categories))
             first += video.num_frames
-        name, classes, _, exhaustive, max_gap = self._dataset
+        dataset = self._dataset
         self.info.metadata.update(
-            name=name,
-            categories={str(number): kind for number, kind in classes.items()},
-            exhaustive=exhaustive,
-            max_gap=max_gap,
+            name=dataset.name,
+            categories={str(number): n for number, n in dataset.categories.items()},
+            exhaustive=dataset.exhaustive,
+            max_gap=dataset.max_gap,
             options=json.dumps(self._options, sort_keys=True, default=list),
             videos=videos,
         )

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from stemseg_jax.data.clips import transforms
+from stemseg_jax.geometry import SizeRule
 from tests import goldens
 from tests.data.clips.raw_clips import raw_clip
 
@@ -17,10 +18,8 @@ from tests.data.clips.raw_clips import raw_clip
 )
 def test_frames_are_resized_by_shorter_and_longer_side(source, rule, resized):
     height, width = (-(-side // 32) * 32 for side in rule)
-    min_dim, max_dim = rule
-    keep_aspect = transforms.KeepAspect(
-        height=height, width=width, min_dim=min_dim, max_dim=max_dim
-    )
+    sizes = SizeRule(min_dim=rule[0], max_dim=rule[1])
+    keep_aspect = transforms.KeepAspect(height=height, width=width, sizes=sizes)
     assert keep_aspect.size(*source) == resized
     assert keep_aspect.size(*resized) == resized
 
@@ -29,6 +28,13 @@ def test_without_a_rule_frames_fill_the_canvas():
     for canvas, resized in (((64, 128), (64, 114)), ((480, 864), (480, 854))):
         keep_aspect = transforms.KeepAspect(height=canvas[0], width=canvas[1])
         assert keep_aspect.size(480, 854) == resized
+    assert keep_aspect.size(4, 2000) == (2, 864)
+
+
+def test_no_side_vanishes():
+    sizes = SizeRule(min_dim=64, max_dim=96)
+    keep_aspect = transforms.KeepAspect(height=64, width=96, sizes=sizes)
+    assert keep_aspect.size(4, 2000) == sizes.resized(4, 2000) == (1, 96)
 
 
 def test_resizing_equals_the_authors(shared):
@@ -135,7 +141,8 @@ def test_resizing_exactly_by_hand():
 
 
 def test_keeping_the_aspect_by_hand():
-    clip = transforms.KeepAspect(height=32, width=32, min_dim=8)(RNG, corner_clip())
+    sizes = SizeRule(min_dim=8, max_dim=32)
+    clip = transforms.KeepAspect(height=32, width=32, sizes=sizes)(RNG, corner_clip())
     assert clip.frames.shape == (2, 8, 12, 3)
     assert_holds(clip, np.s_[2:4, 8:10], [[20, 0, 4.5], [0, 40, 3.5], [0, 0, 1]])
 
@@ -201,7 +208,9 @@ def test_scales_stay_in_their_range():
     "change",
     [
         transforms.Resize(height=30, width=50),
-        transforms.KeepAspect(height=64, width=64, min_dim=33, max_dim=60),
+        transforms.KeepAspect(
+            height=64, width=64, sizes=SizeRule(min_dim=33, max_dim=60)
+        ),
         transforms.ScaleAndCrop(height=96, width=96),
         transforms.ScaleAndCrop(height=36, width=50, scale=(1.0, 1.2)),
         transforms.Flip(probability=1.0),
