@@ -191,7 +191,7 @@ class EmbeddingSums(NamedTuple):
 def embedding_sums(terms: embedding.EmbeddingTerms, masks, valid) -> EmbeddingSums:
     """Of one clip. The authors' program averages over the instances of a batch, where
     ours does over those of a clip."""
-    owns = (masks.reshape(len(masks), -1) & valid[:, None]).any(axis=1, initial=False)
+    owns = (masks & valid[:, None, None, None]).any(axis=(1, 2, 3))
     count = owns.sum().astype(jnp.float32)
     return EmbeddingSums(
         terms.lovasz * jnp.maximum(count, 1),

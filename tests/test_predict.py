@@ -77,12 +77,16 @@ def clip(tmp_path):
     return write
 
 
-def predicted(path, output, system=None, **selection):
-    (source,) = input_video.find(path)
+def model_of(system, **selection):
     config = ytvis.get_config().unlock()
     config.selection.limit = 20
     config.selection.update(selection)
-    model = models.Model(config, system or ByColour(), {})
+    return models.Model(config, system, {})
+
+
+def predicted(path, output, system=None, **selection):
+    (source,) = input_video.find(path)
+    model = model_of(system or ByColour(), **selection)
     return predict.predict_video(model, source, output)
 
 
@@ -243,9 +247,7 @@ def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
     source.name = name
     before = beside(tmp_path)
     with pytest.raises(ValueError, match="cannot be a name in"):
-        predict.predict_video(
-            *(ByColour(), {}, source, tmp_path / "out"), names={}, selection=SELECTION
-        )
+        predict.predict_video(model_of(ByColour()), source, tmp_path / "out")
     assert tree(tmp_path) == before
 
 

@@ -12,10 +12,20 @@ SIZE = (2, 4, 6)  # T h w
 
 
 @functools.partial(jax.jit, static_argnames=("free_std", "parity"))
-def clip_sums(embeddings, log_bandwidths, seediness, masks, valid, ignore, **settings):
+def clip_sums(
+    embeddings,
+    log_bandwidths,
+    seediness,
+    masks,
+    valid,
+    ignore,
+    free_std=(),
+    parity="paper",
+):
     """The terms before they are divided by the number of instances."""
+    maps = embeddings, log_bandwidths, seediness
     terms = embedding.terms(
-        embeddings, log_bandwidths, seediness, masks, valid, ignore, **settings
+        *maps, masks, valid, ignore, free_std=free_std, parity=parity
     )
     return goldens.embedding_sums(terms, masks, valid)
 

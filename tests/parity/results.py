@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy as np
 
-from stemseg_jax.formats import images, rle
+from stemseg_jax.formats import images, mots_txt, rle
 from stemseg_jax.geometry import Geometry, SizeRule, padded
 from stemseg_jax.outputs import collector, davis_results, mots_results, ytvis_results
 from stemseg_jax.tracks import LabelledFrames, Track, TrackStatistics, VideoTracks
@@ -293,7 +293,7 @@ def _fields(line: str) -> tuple[int, int, int, dict[str, Any]]:
 
 def _by_track(line: str) -> tuple[int, int]:
     frame, track, _, _ = _fields(line)
-    return track % mots_results.IDS_PER_CLASS, frame
+    return track % mots_txt.IDS_PER_CLASS, frame
 
 
 def _lines(video: VideoTracks) -> list[str]:

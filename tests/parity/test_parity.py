@@ -229,7 +229,7 @@ def test_losses_after_an_update_carry_its_rounding(tmp_path, monkeypatch):
         def loss(self, variables, batch, key):
             value = jnp.square(variables["params"]["w"]).sum() * (batch - 6)
             terms = {"lovasz": value, "smoothness": 0 * value, "seediness": 0 * value}
-            return value, LossReport(terms, dict(self.loss_weights))
+            return value, LossReport(terms, dict(self.loss_weights)), {}
 
     w = np.ones(1, np.float32)
     variables = {"params": {"w": jnp.asarray(w)}}

@@ -22,6 +22,7 @@ SIZE = 8, 16  # h and w of all maps: 32 x 64 pixels
 MEAN = np.array([122.7717, 115.9465, 102.9801], np.float32)
 # Which of a cell's numbers mean what.
 EMBEDDING, BANDWIDTH, SEEDINESS, FOREGROUND, CLASSES = 0, 4, 7, 8, 9
+MAX_CLASSES = 5  # that its looks tell apart
 
 
 def maps(cells, *, mixture: str, num_classes: int) -> tuple:

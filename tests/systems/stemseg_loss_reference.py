@@ -32,6 +32,9 @@ def terms(
     inside = np.array([shrunk(mask, target) for mask in masks], bool)
     inside = inside.reshape(len(masks), *maps.seediness.shape)
     ignored = shrunk(ignore, target)
+    if not released:  # a cell that is ignored in part is no background
+        of_objects = np.any([np.zeros_like(ignored), *inside], axis=0)
+        ignored = by_cell(ignore).any(axis=-1) & ~of_objects
     present = [mask for mask in inside if mask.any()]
     # The program compares the points of the n-th instance that has any with the mask of
     # the n-th instance, whether that has any or not.

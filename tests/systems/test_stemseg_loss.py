@@ -18,6 +18,7 @@ def config_of(name, parity="paper", target="and"):
     with config.unlocked():
         config.num_frames, config.tracking.overlap = T, 2
         config.parity, config.loss.target = parity, target
+        config.model.num_classes = min(config.model.num_classes, painted.MAX_CLASSES)
     return config
 
 

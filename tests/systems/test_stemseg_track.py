@@ -45,6 +45,7 @@ def config_of(case):
     (height, width), _ = case.size
     with config.unlocked():
         config.num_frames = case.num_frames
+        config.model.num_classes = min(config.model.num_classes, painted.MAX_CLASSES)
         config.clustering.rule = case.rule
         config.clustering.max_instances = case.max_instances
         config.clustering.min_seediness = 0.8
