@@ -191,10 +191,10 @@ class EmbeddingSums(NamedTuple):
 def embedding_sums(terms: embedding.EmbeddingTerms, masks, valid) -> EmbeddingSums:
     """Of one clip. The authors' program averages over the instances of a batch, where
     ours does over those of a clip."""
-    owns = (masks.reshape(len(masks), -1) & valid[:, None]).any(axis=1, initial=False)
+    owns = masks.any(axis=tuple(range(1, masks.ndim))) & valid
     count = owns.sum().astype(jnp.float32)
     return EmbeddingSums(
-        terms.lovasz * jnp.maximum(count, 1),
+        terms.overlap * jnp.maximum(count, 1),
         terms.smoothness,
         terms.seediness * (count + 1),
         count,
@@ -205,7 +205,7 @@ def embedding_means(sums: EmbeddingSums) -> embedding.EmbeddingTerms:
     """The terms of a batch, as the authors' program averages them, from sums [B]."""
     count = sums.instances.sum()
     return embedding.EmbeddingTerms(
-        lovasz=sums.lovasz.sum() / jnp.maximum(count, 1),
+        overlap=sums.lovasz.sum() / jnp.maximum(count, 1),
         smoothness=sums.smoothness.mean(),
         seediness=sums.seediness.sum() / (count + 1),
     )

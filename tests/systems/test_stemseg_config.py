@@ -160,8 +160,9 @@ def test_pixels_enter_as_the_weights_expect(config, expected):
     config = config.get_config("smoke")
     batch = models.blank_batch(config)
     batch = batch._replace(frames=batch.frames + jnp.array((10, 20, 30), jnp.uint8))
+    keys = jax.random.split(jax.random.key(0), len(batch.valid))
     with pytest.raises(Fed) as seen:
-        painted.system(config, Blind).loss({}, batch, jax.random.key(0))
+        painted.system(config, Blind).loss({}, batch, keys)
     pixels = np.asarray(seen.value.args[0]).reshape(-1, 3)
     np.testing.assert_allclose(pixels, np.tile(expected, (len(pixels), 1)), rtol=1e-5)
 
