@@ -184,7 +184,7 @@ def smoke(config: ConfigDict) -> None:
     data.min_dim, data.max_dim = 64, round(scale * data.max_dim)
     data.max_instances = 5
     data.workers = 0
-    config.optim.batch_size = 2
+    config.optim.batch_size, config.optim.clips_per_device = 2, 1
     config.optim.steps = 2
     config.log_every = 1
 

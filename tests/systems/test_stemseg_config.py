@@ -12,14 +12,18 @@ from configs import davis, moving_shapes
 from stemseg_jax import models
 from stemseg_jax.modules.backbones import BACKBONES
 from stemseg_jax.ops import mixing
+from stemseg_jax.systems import SYSTEMS
 from stemseg_jax.systems.stemseg import STEmSeg
 from stemseg_jax.tracks import Frame
 from tests.systems import painted
 
 FOLDER = pathlib.Path(__file__).parents[2] / "configs"
-NAMES = sorted(
-    {file.stem for file in FOLDER.glob("*.py")} - {*("__init__", "defaults", "stemseg")}
-)
+BASES = {"__init__", "defaults", *SYSTEMS}  # of configs, none themselves
+NAMES = [
+    name
+    for name in sorted({file.stem for file in FOLDER.glob("*.py")} - BASES)
+    if importlib.import_module(f"configs.{name}").get_config().system == "stemseg"
+]
 
 # From the papers and the published configurations: frames, overlap, mixing, classes,
 # whether seediness has a decoder, backbone, rule, least seediness, threshold of the
