@@ -87,9 +87,10 @@ def get_config() -> ConfigDict:
     # (f_x / W, f_y / H, c_x / W, c_y / H) of videos whose camera is not known, e.g.
     # (0.58, 1.92, 0.5, 0.5) for KITTI; empty: their intrinsics are NaN.
     data.assumed_camera = ()
-    # How still images move: "paper", "ovis" (with perspective), "released" (as in the
-    # authors' loaders), or "" to follow `parity`.
+    # How still images move: "paper", "ovis" (with perspective), "affine", "released"
+    # (as in the authors' loaders), or "" to follow `parity`.
     data.motion = ""
+    data.synthesised = True  # off: datasets of still images are left out
     data.duplicate = ()  # datasets whose clips of one instance get a shifted copy of it
     data.skip_broken = False  # leave out, count and log samples that cannot be read
     data.max_instances = 20
@@ -183,7 +184,7 @@ def smoke(config: ConfigDict) -> None:
     data.min_dim, data.max_dim = 64, round(scale * data.max_dim)
     data.max_instances = 5
     data.workers = 0
-    config.optim.batch_size = 2
+    config.optim.batch_size, config.optim.clips_per_device = 2, 1
     config.optim.steps = 2
     config.log_every = 1
 

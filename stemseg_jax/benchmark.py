@@ -34,16 +34,16 @@ def run(config: ConfigDict) -> None:
         config.update(config.benchmark.changes)
     model = models.initial(config)
     config, system, variables = model
-    key = jax.random.key(0)
+    keys = jax.random.split(jax.random.key(0), len(batch.valid))
 
     @jax.jit
     def forward(variables, batch):
-        return system.loss(variables, batch, key)[0]
+        return system.loss(variables, batch, keys)[0]
 
     @jax.jit
     def gradient(variables, batch):
         def loss(params):
-            return system.loss({**variables, "params": params}, batch, key)[0]
+            return system.loss({**variables, "params": params}, batch, keys)[0]
 
         return jax.grad(loss)(variables["params"])
 

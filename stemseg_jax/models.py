@@ -109,6 +109,12 @@ def load(config: ConfigDict, checkpoint: str) -> Model:
         ValueError: If there is no checkpoint, or it belongs to another model.
     """
     loaded = read(checkpoint)
+    of = loaded.config["system"] if loaded.config else config.system
+    if of != config.system:
+        raise ValueError(
+            f"{loaded.origin} is of the system {of!r}, but the config's is "
+            f"{config.system!r}: name a config of {of!r}, or leave --config out."
+        )
     config = with_conventions(config, loaded)
     system, variables = abstract(config)
     merged = merging.merge(loaded, variables, whole=True)

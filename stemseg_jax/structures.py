@@ -44,5 +44,13 @@ class LossReport(NamedTuple):
     terms: dict[str, Scalar]
     weights: dict[str, float]
 
+    @classmethod
+    def of_clips(
+        cls, terms: dict[str, Float[Array, "B"]], weights: dict[str, float]
+    ) -> "LossReport":
+        """The means over the clips of a batch; other terms' weights are left out."""
+        means = {name: term.mean() for name, term in terms.items()}
+        return cls(means, {name: weights[name] for name in terms})
+
     def total(self) -> Scalar:
         return sum(self.weights[name] * term for name, term in self.terms.items())

@@ -84,10 +84,10 @@ def run(config: ConfigDict, workdir: str) -> None:
     def update(state: TrainState, batch: ClipBatch) -> tuple[TrainState, dict]:
         """One optimiser step on a batch [passes, clips, ...]."""
 
-        def one_pass(collections, clips, key):
+        def one_pass(collections, clips, keys):
             def loss(params):
                 total, *rest = system.loss(
-                    {"params": params, **collections}, clips, key
+                    {"params": params, **collections}, clips, keys
                 )
                 return total, rest
 
@@ -97,8 +97,9 @@ def run(config: ConfigDict, workdir: str) -> None:
             return collections, (gradient, {"loss": total, **report.terms})
 
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        keys = jax.random.split(key, batch.valid.shape[:2])  # one for each clip
         collections, (gradient, metrics) = mean_over_passes(
-            one_pass, state.collections, batch, jax.random.split(key, passes)
+            one_pass, state.collections, batch, keys
         )
         updates, opt_state = tx.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -150,7 +151,7 @@ def run(config: ConfigDict, workdir: str) -> None:
 def mean_over_passes(
     one_pass, collections: Collections, batch: ClipBatch, keys: jax.Array
 ) -> tuple[Collections, Any]:
-    """`one_pass(collections, clips, key)` over the leading axis of `batch` and `keys`.
+    """`one_pass(collections, clips, keys)` over the leading axis of `batch` and `keys`.
 
     The collections go from pass to pass; the mean of what else comes out is given.
     """

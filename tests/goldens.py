@@ -194,7 +194,7 @@ def embedding_sums(terms: embedding.EmbeddingTerms, masks, valid) -> EmbeddingSu
     owns = (masks & valid[:, None, None, None]).any(axis=(1, 2, 3))
     count = owns.sum().astype(jnp.float32)
     return EmbeddingSums(
-        terms.lovasz * jnp.maximum(count, 1),
+        terms.overlap * jnp.maximum(count, 1),
         terms.smoothness,
         terms.seediness * (count + 1),
         count,
@@ -205,7 +205,7 @@ def embedding_means(sums: EmbeddingSums) -> embedding.EmbeddingTerms:
     """The terms of a batch, as the authors' program averages them, from sums [B]."""
     count = sums.instances.sum()
     return embedding.EmbeddingTerms(
-        lovasz=sums.lovasz.sum() / jnp.maximum(count, 1),
+        overlap=sums.lovasz.sum() / jnp.maximum(count, 1),
         smoothness=sums.smoothness.mean(),
         seediness=sums.seediness.sum() / (count + 1),
     )

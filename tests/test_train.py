@@ -143,7 +143,7 @@ class Remembering:
     def init(self, key, batch):
         return Network().init(key, self.brightness(batch))
 
-    def loss(self, variables, batch, key):
+    def loss(self, variables, batch, keys):
         mutable = ["batch_stats", "memory"]
         out, changed = Network().apply(
             variables, self.brightness(batch), mutable=mutable

@@ -71,10 +71,11 @@ def measure(case: dict) -> None:
     rest = {name: value for name, value in variables.items() if name != "params"}
     tx = optimization.optimizer(config.optim, params, frozen=system.frozen_modules())
     state = tx.init(params)
+    keys = jax.random.split(jax.random.key(0), 1)
 
     def update(params, state, batch):
         def loss(params):
-            return system.loss({"params": params, **rest}, batch, jax.random.key(0))[0]
+            return system.loss({"params": params, **rest}, batch, keys)[0]
 
         value, gradient = jax.value_and_grad(loss)(params)
         updates, state = tx.update(gradient, state, params)

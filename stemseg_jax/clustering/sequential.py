@@ -1,9 +1,10 @@
 """Sequential clustering: instances of one window, found one seed after the other.
 
 The unassigned point of highest seediness becomes a centre and takes the unassigned
-points around it, until no seed is good enough. Three rules, see `Settings.rule`.
+points around it, until no seed is good enough. Four rules, see `Settings.rule`.
 
-Source: STEm-Seg (Athar et al., ECCV 2020), inference; Eq. 2 for the probability.
+Source: STEm-Seg (Athar et al., ECCV 2020), inference; Eq. 2 for the probability. SRNet
+    (Ying et al., MM 2021), Algorithm 1, for "discard".
 """
 
 import dataclasses
@@ -15,8 +16,9 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from stemseg_jax.ops import gaussian
 
-RULES = ("paper", "released", "refined")
-ROUNDS_PER_SLOT = 4  # "refined" tries at most this many seeds for each slot it has
+RULES = ("paper", "released", "refined", "discard")
+# "refined" and "discard" try at most this many seeds for each slot they have.
+ROUNDS_PER_SLOT = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,12 +30,13 @@ class Settings:
             "released" is the authors' program: exp(-d / 2), and what is left over may
             go to the farthest centre. "refined" is the paper's rule with each centre
             moved once to the mean of what it caught, and without tiny clusters.
+            "discard" is the paper's rule without tiny clusters and their points.
         max_instances: K, the number of slots. The paper has no such limit.
         min_seediness: The search ends at the first seed below it.
         primary_threshold: A centre takes points of a higher probability.
         secondary_threshold: The same for leftover points; "released" only.
-        min_cells: Smaller clusters are dropped and their points left for others;
-            "refined" only.
+        min_cells: Smaller clusters are dropped; "refined" leaves their points for
+            others, "discard" does not. These two only.
         min_probability: See `assign_nearest`; "refined" only.
     """
 
@@ -145,7 +148,7 @@ class _Slots(NamedTuple):
 
 def _search(embeddings, bandwidths, seediness, foreground, settings):
     """The labels, the slots and how many of them were filled; points are [E P]."""
-    refined = settings.rule == "refined"
+    refined, discard = settings.rule == "refined", settings.rule == "discard"
     K = settings.max_instances
 
     def go_on(state):
@@ -169,13 +172,15 @@ def _search(embeddings, bandwidths, seediness, foreground, settings):
         if refined:
             centre, bandwidth = _mean(embeddings, caught), _mean(bandwidths, caught)
             caught = catch(centre, bandwidth)
+        if refined or discard:
             slot = jnp.where(caught.sum() < settings.min_cells, K, count)
         slots = _Slots(
             slots.centres.at[slot].set(centre),  # nowhere, if the slot is K
             slots.bandwidths.at[slot].set(bandwidth),
             slots.seediness.at[slot].set(seediness[seed]),
         )
-        labels = jnp.where(caught & (slot < K), slot, labels)
+        # What is discarded has the label K until the search ends.
+        labels = jnp.where(caught & ((slot < K) | discard), slot, labels)
         return labels, seeds, slots, count + (slot < K), rounds + 1
 
     labels = jnp.full(seediness.shape, -1, jnp.int32)
@@ -184,7 +189,7 @@ def _search(embeddings, bandwidths, seediness, foreground, settings):
     if labels.size:  # without points there is nothing to trace `step` on
         start = labels, foreground, slots, 0, 0
         labels, _, slots, count, _ = lax.while_loop(go_on, step, start)
-        return labels, slots, count
+        return jnp.where(labels == K, -1, labels), slots, count
     return labels, slots, 0
 
 

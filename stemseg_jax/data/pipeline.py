@@ -64,8 +64,18 @@ def training_batches(
         )
     data = config.data
     _check(data)
-    streams = [_stream(name, load(config, name), config) for name in data.mixture]
-    stream = grain.MapDataset.mix(streams, weights=list(data.mixture.values()))
+    streams, weights = [], []
+    for name, weight in data.mixture.items():
+        dataset = load(config, name)
+        if data.synthesised or any(video.num_frames > 1 for video in dataset.videos):
+            streams.append(_stream(name, dataset, config))
+            weights.append(weight)
+    if not streams:
+        raise ValueError(
+            f"config.data.synthesised is off, but {', '.join(data.mixture)} hold still "
+            "images alone; name a dataset of videos in config.data.mixture."
+        )
+    stream = grain.MapDataset.mix(streams, weights=weights)
     share = batch_size // process_count
     stream = stream[process_index::process_count][start_step * share :]
 

@@ -1,4 +1,4 @@
-"""The embedding loss of STEm-Seg: Lovász hinge, smoothness and seediness."""
+"""The embedding loss of STEm-Seg and SRNet: overlap, smoothness and seediness."""
 
 from typing import NamedTuple
 
@@ -6,13 +6,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from stemseg_jax.losses import lovasz
+from stemseg_jax.losses import dice, lovasz
 from stemseg_jax.ops import gaussian
 from stemseg_jax.structures import Scalar
 
+# Of probabilities and the mask they should be.
+OVERLAPS = {
+    "lovasz": lambda p, mask: lovasz.hinge(2 * p - 1, mask),
+    "dice": dice.soft,
+}
+
 
 class EmbeddingTerms(NamedTuple):
-    lovasz: Scalar
+    overlap: Scalar
     smoothness: Scalar
     seediness: Scalar
 
@@ -26,6 +32,8 @@ def terms(
     ignore: Bool[Array, "T h w"],
     *,
     free_std: tuple[float, ...] = (),
+    overlap: str = "lovasz",
+    seediness_mean: str = "instances",
     parity: str = "paper",
 ) -> EmbeddingTerms:
     """Compares the Gaussian of each instance of a clip with its mask.
@@ -33,21 +41,26 @@ def terms(
     An instance's centre and bandwidths are the means over its points, in all frames.
     Instances without a point do not count; without any the first two terms are 0.
 
-    Lovász: the hinge of 2 p - 1 against the mask, over all points of the clip; mean
-    over instances.
+    Overlap: the Lovász hinge of 2 p - 1 against the mask, or the Dice loss of p, over
+    all points of the clip; mean over instances.
     Smoothness: the variance of the raw log-bandwidths within an instance; the same.
     Seediness: squared difference, inside an instance from p, which gets no gradient
     from it, outside of all from 0; mean over instances and, as one more, the
-    background. Only here `ignore` matters: such background does not count.
+    background, or over all points. Only here `ignore` matters: such background does not
+    count.
 
     Args:
         masks: At feature stride. Those of slots that are not valid are disregarded.
         valid: With `parity="released"`, the valid slots have to come first.
         free_std: See `gaussian.bandwidths`.
+        overlap: "lovasz" or "dice".
+        seediness_mean: Over "instances" or "points"; one of several instances counts
+            for each.
         parity: "released" repeats the authors' program where it does otherwise than it
             means to; each case is named at its line.
 
-    Source: STEm-Seg (Athar et al., ECCV 2020), Sec. 3.2, Eq. 1-2.
+    Source: STEm-Seg (Athar et al., ECCV 2020), Sec. 3.2, Eq. 1-2. SRNet (Ying et al.,
+        MM 2021), Eq. 3-8, for Dice and the mean over points.
         Differs from the paper, as the authors' code does, in: bandwidths are averaged
         instead of variances, and smoothness is measured on their logarithms. As printed
         it trains too, but bandwidths then vary several times as much within an
@@ -70,7 +83,9 @@ def terms(
         masks = masks[jnp.argsort(~present, stable=True)]
     per_instance = jax.vmap(
         lambda mask, target: _instance(
-            embeddings, log_bandwidths, seediness, mask, target, free_std
+            *(embeddings, log_bandwidths, seediness, mask, target),
+            free_std=free_std,
+            overlap=overlap,
         )
     )(masks, targets)
     owns = masks.any(axis=1)
@@ -81,17 +96,28 @@ def terms(
         return jnp.where(where, values, 0).sum()
 
     count = jnp.maximum(instances, 1)
-    seediness_of_all = total(per_instance.seediness, compared) + _background(
-        seediness, ~masks.any(axis=0), ignore, released
-    )
+    background = ~masks.any(axis=0)
+    if seediness_mean == "points":
+        sizes = masks.sum(axis=1)
+        counted = background & ~ignore
+        errors = total(per_instance.seediness * sizes, owns)
+        errors += jnp.square(jnp.where(counted, seediness, 0)).sum()
+        mean = errors / jnp.maximum(sizes.sum() + counted.sum(), 1)
+    else:
+        mean = total(per_instance.seediness, compared) + _background(
+            seediness, background, ignore, released
+        )
+        mean = mean / (instances + 1)
     return EmbeddingTerms(
-        lovasz=total(per_instance.lovasz, compared) / count,
+        overlap=total(per_instance.overlap, compared) / count,
         smoothness=total(per_instance.smoothness, owns) / count,
-        seediness=seediness_of_all / (instances + 1),
+        seediness=mean,
     )
 
 
-def _instance(embeddings, log_bandwidths, seediness, mask, target, free_std):
+def _instance(
+    embeddings, log_bandwidths, seediness, mask, target, *, free_std, overlap
+):
     def average(values):  # [P ...] -> [...]
         inside = jnp.where(jnp.expand_dims(mask, range(1, values.ndim)), values, 0)
         return inside.sum(axis=0) / jnp.maximum(mask.sum(), 1)
@@ -102,7 +128,7 @@ def _instance(embeddings, log_bandwidths, seediness, mask, target, free_std):
     p = gaussian.probabilities(embeddings, centre, bandwidths)
     error = jnp.square(seediness - jax.lax.stop_gradient(p))
     return EmbeddingTerms(
-        lovasz=lovasz.hinge(2 * p - 1, target),
+        overlap=OVERLAPS[overlap](p, target),
         smoothness=average(deviation),
         seediness=average(error),
     )

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from stemseg_jax.modules import conv3d
+from stemseg_jax.modules import conv3d, initialisers
 from stemseg_jax.ops import mixing
 
 
@@ -111,3 +111,36 @@ class SemanticHead(nn.Module):
         )(x)
         foreground = logits[..., -1] if self.foreground else None
         return SemanticMaps(logits[..., : self.num_classes], foreground)
+
+
+class ConvolutionHead(nn.Module):
+    """A 3x3 convolution, ReLU and a 1x1 convolution, on maps of single frames.
+
+    Attributes:
+        bias: Of the second convolution: "scheme" or its initial value.
+
+    Source: SRNet (Ying et al., MM 2021); the width is not in the paper.
+    """
+
+    features: int
+    width: int = 128
+    bias: str | float = "scheme"
+    initialiser: str = "torch"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B h w c"]) -> Float[Array, "B h w C"]:
+        scheme = initialisers.INITIALISERS[self.initialiser]
+        x = nn.Conv(
+            self.width,
+            (3, 3),
+            kernel_init=scheme.kernel,
+            bias_init=scheme.bias(9 * x.shape[-1]),
+            dtype=jnp.float32,
+            name="conv",
+        )(x)
+        return conv3d.Pointwise(
+            self.features,
+            bias=self.bias,
+            initialiser=self.initialiser,
+            name="conv_out",
+        )(nn.relu(x))

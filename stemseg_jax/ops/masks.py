@@ -1,10 +1,12 @@
-"""Masks from image size to feature stride, on device.
+"""Masks on device: from image size to feature stride, and where they lie.
 
-Height and width are multiples of the stride.
+Height and width of an image are multiples of the stride.
 """
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int32
 
 
 def central_and(
@@ -49,3 +51,36 @@ def ignored(
 
 
 TO_STRIDE = {"and": central_and, "fraction": majority}
+
+
+class Outlines(NamedTuple):
+    """Where masks lie, in cells (row, column); all zeros for an empty mask."""
+
+    cells: Int32[Array, "*n"]  # how many
+    centres: Float[Array, "*n 2"]  # of mass
+    middles: Float[Array, "*n 2"]  # of the bounding box
+    sizes: Float[Array, "*n 2"]  # of the box: a single cell has 1
+
+
+def outlines(masks: Bool[Array, "*n h w"]) -> Outlines:
+    """Mass centre and bounding box of each mask."""
+    axes = [_profile(masks.sum(axis=axis)) for axis in (-1, -2)]
+    centres, middles, sizes = (
+        jnp.stack(pair, axis=-1) for pair in zip(*axes, strict=True)
+    )
+    return Outlines(masks.sum(axis=(-2, -1)), centres, middles, sizes)
+
+
+def _profile(counts: Int32[Array, "*n length"]) -> tuple[Array, Array, Array]:
+    """Centre, middle and extent along one axis, from the cells at each place of it."""
+    length = counts.shape[-1]
+    total = counts.sum(axis=-1)
+    centre = (counts * jnp.arange(length, dtype=jnp.float32)).sum(axis=-1)
+    first = (counts > 0).argmax(axis=-1)
+    last = length - 1 - (counts > 0)[..., ::-1].argmax(axis=-1)
+    some = total > 0
+    return (
+        centre / jnp.maximum(total, 1),
+        jnp.where(some, (first + last) / 2, 0),
+        jnp.where(some, last - first + 1, 0).astype(jnp.float32),
+    )

@@ -60,12 +60,37 @@ def coordinates(
     -time_scale.
     """
     frames, height, width = size
-    extents = (time_scale, max(1.0, height / width), max(1.0, width / height))
+    extents = (time_scale, *_extents((height, width)))
     axes = [
         jnp.linspace(-extent, extent, length, dtype=jnp.float32)
         for extent, length in zip(extents, (frames, height, width), strict=True)
     ]
     return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
+
+
+def from_cells(
+    places: Float[Array, "*n 2"], size: tuple[int, int]
+) -> Float[Array, "*n 2"]:
+    """The coordinates (y, x) of places (row, column) on a map, whole or fractional."""
+    return places * spacing(size) - jnp.array(_extents(size))
+
+
+def to_cells(
+    points: Float[Array, "*n 2"], size: tuple[int, int]
+) -> Float[Array, "*n 2"]:
+    """The inverse of `from_cells`."""
+    return (points + jnp.array(_extents(size))) / spacing(size)
+
+
+def spacing(size: tuple[int, int]) -> Float[Array, "2"]:
+    """How far neighbouring rows, and columns, of a map lie apart."""
+    pairs = zip(_extents(size), size, strict=True)
+    return jnp.array([2 * extent / max(length - 1, 1) for extent, length in pairs])
+
+
+def _extents(size: tuple[int, int]) -> tuple[float, float]:
+    height, width = size
+    return max(1.0, height / width), max(1.0, width / height)
 
 
 MIXINGS = {
@@ -78,6 +103,12 @@ MIXINGS = {
     "xytff": Mixing(coordinates="tyx", free=2),
     "xyfff": Mixing(coordinates="yx", free=3),
 }
+# Those of single frames: (y, x), and any number of free dimensions.
+PLANAR = tuple(
+    name
+    for name, mixing in MIXINGS.items()
+    if mixing.coordinates == "yx" and not mixing.plain
+)
 
 
 def get(name: str) -> Mixing:

@@ -1,7 +1,8 @@
-"""Resizing with half-pixel centres and no antialiasing, as the original does it."""
+"""Resizing without antialiasing, over two conventions of where cells lie."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int32
 
 
@@ -16,6 +17,31 @@ def linear(
     return jax.image.resize(
         x, (x.shape[0], *size, x.shape[-1]), "linear", antialias=False
     )
+
+
+def linear_corners(
+    x: Float[Array, "*B h w C"], size: tuple[int, int]
+) -> Float[Array, "*B H W C"]:
+    """Bilinear with aligned corners: the outermost cells keep their place.
+
+    Output cell o lies at o * (old - 1) / (new - 1) on the input, so that the grid of
+    `mixing.coordinates`, enlarged, is the grid of the larger map.
+    """
+    *batch, h, w, C = x.shape
+    old, new = np.array((h, w)), np.array(size)
+    assert (new >= old).all(), (x.shape, size)
+    # A single cell, which has no corners, fills the whole.
+    scale = np.where(old > 1, (new - 1) / np.maximum(old - 1, 1), new)
+    # The function below counts from the cells' borders, half a cell before them.
+    shift = np.where(old > 1, 0.5 - 0.5 * scale, 0)
+    flat = x.reshape(-1, h, w, C)
+    flat = jax.image.scale_and_translate(
+        *(flat, (len(flat), *size, C), (1, 2)),
+        *(jnp.asarray(scale), jnp.asarray(shift)),
+        method="linear",
+        antialias=False,
+    )
+    return flat.reshape(*batch, *size, C)
 
 
 def labels(
@@ -40,3 +66,12 @@ def labels(
     start = jnp.zeros(shape, jnp.float32), jnp.full(shape, -1, jnp.int32)
     (_, winner), _ = jax.lax.scan(compare, start, jnp.arange(num_labels))
     return winner
+
+
+def nearest(
+    values: Float[Array, "h w *rest"], places: Float[Array, "K 2"]
+) -> Float[Array, "K *rest"]:
+    """The values at places (row, column), rounded, on the map or its border."""
+    limits = jnp.array(values.shape[:2]) - 1
+    rows, columns = jnp.clip(jnp.round(places).astype(jnp.int32), 0, limits).T
+    return values[rows, columns]

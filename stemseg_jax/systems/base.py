@@ -26,14 +26,15 @@ class System(Protocol):
         """Fresh variables for clips of this shape."""
 
     def loss(
-        self, variables: Variables, batch: ClipBatch, key: Key[Array, ""]
+        self, variables: Variables, batch: ClipBatch, keys: Key[Array, "B"]
     ) -> tuple[Scalar, LossReport, Collections]:
         """The mean over the clips of a batch; the report names and weighs each term.
 
         The collections (batch statistics, memories) come out as this batch leaves them,
         all of them, whether they changed or not. Apart from what they carry, a clip's
         loss does not depend on the clips beside it, so that an update is the same
-        however its clips are divided among devices and forward passes.
+        however its clips are divided among devices and forward passes: what is random
+        comes from the key of its clip.
         """
 
     def frozen_modules(self) -> tuple[str, ...]:

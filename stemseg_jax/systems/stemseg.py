@@ -237,7 +237,7 @@ class STEmSeg:
     # -------------------------------------------------------------------------- loss
 
     def loss(
-        self, variables: Variables, batch: ClipBatch, key: Key[Array, ""]
+        self, variables: Variables, batch: ClipBatch, keys: Key[Array, "B"]
     ) -> tuple[Scalar, LossReport, Collections]:
         """Lovasz hinge, smoothness, seediness and, with a semantic decoder, two more.
 
@@ -245,12 +245,10 @@ class STEmSeg:
             Differs from it in: normalised per clip, which is the same for the one clip
             per device that the authors train with.
         """
-        del key  # nothing here is random
+        del keys  # nothing here is random
         maps = self.network.apply(variables, self._normalise(batch.frames))
         terms = jax.vmap(self._clip_terms)(maps, batch)
-        terms = {name: term.mean() for name, term in terms.items()}
-        weights = dict(self.loss_weights)
-        report = LossReport(terms, {name: weights[name] for name in terms})
+        report = LossReport.of_clips(terms, dict(self.loss_weights))
         collections = {k: v for k, v in variables.items() if k != "params"}
         return report.total(), report, collections
 
@@ -262,7 +260,7 @@ class STEmSeg:
             ignore = masks_ops.central_and(clip.ignore)
         else:
             ignore = masks_ops.ignored(clip.ignore, masks)
-        terms = embedding.terms(
+        found = embedding.terms(
             maps.embeddings,
             maps.log_bandwidths,
             maps.seediness,
@@ -271,7 +269,12 @@ class STEmSeg:
             ignore,
             free_std=self._free_std,
             parity=self.parity,
-        )._asdict()
+        )
+        terms = {
+            "lovasz": found.overlap,
+            "smoothness": found.smoothness,
+            "seediness": found.seediness,
+        }
         if maps.class_logits is not None:
             classes = segmentation.labels(masks, clip.categories, clip.valid)
             terms["semantic"] = segmentation.semantic(

@@ -123,11 +123,21 @@ def test_refined_leaves_the_points_of_a_small_cluster_to_others():
     assert found.valid.sum() == 1
 
 
-def test_small_clusters_use_up_no_slot():
+def test_discard_drops_the_points_of_a_small_cluster_too():
+    points = column(0.36, 0.0, -0.3, -0.3, -0.3)
+    seediness = [0.95, 0.1, 0.9, 0.1, 0.1]
+    found = run(points, 10, seediness, rule="discard", min_cells=3)
+    np.testing.assert_array_equal(found.labels, [-1, -1, 0, 0, 0])
+    np.testing.assert_array_equal(found.centres[0], np.float32([-0.3]))
+    assert found.valid.sum() == 1
+
+
+@pytest.mark.parametrize("rule", ["refined", "discard"])
+def test_small_clusters_use_up_no_slot(rule):
     objects = np.repeat([5.0, 6.0], 30)
     points = column(*np.arange(4.0), *objects)
     seediness = np.r_[np.full(4, 0.99), np.full(60, 0.9)]
-    found = run(points, 10, seediness, rule="refined", max_instances=2, min_cells=20)
+    found = run(points, 10, seediness, rule=rule, max_instances=2, min_cells=20)
     np.testing.assert_array_equal(found.labels, [-1] * 4 + [0] * 30 + [1] * 30)
 
 
@@ -214,7 +224,24 @@ def numpy_refined(points, bandwidths, seediness, settings):
     return labels
 
 
+def numpy_discard(points, bandwidths, seediness, settings):
+    labels = np.full(len(points), -1)
+    available, slot = np.ones(len(points), bool), 0
+    while slot < settings.max_instances and available.any():
+        seed = np.where(available, seediness, -1).argmax()
+        if seediness[seed] < settings.min_seediness:
+            break
+        distance = weighted_squares(points, points[seed], bandwidths[seed])
+        mask = available & (np.exp(-0.5 * distance) > settings.primary_threshold)
+        available &= ~mask
+        if mask.sum() >= settings.min_cells:
+            labels[mask] = slot
+            slot += 1
+    return labels
+
+
 NUMPY = {
+    "discard": numpy_discard,
     "paper": numpy_paper,
     "released": numpy_released,
     "refined": numpy_refined,
@@ -308,9 +335,10 @@ def test_vmap_gives_what_each_window_gives_alone(rule):
         np.testing.assert_allclose(together.centres[k], alone.centres, rtol=1e-5)
 
 
-def test_a_swarm_of_tiny_clusters_does_not_go_on_for_ever():
+@pytest.mark.parametrize("rule", ["refined", "discard"])
+def test_a_swarm_of_tiny_clusters_does_not_go_on_for_ever(rule):
     points = np.arange(1000.0)[:, None]
-    found = run(points, 10, np.ones(1000), rule="refined", max_instances=2)
+    found = run(points, 10, np.ones(1000), rule=rule, max_instances=2)
     assert not found.valid.any()
 
 
@@ -378,7 +406,7 @@ def test_nearest_equals_numpy_under_jit():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (dict(rule="best"), "'best' is not one of paper, released, refined"),
+        (dict(rule="best"), "'best' is not one of paper, released, refined, discard"),
         (dict(max_instances=0), "max_instances=0 must be at least 1"),
         (dict(min_seediness=1.5), r"min_seediness=1.5 is not in \[0, 1\]"),
     ],

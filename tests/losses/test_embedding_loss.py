@@ -77,7 +77,7 @@ def lovasz_of(logits, labels):
 
 
 def total(terms):
-    return terms.lovasz + 10 * terms.smoothness + terms.seediness
+    return terms.overlap + 10 * terms.smoothness + terms.seediness
 
 
 def batched(sums):
@@ -260,7 +260,7 @@ def check_figures(folder):
         )
         expected = case["components"]
         for actual, key in (
-            (terms.lovasz, "lovasz_loss"),
+            (terms.overlap, "lovasz_loss"),
             (terms.smoothness, "variance_smoothness_loss"),
             (terms.seediness, "seediness_loss"),
         ):

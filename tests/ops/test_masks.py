@@ -1,4 +1,5 @@
 import cv2
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -69,3 +70,28 @@ def test_full_and_empty_masks_stay_so(rule):
     assert full.shape == (2, 2, 3) and full.all()
     assert not masks.TO_STRIDE[rule](jnp.zeros((2, 8, 12), bool)).any()
     assert masks.TO_STRIDE[rule](jnp.zeros((0, 8, 12), bool)).shape == (0, 2, 3)
+
+
+def test_outlines_by_hand():
+    shapes = np.zeros((3, 4, 6), bool)
+    shapes[0, 1:3, 2:5] = True
+    shapes[0, 3, 2] = True
+    shapes[1, 0, 5] = True
+    found = masks.outlines(jnp.asarray(shapes))
+    np.testing.assert_array_equal(found.cells, [7, 1, 0])
+    np.testing.assert_allclose(found.centres, [[12 / 7, 20 / 7], [0, 5], [0, 0]])
+    np.testing.assert_array_equal(found.middles, [[2, 3], [0, 5], [0, 0]])
+    np.testing.assert_array_equal(found.sizes, [[3, 3], [1, 1], [0, 0]])
+
+
+def test_outlines_equal_numpy_whatever_the_leading_axes():
+    shapes = np.random.default_rng(0).random((2, 3, 7, 5)) < 0.1
+    found = jax.jit(masks.outlines)(jnp.asarray(shapes))
+    for index in np.ndindex(2, 3):
+        places = np.argwhere(shapes[index])
+        assert found.cells[index] == len(places)
+        if len(places):
+            low, high = places.min(axis=0), places.max(axis=0)
+            np.testing.assert_allclose(found.centres[index], places.mean(axis=0), 1e-6)
+            np.testing.assert_array_equal(found.middles[index], (low + high) / 2)
+            np.testing.assert_array_equal(found.sizes[index], high - low + 1)

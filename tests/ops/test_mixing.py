@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from stemseg_jax.ops import mixing
+from tests import other_figures
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,29 @@ def test_reference_figures_kept_here():
 
 def test_reference_figures(shared):
     check_figures(shared / "reference" / "goldens")
+
+
+def test_places_and_coordinates_are_each_others_inverse():
+    size = (4, 6)
+    grid = mixing.coordinates((1, *size))[0, ..., 1:]
+    places = jnp.stack(jnp.meshgrid(*map(jnp.arange, size), indexing="ij"), -1) * 1.0
+    np.testing.assert_allclose(mixing.from_cells(places, size), grid, atol=1e-6)
+    np.testing.assert_allclose(mixing.to_cells(grid, size), places, atol=1e-5)
+    np.testing.assert_allclose(mixing.spacing(size), [2 / 3, 3 / 5])
+    np.testing.assert_allclose(mixing.from_cells(jnp.array([1.5, 2.5]), size), 0)
+
+
+def test_planar_ones_are_those_of_single_frames():
+    assert mixing.PLANAR == ("xy", "xyf", "xyff", "xyfff")
+
+
+@pytest.mark.parametrize("folder", other_figures.FOLDERS)
+def test_grids_of_a_frame_equal_the_reference(folder, request):
+    arrays = other_figures.load(folder, "stemseg_ovis", request)
+    grids = {name: x for name, x in arrays.items() if name.startswith("grid_")}
+    assert len(grids) >= 3
+    for expected in grids.values():
+        grid = mixing.get("xy").grid((1, *expected.shape[1:]))[0]
+        np.testing.assert_allclose(
+            jnp.moveaxis(grid[..., ::-1], -1, 0), expected, rtol=1e-5, atol=1e-6
+        )

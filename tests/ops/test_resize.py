@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stemseg_jax.ops import resize
+from stemseg_jax.ops import mixing, resize
 
 
 def test_doubling_by_hand():
@@ -67,3 +67,40 @@ def test_enlarged_labels_equal_the_largest_of_enlarged_masks():
     clear = np.sort(shares, axis=0)[-1] - np.sort(shares, axis=0)[-2] > 1e-6
     np.testing.assert_array_equal(got[clear], expected[clear])
     assert clear.mean() > 0.8
+
+
+def test_aligned_corners_by_hand():
+    x = jnp.array([[0.0, 3.0]])[..., None]
+    found = resize.linear_corners(x, (2, 4))
+    np.testing.assert_allclose(found[..., 0], [[0, 1, 2, 3], [0, 1, 2, 3]], atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(6, 10), (1, 3), (5, 1), (1, 1)])
+def test_aligned_corners_equal_numpy(size):
+    x = np.random.default_rng(0).random((2, *size, 3), np.float32)
+    larger = (4 * size[0], 4 * size[1])
+    expected = x
+    for axis, (old, new) in enumerate(zip(size, larger, strict=True), start=1):
+        places = np.linspace(0, old - 1, new)
+        expected = np.apply_along_axis(
+            lambda line, places=places: np.interp(places, range(len(line)), line),
+            *(axis, expected),
+        )
+    found = resize.linear_corners(jnp.asarray(x), larger)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    np.testing.assert_allclose(
+        jax.vmap(lambda x: resize.linear_corners(x, larger))(jnp.asarray(x)),
+        *(found,),
+        atol=1e-6,
+    )
+
+
+def test_the_grid_enlarged_is_the_grid_of_the_larger_map():
+    small, large = (mixing.get("xy").grid((1, *s))[0] for s in ((6, 10), (24, 40)))
+    np.testing.assert_allclose(resize.linear_corners(small, (24, 40)), large, atol=2e-6)
+
+
+def test_values_of_nearest_cells():
+    values = jnp.arange(12.0).reshape(3, 4)
+    places = jnp.array([[0.4, 1.6], [2.0, 3.0], [-5.0, 9.0], [1.2, 0.5]])
+    np.testing.assert_array_equal(resize.nearest(values, places), [2, 11, 3, 4])

@@ -128,6 +128,7 @@ def model(folder: pathlib.Path, name: str) -> list[Figure]:
     )
     system, variables = released.load(config, salt=meta["salt"])
     batch = clip(meta, meta["seed"])
+    keys = jax.random.split(jax.random.key(0), len(batch.valid))
 
     @jax.jit
     def run(variables, batch):
@@ -135,7 +136,7 @@ def model(folder: pathlib.Path, name: str) -> list[Figure]:
         maps, inner = system.network.apply(
             variables, images, capture_intermediates=True
         )
-        _, report, _ = system.loss(variables, batch, jax.random.key(0))
+        _, report, _ = system.loss(variables, batch, keys)
         return maps, inner["intermediates"], report.terms
 
     maps, inner, terms = run(variables, batch)

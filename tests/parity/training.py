@@ -64,6 +64,7 @@ def _embedding(case: str, expected: dict[str, Any], arrays: dict) -> list[Figure
 
         of_clips = jax.vmap(sums)(e, v, s[..., 0], masks, valid, ignore)
         terms = goldens.embedding_means(of_clips)._asdict()
+        terms["lovasz"] = terms.pop("overlap")
         return sum(WEIGHTS[term] * terms[term] for term in terms), terms
 
     (value, terms), gradient = jax.value_and_grad(total, has_aux=True)(maps)
@@ -199,12 +200,13 @@ def train_step(folder: pathlib.Path, name: str) -> list[Figure]:
     start = theirs(params)
     tx = optimization.optimizer(config.optim, params, frozen=system.frozen_modules())
     state = tx.init(params)
-    key = jax.random.key(0)
 
     @jax.jit
     def gradient_of(params, batch):
+        keys = jax.random.split(jax.random.key(0), len(batch.valid))
+
         def loss(params):
-            total, report, _ = system.loss({"params": params, **constants}, batch, key)
+            total, report, _ = system.loss({"params": params, **constants}, batch, keys)
             return total, report
 
         (_, report), gradient = jax.value_and_grad(loss, has_aux=True)(params)

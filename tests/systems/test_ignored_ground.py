@@ -35,6 +35,8 @@ def gradient(parity, masks, ignore):
         intrinsics=jnp.full((1, T, 3, 3), jnp.nan),
     )
 
+    keys = jax.random.split(jax.random.key(0), 1)
+
     def loss(seediness):
         maps = stemseg.Maps(
             jnp.asarray(rng.random((*cells, 4), np.float32)),
@@ -43,7 +45,7 @@ def gradient(parity, masks, ignore):
             None,
             None,
         )
-        return system.loss({"maps": maps}, batch, jax.random.key(0))[0]
+        return system.loss({"maps": maps}, batch, keys)[0]
 
     return jax.grad(loss)(jnp.full(cells, 0.5))[0]
 

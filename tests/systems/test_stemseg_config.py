@@ -12,14 +12,18 @@ from configs import davis, moving_shapes
 from stemseg_jax import models
 from stemseg_jax.modules.backbones import BACKBONES
 from stemseg_jax.ops import mixing
+from stemseg_jax.systems import SYSTEMS
 from stemseg_jax.systems.stemseg import STEmSeg
 from stemseg_jax.tracks import Frame
 from tests.systems import painted
 
 FOLDER = pathlib.Path(__file__).parents[2] / "configs"
-NAMES = sorted(
-    {file.stem for file in FOLDER.glob("*.py")} - {*("__init__", "defaults", "stemseg")}
-)
+BASES = {"__init__", "defaults", *SYSTEMS}  # of configs, none themselves
+NAMES = [
+    name
+    for name in sorted({file.stem for file in FOLDER.glob("*.py")} - BASES)
+    if importlib.import_module(f"configs.{name}").get_config().system == "stemseg"
+]
 
 # From the papers and the published configurations: frames, overlap, mixing, classes,
 # whether seediness has a decoder, backbone, rule, least seediness, threshold of the
@@ -160,8 +164,9 @@ def test_pixels_enter_as_the_weights_expect(config, expected):
     config = config.get_config("smoke")
     batch = models.blank_batch(config)
     batch = batch._replace(frames=batch.frames + jnp.array((10, 20, 30), jnp.uint8))
+    keys = jax.random.split(jax.random.key(0), len(batch.valid))
     with pytest.raises(Fed) as seen:
-        painted.system(config, Blind).loss({}, batch, jax.random.key(0))
+        painted.system(config, Blind).loss({}, batch, keys)
     pixels = np.asarray(seen.value.args[0]).reshape(-1, 3)
     np.testing.assert_allclose(pixels, np.tile(expected, (len(pixels), 1)), rtol=1e-5)
 

@@ -25,7 +25,8 @@ def config_of(name, parity="paper", target="and"):
 def loss_of(config, batch):
     """The total, and the report with every term and its weight."""
     system = painted.system(config)
-    return jax.jit(lambda batch: system.loss({}, batch, jax.random.key(0))[:2])(batch)
+    keys = jax.random.split(jax.random.key(0), len(batch.valid))
+    return jax.jit(lambda batch: system.loss({}, batch, keys)[:2])(batch)
 
 
 def clip(seed, instances, num_classes=3):

@@ -46,12 +46,16 @@ OVIS = Motion(perspective=0.08, brightness=40)
 # The authors' loaders, which scale nothing and shift along the diagonal alone.
 RELEASED = Motion(tied=True, scale=(1.0, 1.0), perspective=0.08, brightness=40)
 RELEASED_COCO = dataclasses.replace(RELEASED, rotation=12.0)
+# SRNet (MM 2021): affine maps. The paper has no ranges; they are those of STEm-Seg's
+# loaders, without their quirk of shifting along the diagonal alone.
+AFFINE = Motion(rotation=12.0, scale=(1.0, 1.0), brightness=40)
 RELEASED_MAPILLARY = dataclasses.replace(RELEASED, blur_probability=0.0)
 
 # config.data.motion -> dataset -> ranges; "" stands for all other sets.
 MOTIONS = {
     "paper": {"": PAPER},
     "ovis": {"": OVIS},
+    "affine": {"": AFFINE},
     "released": {
         "coco": RELEASED_COCO,
         "mapillary": RELEASED_MAPILLARY,
