@@ -70,12 +70,9 @@ def get_config() -> ConfigDict:
 
     config.demo.caption = "{}"
     config.demo.variants = (
-        ("srnet", ConfigDict()),
-        ("no heat map", ConfigDict(dict(tracking=dict(instance_heatmap=False)))),
-        (
-            "no temporal features",
-            ConfigDict(dict(tracking=dict(temporal_features="current"))),
-        ),
+        ("srnet", {}),
+        ("no heat map", dict(tracking=dict(instance_heatmap=False))),
+        ("no temporal features", dict(tracking=dict(temporal_features="current"))),
     )
     # Untrained seeds would all be refused: every seed counts, the most there can be.
     config.benchmark.changes = dict(clustering=dict(min_seediness=0.0))
