@@ -1,8 +1,12 @@
 """From frames to features: backbone and feature pyramid, each frame on its own."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
@@ -21,35 +25,47 @@ class Encoder(nn.Module):
     parameters of `body` and `fpn` as its own, by the names that weight files go by.
 
     Attributes:
+        backbone: Makes the backbone.
         convention: How pixels enter the backbone; it belongs to the backbone's weights.
         frozen: Backbone and pyramid get no gradient.
     """
 
-    body: nn.Module
-    fpn: fpn.FeaturePyramid
+    backbone: Callable[[], nn.Module]
+    fpn_channels: int
     convention: pixels.Convention
-    frozen: bool = False
+    frozen: bool
+    dtype: DTypeLike
 
     @classmethod
     def from_config(cls, model: ConfigDict) -> "Encoder":
         dtype = jnp.dtype(model.dtype)
+        backbone = functools.partial(
+            backbones.build,
+            model.backbone,
+            norm=norms.named(model.norm, epsilon=model.norm_epsilon),
+            stride_in_1x1=model.stride_in_1x1,
+            freeze_at=model.freeze_stages,
+            remat=model.remat,
+            dtype=dtype,
+        )
+        backbone()  # refuses what it cannot be
         return cls(
-            body=backbones.build(
-                model.backbone,
-                norm=norms.named(model.norm, epsilon=model.norm_epsilon),
-                stride_in_1x1=model.stride_in_1x1,
-                freeze_at=model.freeze_stages,
-                remat=model.remat,
-                dtype=dtype,
-            ),
-            fpn=fpn.FeaturePyramid(model.fpn_channels, dtype=dtype),
+            backbone=backbone,
+            fpn_channels=model.fpn_channels,
             convention=pixels.Convention(
                 order=model.pixels.order,
                 mean=tuple(model.pixels.mean),
                 std=tuple(model.pixels.std),
             ),
             frozen=model.freeze_backbone,
+            dtype=dtype,
         )
+
+    def setup(self):
+        # Made here, and not given as modules: their first weights then depend on their
+        # names in the scope that is shared.
+        self.body = self.backbone()
+        self.fpn = fpn.FeaturePyramid(self.fpn_channels, dtype=self.dtype)
 
     def __call__(self, images: Float[Array, "*frames H W 3"]) -> Pyramid:
         """Takes what `convention` makes of the pixels."""
@@ -65,6 +81,7 @@ class Encoder(nn.Module):
             path: Of this module in its network, e.g. "guide/"; empty if it shares the
                 network's scope.
         """
-        stages = self.body.STAGES[: self.body.freeze_at]
+        body = self.backbone()
+        stages = body.STAGES[: body.freeze_at]
         frozen = ("body", "fpn") if self.frozen else [f"body/{s}" for s in stages]
         return tuple(path + name for name in frozen)

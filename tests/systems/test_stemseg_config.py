@@ -67,7 +67,7 @@ def backbone_of(network):
     def looks(body):
         return body.depths, body.widths, body.block_options.get("groups")
 
-    body = network.encoder.body
+    body = network.encoder.backbone()
     return next(
         name for name, make in BACKBONES.items() if looks(make()) == looks(body)
     )
