@@ -152,9 +152,9 @@ def frames(tmp_path_factory):
     return folder
 
 
-def predict(trained, source, output):
+def predict(trained, source, output, name="moving_shapes"):
     return run(
-        smoke(),
+        smoke(name),
         "--mode=predict",
         f"--checkpoint={trained}",
         f"--input={source}",
@@ -233,6 +233,30 @@ def test_a_checkpoint_of_another_model_is_refused(trained, frames, tmp_path, cap
     )
     error = capsys.readouterr().err
     assert code == 1 and "of another shape" in error and "embedding_decoder" in error
+
+
+def test_a_checkpoint_of_another_system_is_refused(trained, frames, tmp_path, capsys):
+    code = run(
+        smoke("srnet_moving_shapes"),
+        "--mode=predict",
+        f"--checkpoint={trained}",
+        f"--input={frames}",
+        f"--output={tmp_path}",
+    )
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert code == 1
+    assert "of the system 'stemseg', but the config's is 'srnet'" in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("count", [11, 1])
+def test_an_online_system_labels_a_folder_of_frames(smoke_run, frames, tmp_path, count):
+    trained, _ = smoke_run("srnet_moving_shapes")
+    source = frames if count == 11 else frames / "0.png"
+    assert not predict(trained, source, tmp_path, name="srnet_moving_shapes")
+    written = tmp_path / ("clip" if count == 11 else "0")
+    assert len(list((written / "masks").glob("*.png"))) == count
+    assert tracks_json.read(written / "tracks.json").video.num_frames == count
 
 
 def test_a_misspelt_option_is_refused():

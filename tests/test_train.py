@@ -228,3 +228,30 @@ def test_batch_statistics_are_those_of_the_global_batch(
     jax.tree.map(
         lambda one, four: np.testing.assert_allclose(one, four, rtol=1e-5), *found
     )
+
+
+class Drawing(Remembering):
+    """A system whose loss is what it draws: of each clip, a number from its key."""
+
+    def loss(self, variables, batch, keys):
+        _, report, collections = super().loss(variables, batch, keys)
+        drawn = jax.vmap(jax.random.uniform)(keys).mean()
+        report = LossReport({"size": 0 * report.total() + drawn}, report.weights)
+        return report.total(), report, collections
+
+
+def test_what_a_clip_draws_does_not_depend_on_how_a_batch_is_divided(
+    tmp_path, remembering, monkeypatch
+):
+    found = []
+    for devices, clips in ((1, 4), (1, 1), (2, 1)):
+        config = remembering(steps=2, clips_per_device=clips)
+        monkeypatch.setitem(SYSTEMS, "remembering", Drawing)
+        monkeypatch.setattr(jax, "devices", lambda n=devices: jax.local_devices()[:n])
+        workdir = tmp_path / f"{devices}_{clips}"
+        train.run(config, str(workdir))
+        found.append([record["loss"] for record in records(workdir)])
+        monkeypatch.undo()
+        monkeypatch.setitem(SYSTEMS, "remembering", Drawing)
+    np.testing.assert_allclose(found, [found[0]] * 3, rtol=1e-6)
+    assert found[0][0] != found[0][1]  # each update draws anew

@@ -4,7 +4,8 @@ The unassigned point of highest seediness becomes a centre and takes the unassig
 points around it, until no seed is good enough. Four rules, see `Settings.rule`.
 
 Source: STEm-Seg (Athar et al., ECCV 2020), inference; Eq. 2 for the probability. SRNet
-    (Ying et al., MM 2021), Algorithm 1, for "discard".
+    (Ying et al., MM 2021), Algorithm 1, for "discard", where a seed has to be better
+    than the minimum and there is no limit of seeds.
 """
 
 import dataclasses

@@ -215,6 +215,17 @@ def test_a_mixture_draws_by_weight(tmp_path):
     assert sum(name.startswith("coco/") for name in names) == 8
 
 
+def test_datasets_of_stills_are_left_out_where_nothing_is_synthesised(tmp_path):
+    folders.coco_set(tmp_path)
+    mixture = {"moving_shapes": 0.25, "coco": 0.75}
+    data = dict(root=str(tmp_path), mixture=mixture, synthesised=False)
+    batches = take(config_of(**data), 2, batch_size=4)
+    names = [name for batch in batches for name in batch["names"]]
+    assert all(name.startswith("moving_shapes/") for name in names)
+    with pytest.raises(ValueError, match="synthesised is off, but coco hold"):
+        take(config_of(**{**data, "mixture": {"coco": 1.0}}), 1)
+
+
 def test_long_videos_are_drawn_more_often(tmp_path):
     folders.davis(tmp_path, sequences=("bear",), num_frames=12)
     folders.davis(tmp_path, sequences=("cow",), num_frames=4)
@@ -390,7 +401,7 @@ def test_crops_fill_the_canvas(tmp_path):
         (dict(mixture={}), "expected at least one dataset"),
         (dict(mixture={"davis19": 0.0}), "weight above 0"),
         (dict(span={"davs19": (4, 4)}), "davs19, which is not a dataset"),
-        (dict(motion="fast"), "known are paper, ovis, released"),
+        (dict(motion="fast"), "known are paper, ovis, affine, released"),
         (
             dict(span={"moving_shapes": (2, 4)}),
             r"data.span.moving_shapes: .*at least 3 for 4 frames",
