@@ -74,6 +74,7 @@ class Encoder(nn.Module):
         maps = tuple(x.reshape(*frames, *x.shape[1:]) for x in maps)
         return jax.lax.stop_gradient(maps) if self.frozen else maps
 
+    @nn.nowrap  # it needs no variables
     def frozen_modules(self, path: str = "") -> tuple[str, ...]:
         """Beginnings of the paths of the parameters that training leaves alone.
 
