@@ -15,7 +15,8 @@ def their_loss(prediction, ids, grid):
     Theirs has exp(-s d^2) with s = exp(10 v), v averaged before the exponential, and
     weighs the squares of seeds within instances by 10, those of variances by 10.
     """
-    offsets, v, logits = prediction[:2], prediction[2:-1], prediction[-1]
+    offsets, logits = prediction[:2], prediction[-1]
+    v = jnp.broadcast_to(prediction[2:-1], offsets.shape)  # one may serve both axes
     masks = ids[None] == jnp.arange(1, ids.max() + 1)[:, None, None]
     mean = (v[:, None] * masks).sum(axis=(2, 3)) / masks.sum(axis=(1, 2))  # [V N]
     v_of_owner = (mean[..., None, None] * masks).sum(axis=1)  # [V H W]
