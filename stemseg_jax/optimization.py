@@ -178,6 +178,8 @@ def rate_factors(
 
 
 def _begins(path: str, prefix: str) -> bool:
+    if path == prefix:
+        return True
     return path.startswith(prefix if "/" in prefix else f"{prefix}/")
 
 

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -220,14 +221,19 @@ def test_an_overlap_that_a_case_states_stays_as_it_is():
 def test_losses_after_an_update_carry_its_rounding(tmp_path, monkeypatch):
     """Two updates of one number: the loss is w^2, times three for the second clip."""
 
+    class Clip(NamedTuple):
+        valid: jnp.ndarray
+        seed: jnp.ndarray
+
     class Square:
         loss_weights = (("lovasz", 1.0), ("smoothness", 10.0), ("seediness", 1.0))
 
         def frozen_modules(self):
             return ()
 
-        def loss(self, variables, batch, key):
-            value = jnp.square(variables["params"]["w"]).sum() * (batch - 6)
+        def loss(self, variables, batch, keys):
+            assert len(keys) == len(batch.valid)
+            value = jnp.square(variables["params"]["w"]).sum() * (batch.seed - 6)
             terms = {"lovasz": value, "smoothness": 0 * value, "seediness": 0 * value}
             return value, LossReport(terms, dict(self.loss_weights)), {}
 
@@ -238,7 +244,8 @@ def test_losses_after_an_update_carry_its_rounding(tmp_path, monkeypatch):
         released, "their_layout", lambda c: lambda x: {k: np.array(x[k]) for k in x}
     )
     monkeypatch.setattr(
-        "tests.parity.network.clip", lambda meta, seed: jnp.float32(seed)
+        "tests.parity.network.clip",
+        lambda meta, seed: Clip(jnp.ones((1, 2), bool), jnp.float32(seed)),
     )
 
     def part(seed, loss):
