@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from stemseg_jax.conversion import release, sources, torch_files
+from stemseg_jax.conversion import release, sources, tfjs_files, torch_files
 
 READERS = {
     "torch zip": torch_files.read_zip,
     "torch legacy": torch_files.read_legacy,
     "pickle": torch_files.read_pickle,
     "safetensors": release.read,
+    "TensorFlow.js manifest": tfjs_files.read,
 }
 WRAPPERS = ("model", "state_dict", "model_state")  # keys that hold the state dict
 
@@ -19,8 +20,8 @@ WRAPPERS = ("model", "state_dict", "model_state")  # keys that hold the state di
 def load(path: str | pathlib.Path) -> sources.Loaded:
     """The weights in a file, under our names.
 
-    A torch file (zip or legacy), a pickle of arrays, or a .safetensors file, be it our
-    release or another's state dict.
+    A torch file (zip or legacy), a pickle of arrays, a .safetensors file, be it our
+    release or another's state dict, or the model.json of a TensorFlow.js model.
 
     Raises:
         ValueError: The file is damaged, refused, or of none of the known kinds.
@@ -59,6 +60,8 @@ def kind_of(path: pathlib.Path) -> str:
         return "safetensors"
     if start.startswith(b"\x80"):
         return "pickle"
+    if start.startswith(b"{"):
+        return "TensorFlow.js manifest"
     raise ValueError(
         f"{path} is no weight file: it begins with {start[:16]!r}, as none of "
         f"{', '.join(READERS)} does."

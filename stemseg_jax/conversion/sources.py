@@ -103,6 +103,20 @@ DETECTRON2 = Conventions(
     stride_in_1x1=True,
     norm_epsilon=1e-5,
 )
+EFFICIENTNET_LITE = Conventions(
+    order="rgb",
+    mean=(127.0, 127.0, 127.0),
+    std=(128.0, 128.0, 128.0),
+    stride_in_1x1=False,
+    norm_epsilon=1e-3,
+)
+DEEPLAB_MOBILENET = Conventions(
+    order="rgb",
+    mean=(127.5, 127.5, 127.5),
+    std=(127.5, 127.5, 127.5),
+    stride_in_1x1=False,
+    norm_epsilon=0.0,  # folded into the slopes
+)
 DETECTRON2_RESNEXT_STD = (57.375, 57.12, 58.395)
 
 
@@ -139,6 +153,34 @@ _DETECTRON2 = (
     (_STAGE + r"shortcut\.norm", _shifted("body/stage{}_block{}/shortcut_norm", -1)),
     (r"backbone\.fpn_lateral(\d)", _shifted("fpn/lateral{}", -1)),
     (r"backbone\.fpn_output(\d)", _shifted("fpn/output{}", -1)),
+)
+
+_NUMBERED = r"_blocks\.(\d+)\."
+_EFFICIENTNET = (
+    (r"_conv_stem", "body/stem/conv"),
+    (r"_bn0", "body/stem/norm"),
+    (
+        _NUMBERED + r"_(expand|depthwise|project)_conv",
+        _shifted("body/block{:02}/{}", 0),
+    ),
+    (_NUMBERED + r"_bn0", _shifted("body/block{:02}/expand_norm", 0)),
+    (_NUMBERED + r"_bn1", _shifted("body/block{:02}/depthwise_norm", 0)),
+    (_NUMBERED + r"_bn2", _shifted("body/block{:02}/project_norm", 0)),
+)
+_EXPANDED = r"MobilenetV2/expanded_conv(?:_(\d+))?/(expand|depthwise|project)"
+_FOLDED = r"/BatchNorm/FusedBatchNorm"
+
+
+def _mobilenet(form: str) -> Callable[[re.Match], str]:
+    """`form` with the block's number, which the first block has none of, and layer."""
+    return lambda match: form.format(int(match[1] or 0), match[2])
+
+
+_DEEPLAB = (
+    (r"MobilenetV2/Conv/Conv2D", "body/stem/conv"),
+    (r"MobilenetV2/Conv" + _FOLDED, "body/stem/norm"),
+    (_EXPANDED + "(?:/Conv2D)?", _mobilenet("body/block{:02}/{}")),
+    (_EXPANDED + _FOLDED, _mobilenet("body/block{:02}/{}_norm")),
 )
 
 
@@ -203,6 +245,22 @@ SOURCES = (
         conventions=TORCHVISION,
         parts=("body",),
     ),
+    Source(
+        title="an EfficientNet-Lite",
+        sign=r"_conv_stem\.weight",
+        rules=_EFFICIENTNET,
+        conventions=EFFICIENTNET_LITE,
+        parts=("body",),
+        unused=r"(_conv_head|_bn1|_fc)\..*|.*\.num_batches_tracked",
+    ),
+    Source(
+        title="a DeepLab of MobileNetV2",
+        sign=r"MobilenetV2/Conv/Conv2D/merged_input",
+        rules=_DEEPLAB,
+        conventions=DEEPLAB_MOBILENET,
+        parts=("body",),
+        unused=r"(?!MobilenetV2/).*|.*/(SpaceToBatchND|BatchToSpaceND)/.*",
+    ),
 )
 
 
@@ -220,10 +278,10 @@ def convert(tensors: Mapping[str, np.ndarray], file: str) -> Loaded:
     source = _recognise(tensors, file)
     flat, names, unknown = {}, {}, []
     for name, tensor in tensors.items():
-        path, value = _place(source, name, tensor, tensors)
-        if path:
-            flat[path], names[path] = value, name
-        elif not re.fullmatch(source.unused, name):
+        places = _places(source, name, tensor, tensors)
+        flat |= places
+        names |= dict.fromkeys(places, name)
+        if not places and not re.fullmatch(source.unused, name):
             unknown.append(name)
     return Loaded(
         origin=f"{file} ({source.title})",
@@ -254,25 +312,54 @@ _NORM = {
 }
 
 
-def _place(
+def _places(
     source: Source, name: str, tensor: np.ndarray, tensors: Mapping[str, np.ndarray]
-) -> tuple[str | None, np.ndarray | None]:
-    """Path and value in our tree; (None, None) if it has no place there."""
-    module, _, leaf = name.rpartition(".")
+) -> dict[str, np.ndarray]:
+    """Values by their paths in our tree; none if it has no place there."""
+    module, separator, leaf = name.rpartition("/" if "/" in name else ".")
     place = _module(source, module)
     if place is None:
-        return None, None
+        return {}
+    if separator == "/":
+        return _places_of_graph(place, leaf, tensor, f"{module}/Scaled" in tensors)
     if f"{module}.running_var" in tensors and leaf in _NORM:
-        return f"constants/{place}/{_NORM[leaf]}", tensor
+        return {f"constants/{place}/{_NORM[leaf]}": tensor}
     if leaf == "time_scale":
-        return f"constants/{place}/{leaf}", tensor
+        return {f"constants/{place}/{leaf}": tensor}
     if leaf == "bias":
-        return f"params/{place}/bias", tensor
+        return {f"params/{place}/bias": tensor}
     if leaf == "weight" and tensor.ndim == 1:
-        return f"params/{place}/scale", tensor
+        return {f"params/{place}/scale": tensor}
     if leaf == "weight":
-        return f"params/{place}/kernel", tensor.transpose(*range(2, tensor.ndim), 1, 0)
-    return None, None
+        kernel = tensor.transpose(*range(2, tensor.ndim), 1, 0)
+        return {f"params/{place}/kernel": kernel}
+    return {}
+
+
+def _places_of_graph(
+    place: str, leaf: str, tensor: np.ndarray, scaled: bool
+) -> dict[str, np.ndarray]:
+    """The same for a TensorFlow graph whose batch norms were folded for inference.
+
+    Args:
+        scaled: Whether the slopes of the batch norm are stated; else the kernel before
+            it has them.
+    """
+    if leaf == "merged_input":
+        return {f"params/{place}/kernel": tensor}
+    if leaf == "depthwise_weights":
+        return {f"params/{place}/kernel": tensor.transpose(0, 1, 3, 2)}
+    if leaf == "Scaled":
+        return {f"constants/{place}/scale": tensor}
+    if leaf == "Offset":
+        one, zero = np.ones_like(tensor), np.zeros_like(tensor)
+        stated = {"bias": tensor, "mean": zero, "var": one}
+        unstated = {} if scaled else {"scale": one}
+        return {
+            f"constants/{place}/{name}": value
+            for name, value in (stated | unstated).items()
+        }
+    return {}
 
 
 def _module(source: Source, module: str) -> str | None:

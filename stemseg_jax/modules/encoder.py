@@ -83,6 +83,6 @@ class Encoder(nn.Module):
                 network's scope.
         """
         body = self.backbone()
-        stages = body.STAGES[: body.freeze_at]
+        stages = body.stages[: body.freeze_at]
         frozen = ("body", "fpn") if self.frozen else [f"body/{s}" for s in stages]
         return tuple(path + name for name in frozen)

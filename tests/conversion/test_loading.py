@@ -7,7 +7,7 @@ import pytest
 import safetensors.numpy
 
 from stemseg_jax.conversion import loading
-from tests.conversion import torch_writer
+from tests.conversion import test_tfjs_files, torch_writer
 
 NAME = "body.stem.conv1.weight"
 KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3, 1, 1)
@@ -30,6 +30,8 @@ def test_kinds_are_found_out(tmp_path, kind):
         torch_writer.write_legacy(path, {NAME: tensor})
     elif kind == "pickle":
         path.write_bytes(pickle.dumps({NAME: KERNEL}))
+    elif kind == "TensorFlow.js manifest":
+        path = test_tfjs_files.write(tmp_path, {NAME: KERNEL})
     else:
         safetensors.numpy.save_file({NAME: KERNEL}, path)
     assert loading.kind_of(path) == kind

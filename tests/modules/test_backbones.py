@@ -33,11 +33,15 @@ def tiny(**fields):
 @pytest.mark.parametrize(
     "name, widths, parameters",
     [
-        # As published, without the classifier.
+        # As published, without the classifier (and the layer before it).
         ("resnet18", (64, 128, 256, 512), 11_176_512),
         ("resnet50", (256, 512, 1024, 2048), 23_508_032),
         ("resnet101", (256, 512, 1024, 2048), 42_500_160),
         ("resnext101_32x8d", (256, 512, 1024, 2048), 86_742_336),
+        ("efficientnet_lite0", (24, 40, 112, 320), 2_958_848),
+        ("efficientnet_lite1", (24, 40, 112, 320), 3_723_520),
+        ("efficientnet_lite2", (24, 48, 120, 352), 4_357_952),
+        ("mobilenet_v2", (24, 32, 96, 320), 1_811_712),
         ("tiny", (32, 48, 64, 96), 264_304),
     ],
 )
@@ -89,9 +93,9 @@ def test_every_backbone_takes_the_same_options_and_names_its_stages(name):
     network = backbones.build(name, **OPTIONS)
     params = jax.eval_shape(network.init, jax.random.key(0), images)["params"]
     owners = [
-        [stage for stage in network.STAGES if part.startswith(stage)] for part in params
+        [stage for stage in network.stages if part.startswith(stage)] for part in params
     ]
-    assert {stage for (stage,) in owners} == {*network.STAGES}
+    assert {stage for (stage,) in owners} == {*network.stages}
 
 
 def test_what_no_backbone_has_is_refused():

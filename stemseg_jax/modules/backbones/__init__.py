@@ -1,7 +1,7 @@
 """Backbones by name: images [B H W c] to maps of strides 4, 8, 16 and 32.
 
 A new backbone is an entry of `BACKBONES`. It takes the options of `build`, whether it
-has a use for them or not, and its module has `STAGES`: the beginnings of the names of
+has a use for them or not, and its module has `stages`: the beginnings of the names of
 its parameters, from the image on, which `freeze_at` counts.
 """
 
@@ -13,6 +13,8 @@ from jax.typing import DTypeLike
 
 from stemseg_jax import choices
 from stemseg_jax.modules import norms
+from stemseg_jax.modules.backbones import inverted_residual
+from stemseg_jax.modules.backbones.inverted_residual import InvertedResidualNet
 from stemseg_jax.modules.backbones.resnet import BasicBlock, Bottleneck, ResNet
 
 
@@ -46,12 +48,40 @@ def _basic_blocks(
     return ResNet(block=BasicBlock, depths=depths, widths=widths, **fields)
 
 
+def _inverted_residuals(
+    plan: tuple[inverted_residual.Stage, ...],
+    padding: str,
+    *,
+    stride_in_1x1: bool = True,
+    **fields,
+) -> InvertedResidualNet:
+    del stride_in_1x1  # the depthwise convolution has the stride
+    return InvertedResidualNet(plan, padding, **fields)
+
+
 BACKBONES = {
     "resnet18": functools.partial(_basic_blocks, (2, 2, 2, 2), (64, 128, 256, 512)),
     "resnet50": functools.partial(_bottlenecks, (3, 4, 6, 3)),
     "resnet101": functools.partial(_bottlenecks, (3, 4, 23, 3)),
     "resnext101_32x8d": functools.partial(
         _bottlenecks, (3, 4, 23, 3), stride_in_1x1=False, groups=32, group_width=8
+    ),
+    # As their published weights were trained: on even sizes, and on odd ones.
+    "efficientnet_lite0": functools.partial(
+        _inverted_residuals, inverted_residual.EFFICIENTNET_LITE0, "same"
+    ),
+    "efficientnet_lite1": functools.partial(
+        _inverted_residuals,
+        inverted_residual.efficientnet_lite(width=1.0, depth=1.1),
+        "same",
+    ),
+    "efficientnet_lite2": functools.partial(
+        _inverted_residuals,
+        inverted_residual.efficientnet_lite(width=1.1, depth=1.2),
+        "same",
+    ),
+    "mobilenet_v2": functools.partial(
+        _inverted_residuals, inverted_residual.MOBILENET_V2, "centred"
     ),
     # Trains from nothing on a CPU. A strided convolution stands in for the max pool,
     # whose gradient is slow there.
@@ -82,7 +112,7 @@ def build(
     Args:
         norm: As `norms.named` gives it.
         stride_in_1x1: Where bottlenecks stride; it belongs to the weights.
-        freeze_at: The first `STAGES` that get no gradient.
+        freeze_at: The first `stages` that get no gradient.
 
     Raises:
         ValueError: It is unknown, or has fewer stages than are to be frozen.
@@ -94,9 +124,9 @@ def build(
         remat=remat,
         dtype=dtype,
     )
-    if not 0 <= freeze_at <= len(backbone.STAGES):
+    if not 0 <= freeze_at <= len(backbone.stages):
         raise ValueError(
-            f"freeze_stages={freeze_at}: {name} has {len(backbone.STAGES)} stages, "
-            f"{', '.join(backbone.STAGES)}."
+            f"freeze_stages={freeze_at}: {name} has {len(backbone.stages)} stages, "
+            f"{', '.join(backbone.stages)}."
         )
     return backbone

@@ -30,7 +30,7 @@ class ResNet(nn.Module):
         remat: Recompute each block in the backward pass instead of storing it.
     """
 
-    STAGES: ClassVar = ("stem", "stage1", "stage2", "stage3", "stage4")
+    stages: ClassVar = ("stem", "stage1", "stage2", "stage3", "stage4")
 
     block: type[nn.Module]
     depths: tuple[int, int, int, int]
