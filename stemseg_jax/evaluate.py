@@ -99,7 +99,8 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
     evaluation = config.evaluation
     form = FORMS[choices.known("evaluation.task", evaluation.task, FORMS)]
     name = choices.known("evaluation.dataset", evaluation.dataset, DATASETS)
-    dataset = DATASETS[name](config.data.root, evaluation.split, **evaluation.options)
+    options = evaluation.options.to_dict()
+    dataset = DATASETS[name](config.data.root, evaluation.split, **options)
     official = bool(evaluation.ground_truth)
     # First frames are annotations, too, but not what a video is scored with.
     hidden = official and form.splits and evaluation.split not in form.splits

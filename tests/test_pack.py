@@ -14,6 +14,7 @@ from stemseg_jax.data import pipeline, readers
 from stemseg_jax.structures import ClipBatch
 from tests.data import folders
 
+SHAPES = dict(num_videos=2, num_frames=5, height=32, width=48, objects=(2, 3))
 SETS = {
     "davis19": (folders.davis, {}),
     "ytvis": (lambda root: folders.youtube_vis(root / "YouTubeVIS"), {}),
@@ -26,7 +27,15 @@ SETS = {
     "mapillary": (folders.mapillary, {"max_side": 32, "min_area": 9}),
     "moving_shapes": (
         lambda root: None,
-        dict(num_videos=2, num_frames=5, height=32, width=48, objects=(2, 3)),
+        SHAPES,
+    ),
+    "composed": (
+        lambda root: None,
+        dict(
+            sources=dict(moving_shapes=SHAPES | dict(radius=(0.15, 0.2))),
+            num_videos=2,
+            objects=(1, 1),
+        ),
     ),
 }
 
@@ -91,6 +100,14 @@ def test_other_options_than_packed_are_refused(tmp_path):
     packed = config_of(tmp_path, ["coco"], packed=str(tmp_path / "packed"))
     packed.data.options.coco.categories = "ovis"
     with pytest.raises(ValueError, match='packed with .*"ytvis".*asks for.*"ovis"'):
+        batches(packed)
+
+
+def test_other_options_of_a_source_than_packed_are_refused(tmp_path):
+    pack.run(config_of(tmp_path, ["composed"]), str(tmp_path / "packed"))
+    packed = config_of(tmp_path, ["composed"], packed=str(tmp_path / "packed"))
+    packed.data.options.composed.sources.moving_shapes.num_frames = 6
+    with pytest.raises(ValueError, match='packed with .*"num_frames": 5.*asks for'):
         batches(packed)
 
 

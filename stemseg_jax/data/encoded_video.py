@@ -126,6 +126,19 @@ class ShrunkVideo(EncodedVideo):
         return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
+def labels(video: readers.Video, index: int) -> FrameLabels:
+    """The annotations of one frame of any video, without its image if possible."""
+    if isinstance(video, EncodedVideo):
+        return video.read_labels(index)
+    clip = video.clip([index])
+    ids = clip.ids.tolist()
+    return FrameLabels(
+        dict(zip(ids, clip.masks[:, 0], strict=True)),
+        dict(zip(ids, clip.categories.tolist(), strict=True)),
+        clip.ignore[0],
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class RleLabels(Labels):
     """Run-length encoded masks, as the COCO family of files keeps them.

@@ -138,7 +138,7 @@ def reader_options(
     config: ml_collections.ConfigDict, name: str
 ) -> tuple[str, dict[str, Any]]:
     """The split and the options that `config.data.options` has for a dataset."""
-    options = dict(config.data.options.get(name, {}))
+    options = ml_collections.ConfigDict(config.data.options.get(name, {})).to_dict()
     return options.pop("split", "train"), options
 
 

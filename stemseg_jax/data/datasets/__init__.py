@@ -6,6 +6,7 @@ from typing import Any
 from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import (
     coco,
+    composed,
     davis,
     folders,
     mapillary,
@@ -44,3 +45,4 @@ DATASETS = {
     "pascal_voc": pascal_voc.load,
     "mapillary": mapillary.load,
 }
+DATASETS["composed"] = functools.partial(composed.load, readers_by_name=DATASETS)

@@ -11,7 +11,9 @@ All objects are of one class, and not every object is annotated.
 """
 
 import pathlib
+from collections.abc import Sequence
 
+from stemseg_jax import choices
 from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import folders
 from stemseg_jax.formats import davis_png, images
@@ -31,18 +33,22 @@ def load(
     *,
     year: int = 2019,
     resolution: str = "480p",
+    sequences: Sequence[str] = (),
     exhaustive: bool = False,
     report: readers.Report = readers.refuse,
 ) -> readers.Dataset:
     """Reads the sequences of a split; those without masks are there to be predicted.
 
     Args:
+        sequences: Only these of the split, in this order; none: all.
         exhaustive: Whether what is not labelled may be taken for background.
     """
     if year not in NAMES:
         raise ValueError(f"year={year} is no DAVIS; one of {sorted(NAMES)}.")
     folder = folders.dataset_folder(root, names=NAMES[year], holds=("JPEGImages",))
     names = davis_png.sequences(folder, split, lists=LISTS[year])
+    if sequences:
+        names = [choices.known("sequences", name, names) for name in sequences]
     images_at = folder / "JPEGImages" / resolution
     masks_at = folder / ANNOTATIONS[year] / resolution
     if not masks_at.is_dir() and split in ("train", "val", "trainval"):

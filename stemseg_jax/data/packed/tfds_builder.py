@@ -64,7 +64,7 @@ class PackedVideos(tfds.core.GeneratorBasedBuilder):
         for video in self._dataset.videos:
             categories = {}
             for index in range(video.num_frames):
-                labels = _labels(video, index)
+                labels = encoded_video.labels(video, index)
                 ids = sorted(labels.masks)
                 categories |= {i: labels.categories[i] for i in ids}
                 yield (
@@ -112,18 +112,6 @@ def pack(
         )
         builder.download_and_prepare(download_dir=unused)
     return pathlib.Path(builder.data_dir)
-
-
-def _labels(video: readers.Video, index: int) -> encoded_video.FrameLabels:
-    if isinstance(video, encoded_video.EncodedVideo):
-        return video.read_labels(index)
-    clip = video.clip([index])
-    ids = clip.ids.tolist()
-    return encoded_video.FrameLabels(
-        dict(zip(ids, clip.masks[:, 0], strict=True)),
-        dict(zip(ids, clip.categories.tolist(), strict=True)),
-        clip.ignore[0],
-    )
 
 
 def _encoded(video: readers.Video, index: int) -> bytes:

@@ -100,6 +100,14 @@ def test_what_is_missing_is_named(tmp_path):
         load(tmp_path, "train")
 
 
+def test_some_of_the_sequences_in_the_order_asked_for(tmp_path):
+    folders.davis(tmp_path, sequences=("bear", "cow", "emu"))
+    dataset = DATASETS["davis19"](tmp_path, "train", sequences=("emu", "bear"))
+    assert [video.name for video in dataset.videos] == ["emu", "bear"]
+    with pytest.raises(ValueError, match="sequences='wolf' is unknown.*'cow', 'emu'"):
+        DATASETS["davis19"](tmp_path, "train", sequences=("bear", "wolf"))
+
+
 def test_real_sequences_have_the_stated_counts(shared):
     counts = {
         (video.name, video.num_frames): len(video.categories)
