@@ -198,21 +198,19 @@ class ComposedVideo:
 
     def clip(self, indices: Sequence[int]) -> readers.RawClip:
         base = self._base(indices)
+        frames, owners = base.frames, base.labels  # new arrays, to be laid over
         layers = [
             placement.layers(indices, (self.height, self.width), len(base.ids) + 1 + n)
             for n, placement in enumerate(self.placements, start=1)
         ]
-        frames, owners = [], []
-        for t, (frame, labels) in enumerate(zip(base.frames, base.labels, strict=True)):
+        for t in range(len(indices)):
             stack = [of_one[t] for of_one in layers]
-            own = (labels > 0) & (labels <= len(base.ids))
+            own = (owners[t] > 0) & (owners[t] <= len(base.ids))
             if self.behind and own.any():
-                before = composition.cut(frame, own)
+                before = composition.cut(frames[t], own)
                 stack.insert(self.behind, composition.Layer(before, np.eye(3), 0))
-            image, owner = composition.compose(frame, stack)
-            frames.append(image)
-            owners.append(np.where(owner, owner, labels))
-        owners = np.stack(owners)  # [T H W]
+            frames[t], owner = composition.compose(frames[t], stack)
+            np.copyto(owners[t], owner, where=owner > 0)
         ids = np.array([0, *base.ids, 0, *(p.id for p in self.placements)])
         ignored = len(base.ids) + 1
         flat = owners.reshape(-1, self.width)
@@ -220,8 +218,9 @@ class ComposedVideo:
         seen = [n for n in counts.ravel().nonzero()[0] if n not in (0, ignored)]
         masks = owners == np.array(seen, np.uint16)[:, None, None, None]  # [N T H W]
         categories = np.array([self.categories[i] for i in ids[seen].tolist()], int)
-        ignore = owners == ignored
-        return readers.RawClip(np.stack(frames), ids[seen], categories, masks, ignore)
+        return readers.RawClip(
+            frames, ids[seen], categories, masks, ignore=owners == ignored
+        )
 
     def _base(self, indices: Sequence[int]) -> "_Base":
         for index in indices:
