@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, UInt8, UInt16
 
 from stemseg_jax.data.clips import warping
 
+FEATHER = 0.8  # standard deviation of the blur of an edge, in pixels of the frame
 MARGIN = 3  # pixels around an object that its soft edge may need
 EDGE = 0.02  # weight of the colours on an object's edge, against 1 inside
 
@@ -177,7 +178,7 @@ class Layer(NamedTuple):
 
 
 def compose(
-    frame: UInt8[np.ndarray, "H W 3"], layers: Sequence[Layer], *, feather: float = 0.8
+    frame: UInt8[np.ndarray, "H W 3"], layers: Sequence[Layer]
 ) -> tuple[UInt8[np.ndarray, "H W 3"], UInt16[np.ndarray, "H W"]]:
     """Lays objects over a frame; gives the image and the owner of each pixel.
 
@@ -185,7 +186,6 @@ def compose(
 
     Args:
         layers: From back to front.
-        feather: Standard deviation of the blur of the edges, in pixels of the frame.
     """
     image, owners = frame.copy(), np.zeros(frame.shape[:2], np.uint16)
     for layer in layers:
@@ -202,7 +202,7 @@ def compose(
             )
         )
         alpha = cv2.GaussianBlur(
-            alpha, (0, 0), feather, borderType=cv2.BORDER_REPLICATE
+            alpha, (0, 0), FEATHER, borderType=cv2.BORDER_REPLICATE
         )
         below = np.ascontiguousarray(image[window])
         image[window] = cv2.blendLinear(moved, below, alpha, 1 - alpha)

@@ -15,24 +15,15 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Integer, UInt8, UInt16
+from jaxtyping import Float, Integer, UInt8, UInt16
 
 from stemseg_jax import choices
 from stemseg_jax.data import composition, encoded_video, readers
-from stemseg_jax.data.clips import sampling
-from stemseg_jax.data.datasets import folders, moving_shapes
-
-# What makes an object worth cutting out, in every frame that is used of it.
-AREA = (0.005, 0.3)  # of its frame: less is coarse when enlarged, more is a background
-LARGEST_PART = 0.85  # of its area in one piece: else something before it cuts it up
-RIM = 3  # pixels along the frame's border, to which masks do not always reach
-AT_BORDER = 0.05  # of its contour in there, at most: that is where it is cut off
-LEAST_RUN = 8  # frames in a row (of videos that have them): then it turns back in time
+from stemseg_jax.data.datasets import cutouts, folders, moving_shapes
 
 SIZE = (0.12, 0.4)  # square root of an object's area, as a share of the frame's
 ENLARGED = (0.4, 1.3)  # bounds of its scale, against blur and staircases
 BEHIND = 0.4  # how often an object passes behind those of the base
-SMOOTH = 5  # frames over which the centre of an object is averaged
 
 
 def load(
@@ -118,22 +109,10 @@ def load(
     return readers.Dataset("composed", categories[0], videos, exhaustive)
 
 
-class Instance(NamedTuple):
-    """An object of some video, and the frames it may be cut out of."""
-
-    video: readers.Video
-    id: int
-    category: int
-    frames: range
-    centres: Float[np.ndarray, "L 2"]  # (y, x) in pixels, smooth in time
-    size: float  # square root of its area, median of the frames
-    colours: Float[np.ndarray, "2 3"]  # mean and standard deviation
-
-
 class Placement(NamedTuple):
     """An instance in a composed video."""
 
-    instance: Instance
+    instance: cutouts.Instance
     id: int  # there
     motion: composition.Trajectory
     mirrored: bool
@@ -219,21 +198,19 @@ class ComposedVideo:
 
     def clip(self, indices: Sequence[int]) -> readers.RawClip:
         base = self._base(indices)
+        frames, owners = base.frames, base.labels  # new arrays, to be laid over
         layers = [
             placement.layers(indices, (self.height, self.width), len(base.ids) + 1 + n)
             for n, placement in enumerate(self.placements, start=1)
         ]
-        frames, owners = [], []
-        for t, (frame, labels) in enumerate(zip(base.frames, base.labels, strict=True)):
+        for t in range(len(indices)):
             stack = [of_one[t] for of_one in layers]
-            own = (labels > 0) & (labels <= len(base.ids))
+            own = (owners[t] > 0) & (owners[t] <= len(base.ids))
             if self.behind and own.any():
-                before = composition.cut(frame, own)
+                before = composition.cut(frames[t], own)
                 stack.insert(self.behind, composition.Layer(before, np.eye(3), 0))
-            image, owner = composition.compose(frame, stack)
-            frames.append(image)
-            owners.append(np.where(owner, owner, labels))
-        owners = np.stack(owners)  # [T H W]
+            frames[t], owner = composition.compose(frames[t], stack)
+            np.copyto(owners[t], owner, where=owner > 0)
         ids = np.array([0, *base.ids, 0, *(p.id for p in self.placements)])
         ignored = len(base.ids) + 1
         flat = owners.reshape(-1, self.width)
@@ -241,8 +218,9 @@ class ComposedVideo:
         seen = [n for n in counts.ravel().nonzero()[0] if n not in (0, ignored)]
         masks = owners == np.array(seen, np.uint16)[:, None, None, None]  # [N T H W]
         categories = np.array([self.categories[i] for i in ids[seen].tolist()], int)
-        ignore = owners == ignored
-        return readers.RawClip(np.stack(frames), ids[seen], categories, masks, ignore)
+        return readers.RawClip(
+            frames, ids[seen], categories, masks, ignore=owners == ignored
+        )
 
     def _base(self, indices: Sequence[int]) -> "_Base":
         for index in indices:
@@ -312,7 +290,9 @@ class _Material:
             "read. Look at them with --mode=check_data."
         )
 
-    def drawn(self, rng: np.random.Generator, *, beside: Where) -> Iterator[Instance]:
+    def drawn(
+        self, rng: np.random.Generator, *, beside: Where
+    ) -> Iterator[cutouts.Instance]:
         """Instances of other videos than one, no two of the same, all sources alike."""
         left = {
             name: rng.permutation(len(part.videos)).tolist()
@@ -328,73 +308,14 @@ class _Material:
         video = self.video(where)
         return composition.colours(video.frame(video.num_frames // 2))
 
-    def _instances(self, where: Where) -> list[Instance] | None:
+    def _instances(self, where: Where) -> list[cutouts.Instance] | None:
         """Those of a video that can be cut out; None: it cannot be read."""
         video = self.video(where)
         try:
-            return list(_instances(video))
+            return list(cutouts.find(video))
         except readers.BrokenSample as error:
             self.report(readers.Fault(video.name, "mask", str(error)))
             return None
-
-
-def _instances(video: readers.Video) -> Iterator[Instance]:
-    fit, categories = {}, {}  # of each instance: frame -> (y, x, area) of its mask
-    for t in range(video.num_frames):
-        labels = encoded_video.labels(video, t)
-        categories |= labels.categories
-        for instance, mask in labels.masks.items():
-            if (found := _fit_to_cut(mask)) is not None:
-                fit.setdefault(instance, {})[t] = found
-    least = min(LEAST_RUN, video.num_frames)
-    for instance, frames in sorted(fit.items()):
-        frames, runs = sorted(frames), sampling.segments(sorted(frames), max_gap=0)
-        run = max(runs, key=len)
-        if len(run) < least:
-            continue
-        measured = np.array([fit[instance][t] for t in run])  # [L 3]
-        middle = run[len(run) // 2]
-        mask = encoded_video.labels(video, middle).masks[instance]
-        yield Instance(
-            video=video,
-            id=instance,
-            category=categories[instance],
-            frames=range(run[0], run[-1] + 1),
-            centres=_smooth(measured[:, :2]),
-            size=math.sqrt(np.median(measured[:, 2])),
-            colours=composition.colours(video.frame(middle)[mask]),
-        )
-
-
-def _fit_to_cut(mask: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "3"] | None:
-    """Centre (y, x) and area of a mask, if it is a whole object."""
-    whole = mask.view(np.uint8)
-    area = cv2.countNonZero(whole)
-    if not AREA[0] <= area / mask.size <= AREA[1]:
-        return None
-    left, top, width, height = cv2.boundingRect(whole)
-    inside = whole[top : top + height, left : left + width]
-    contour = np.zeros_like(whole)
-    contour[top : top + height, left : left + width] = inside - cv2.erode(
-        inside, np.ones((3, 3), np.uint8), borderValue=0
-    )
-    length = cv2.countNonZero(contour)
-    free = contour[RIM:-RIM, RIM:-RIM]
-    if length - np.count_nonzero(free) > AT_BORDER * length:
-        return None
-    _, _, figures, centres = cv2.connectedComponentsWithStats(inside)
-    areas = figures[1:, cv2.CC_STAT_AREA]
-    if areas.max() < LARGEST_PART * area:
-        return None
-    x, y = areas @ centres[1:] / area
-    return np.array([top + y, left + x, area])
-
-
-def _smooth(values: Float[np.ndarray, "L 2"]) -> Float[np.ndarray, "L 2"]:
-    """A running mean over time; the ends are continued."""
-    padded = np.pad(values, ((SMOOTH // 2, SMOOTH // 2), (0, 0)), mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, SMOOTH, axis=0)
-    return windows.mean(axis=-1)
 
 
 def _draw_video(
@@ -410,12 +331,13 @@ def _draw_video(
     instances = list(itertools.islice(material.drawn(rng, beside=base), objects))
     behind = material.video(base)
     if len(instances) < objects:
-        low, high = (f"{100 * share:g}" for share in AREA)
+        low, high = (f"{100 * share:g}" for share in cutouts.AREA)
+        run = cutouts.LEAST_RUN
         raise ValueError(
             f"sources {', '.join(material.parts)}: {objects} objects are to be put "
             f"over {behind.name!r}, but {len(instances)} other videos have one that "
             f"can be cut out: one that covers {low} to {high} % of its frame, in one "
-            f"piece and not along the border, in {LEAST_RUN} frames in a row. Add "
+            f"piece and not along the border, in {run} frames in a row. Add "
             "sources, or lower objects."
         )
     still = behind.num_frames == 1

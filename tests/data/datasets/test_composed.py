@@ -187,6 +187,44 @@ def test_an_object_may_pass_behind_those_of_the_base():
     assert np.median(difference) == 0  # its own colours come back
 
 
+def test_of_two_objects_one_may_be_behind_the_base_and_one_before_it():
+    base = arranged(still_at(5, 5)).clip([0])
+    y, x = np.argwhere(base.masks[0, 0]).mean(axis=0) / base.masks.shape[2:]
+    video = arranged(still_at(y, x), still_at(y, x), behind=1)
+    foremost = video.placements[1].id
+    alone = arranged(still_at(5, 5), still_at(y, x))
+    assert visible(video)[foremost] == visible(alone)[foremost]
+
+
+def test_the_base_goes_on_from_its_first_frame():
+    starts = set()
+    for video in videos(num_frames=4, objects=(1, 1)):
+        starts.add(video.first)
+        clip = video.clip([3])
+        bare = ~clip.masks.any(axis=(0, 1))
+        same = clip.frames[0] == video.base.frame(video.first + 3)
+        assert same[bare].mean() > 0.9  # but for soft edges
+    assert len(starts) > 1
+
+
+def test_light_brings_an_object_towards_its_base():
+    def contrast(light):
+        (video,) = videos(num_videos=1, objects=(1, 1), light=light)
+        clip = video.clip([0])
+        mask = clip.masks[clip.ids == video.placements[0].id][0, 0]
+        around = video.base.frame(video.base.num_frames // 2).mean(axis=(0, 1))
+        return np.abs(clip.frames[0][mask].mean(axis=0) - around).sum()
+
+    assert contrast(1.0) < 0.9 * contrast(0.0)
+
+
+def test_the_foremost_object_never_leaves():
+    stills = {"moving_shapes": SHAPES | {"num_frames": 1}}
+    for video in videos(sources=stills, num_frames=200, num_videos=8, objects=(1, 2)):
+        areas = visible(video, range(0, 200, 8))[video.placements[-1].id]
+        assert areas.min() > 0
+
+
 def test_objects_enter_and_leave_and_keep_their_ids():
     video = arranged(still_at(0.5, -1.0, motion=(0, 0.3)))
     added = video.placements[0].id
@@ -223,43 +261,6 @@ def test_each_object_is_of_another_video_and_not_of_the_base():
     for video in videos(objects=(3, 3), num_videos=8):
         used = [video.base.name, *(p.instance.video.name for p in video.placements)]
         assert len(set(used)) == 4
-
-
-def disc(y, x, radius, size=(100, 160)):
-    return np.hypot(*(np.indices(size) - np.array([y, x])[:, None, None])) < radius
-
-
-def test_what_is_cut_out_is_whole_and_neither_large_nor_small():
-    assert composed._fit_to_cut(disc(50, 80, 20)) == pytest.approx(
-        (50, 80, np.pi * 400), rel=0.01
-    )
-    assert composed._fit_to_cut(disc(50, 80, 4)) is None
-    assert composed._fit_to_cut(disc(50, 80, 45)) is None
-    assert composed._fit_to_cut(disc(10, 80, 20)) is None  # cut off by the frame
-    assert composed._fit_to_cut(disc(50, 40, 20) | disc(50, 120, 18)) is None
-    assert composed._fit_to_cut(disc(50, 80, 20) | disc(50, 120, 5)) is not None
-
-
-def test_an_object_is_used_while_it_is_fit_to_be_cut_out():
-    class Passing(moving_shapes.MovingShapesVideo):
-        num_frames, height, width, name, annotated = 20, 100, 160, "passing", True
-
-        def __init__(self):
-            pass
-
-        def clip(self, indices):
-            masks = np.stack([disc(50, -10 + 10 * t, 15) for t in indices])[None]
-            frames = np.zeros((*masks.shape[1:], 3), np.uint8)
-            ones, none = np.ones(1, int), np.zeros(masks.shape[1:], bool)
-            return readers.RawClip(frames, ones, ones, masks, none)
-
-        def frame(self, index):
-            return self.clip([index]).frames[0]
-
-    (instance,) = composed._instances(Passing())
-    assert instance.frames == range(3, 16)
-    np.testing.assert_allclose(instance.centres[:, 0], 50, atol=0.01)
-    np.testing.assert_allclose(instance.centres[2:-2, 1], np.arange(40, 121, 10))
 
 
 @pytest.mark.parametrize(
