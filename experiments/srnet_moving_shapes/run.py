@@ -35,6 +35,13 @@ ROWS = {
     "no_temporal_features": Row(
         changes=(("tracking.temporal_features", "current"),), weights="srnet"
     ),
+    "paper_threshold": Row(
+        changes=(("clustering.primary_threshold", 0.5),), weights="srnet"
+    ),
+    "small_clusters": Row(
+        changes=(("clustering.primary_threshold", 0.5), ("clustering.min_cells", 6)),
+        weights="srnet",
+    ),
 }
 
 
@@ -54,6 +61,8 @@ def main():
             values = [one[figure] for one in found]
             line[figure] = f"{np.mean(values):.3f} ± {np.std(values):.3f}"
         lines.append(line)
+    for line, rate in zip(lines, rates(options), strict=True):
+        line["frames/s"] = f"{rate:.0f}"
     table = report.table(lines)
     (options.output / "table.txt").write_text(table + "\n")
     print(table)
@@ -61,18 +70,15 @@ def main():
 
 def figures_of(name: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
     """Trains where no finished run is there, and scores."""
-    row, folder = ROWS[name], options.output / f"{name}_{seed}"
+    folder = options.output / f"{name}_{seed}"
     written = folder / "figures.json"
     if written.exists():
         return json.loads(written.read_text())
-    config = row.config.get_config(options.variant).unlock()
-    config.seed = seed
-    config.update_from_flattened_dict(dict(row.changes))
-    workdir = options.output / f"{row.weights or name}_{seed}"
-    if row.weights and not workdir.exists():
-        raise ValueError(f"{name} takes the weights of {row.weights}: name it first.")
-    if not row.weights:
+    config, workdir = recipe(name, seed, options)
+    if not ROWS[name].weights:
         train.run(config, str(workdir))
+    elif not workdir.exists():
+        raise ValueError(f"{name} takes its weights from {workdir}: train that first.")
     benchmark = evaluate.prepare(config, folder / "ground_truth")
     model = models.load(config, str(workdir))
     tracks = list(evaluate.track(model, benchmark.dataset))
@@ -81,7 +87,6 @@ def figures_of(name: str, seed: int, options: argparse.Namespace) -> dict[str, f
     videos = benchmark.dataset.videos
     pairs = zip(videos, tracks, strict=True)
     figures["id switches"] = float(sum(switches(*pair) for pair in pairs))
-    figures["frames/s"] = rate(model, videos[0])
     names = predict.category_names(config)
     demo.show(folder, benchmark.dataset, tracks, names)
     written.write_text(json.dumps(figures))
@@ -107,13 +112,29 @@ def switches(truth, found) -> int:
     return count
 
 
-def rate(model: models.Model, video) -> float:
-    """Frames per second of `track`, compilation left out."""
+def rates(options: argparse.Namespace, rounds: int = 9) -> list[float]:
+    """Frames per second of each row's `track`: the median of rounds in which the rows
+    take turns, compilation left out."""
+    rows = [recipe(name, 0, options) for name in options.rows.split(",")]
+    benchmark = evaluate.prepare(rows[0][0], options.output / "ground_truth")
+    video = benchmark.dataset.videos[0]
     frames = [video.frame(t) for t in range(video.num_frames)]
-    model.track(frames)
-    begin = time.perf_counter()
-    model.track(frames)
-    return len(frames) / (time.perf_counter() - begin)
+    loaded = [models.load(config, str(workdir)) for config, workdir in rows]
+    seconds = np.zeros((1 + rounds, len(rows)))
+    for index in np.ndindex(seconds.shape):
+        begin = time.perf_counter()
+        loaded[index[1]].track(frames)
+        seconds[index] = time.perf_counter() - begin
+    return list(len(frames) / np.median(seconds[1:], axis=0))
+
+
+def recipe(name: str, seed: int, options: argparse.Namespace):
+    """The config of a row, and the folder of its weights."""
+    row = ROWS[name]
+    config = row.config.get_config(options.variant).unlock()
+    config.seed = seed
+    config.update_from_flattened_dict(dict(row.changes))
+    return config, options.output / f"{row.weights or name}_{seed}"
 
 
 if __name__ == "__main__":
