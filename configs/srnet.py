@@ -1,5 +1,7 @@
 """SRNet's own options, beside what all systems share.
 
+What the paper leaves open and is decided here says so: "ours", or whose it is.
+
 What the paper's Tables 1 to 3 vary, each as one option (Ying et al., MM 2021):
 
     1  loss.overlap                 "lovasz" or "dice"
@@ -28,8 +30,8 @@ def get_config() -> ConfigDict:
     config.data.motion = "affine"
 
     model = config.model
-    model.mixing = "xyff"  # "xy" and as many free dimensions as are wanted
-    model.free_dim_std = 0.3
+    model.mixing = "xyff"  # "xy" and up to three free dimensions
+    model.free_dim_std = 0.3  # as STEm-Seg's
     model.embedding_activation = "tanh"  # of offsets, or "none"
     model.decoder_channels = (256, 256, 128, 128)  # coarsest first
     model.decoder_norm_groups = 32
@@ -46,8 +48,9 @@ def get_config() -> ConfigDict:
     loss.weights.score = 1.0
     loss.weights.tracking = 1.0
     loss.weights.category = 1.0
-    loss.target = "fraction"  # masks at stride 4: "and" shrinks them
-    # The true heat map of the frame before, made to look like a found one.
+    loss.target = "fraction"  # masks at stride 4, ours; "and" shrinks them
+    # The true heat map of the frame before, made to look like a found one, with
+    # CenterTrack's numbers.
     loss.heatmap_noise = ConfigDict()
     loss.heatmap_noise.jitter = 0.05  # of a centre, as a share of its box
     loss.heatmap_noise.dropped = 0.4  # probability of no peak,
@@ -55,18 +58,18 @@ def get_config() -> ConfigDict:
 
     config.clustering = ConfigDict()
     clustering = config.clustering
-    clustering.rule = "discard"  # the paper's; see clustering/sequential.py
+    clustering.rule = "discard"  # Algorithm 1; or "refined", see sequential.py
     clustering.max_instances = 20
-    clustering.min_seediness = 0.8  # of the objectness
+    clustering.min_seediness = 0.8  # of the objectness; as STEm-Seg's
     clustering.primary_threshold = 0.5
-    clustering.min_cells = 32  # of stride 4; smaller objects are dropped
+    clustering.min_cells = 32  # of stride 4; smaller objects are dropped, which is ours
 
     config.tracking = ConfigDict()
     tracking = config.tracking
     tracking.instance_heatmap = True
     tracking.temporal_features = "previous"
-    tracking.upsample = True  # maps to full size before clustering
-    tracking.centre = "mass"  # what is matched; or "embedding" or "box"
+    tracking.upsample = True  # maps to full size before clustering; ours
+    tracking.centre = "mass"  # matched, and drawn; or "embedding" or "box"
 
     config.demo.caption = "{}"
     config.demo.variants = (

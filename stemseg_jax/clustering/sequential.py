@@ -4,8 +4,10 @@ The unassigned point of highest seediness becomes a centre and takes the unassig
 points around it, until no seed is good enough. Four rules, see `Settings.rule`.
 
 Source: STEm-Seg (Athar et al., ECCV 2020), inference; Eq. 2 for the probability. SRNet
-    (Ying et al., MM 2021), Algorithm 1, for "discard", where a seed has to be better
-    than the minimum and there is no limit of seeds.
+    (Ying et al., MM 2021), Algorithm 1, for "discard".
+    Differs from the latter in: masks are disjoint and tiny ones are dropped, as their
+    tasks want them; a seed may equal the minimum; at most `ROUNDS_PER_SLOT` seeds are
+    tried for each slot.
 """
 
 import dataclasses

@@ -61,7 +61,7 @@ def count_mots(pairing: Pairing, num_frames: int) -> Counts:
         "n_tr_trajectories": pairing.predicted.num_tracks,
         "total_cost": float(hits.iou.sum()),
         "total_num_frames": num_frames,
-        "id_switches": sum(map(_switches, tracks)),
+        "id_switches": sum(map(switches, tracks)),
         "fragments": sum(map(_fragments, tracks)),
         "MT": mostly,
         "PT": len(tracked) - mostly - lost,
@@ -174,7 +174,7 @@ def clear_figures_of_sequence(counts: Counts) -> Counts:
     return dict.fromkeys(clear_figures(counts), 0) | counts | {"MLR": 1.0}
 
 
-def _switches(partners: Int[np.ndarray, "frames"]) -> int:
+def switches(partners: Int[np.ndarray, "frames"]) -> int:
     """Changes from the last known partner, however long ago."""
     known = partners[partners >= 0]
     return int((np.diff(known) != 0).sum())

@@ -103,7 +103,7 @@ MIXINGS = {
     "xytff": Mixing(coordinates="tyx", free=2),
     "xyfff": Mixing(coordinates="yx", free=3),
 }
-# Those of single frames: (y, x), and any number of free dimensions.
+# Those of single frames: (y, x) and free dimensions.
 PLANAR = tuple(
     name
     for name, mixing in MIXINGS.items()

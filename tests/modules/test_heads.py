@@ -65,9 +65,27 @@ def test_foreground_is_the_last_channel():
     assert without.init_with_output(jax.random.key(0), X)[0].foreground_logits is None
 
 
+def test_a_convolution_head_sees_the_cells_around():
+    x = X[:, 0]
+    head = heads.ConvolutionHead(2, width=5, bias=-1.5)
+    y, variables = head.init_with_output(jax.random.key(0), x)
+    conv = {name: np.asarray(v) for name, v in variables["params"]["conv"].items()}
+    around = np.pad(np.asarray(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(around, (3, 3), axis=(1, 2))
+    hidden = np.einsum("bhwckl,klco->bhwo", windows, conv["kernel"]) + conv["bias"]
+    expected = np.maximum(hidden, 0) @ matrix(variables, "conv_out") - 1.5
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(
-    "head", [heads.EmbeddingHead(), heads.SeedinessHead(), heads.SemanticHead(3)]
+    "head, x",
+    [
+        (heads.EmbeddingHead(), X),
+        (heads.SeedinessHead(), X),
+        (heads.SemanticHead(3), X),
+        (heads.ConvolutionHead(3), X[:, 0]),
+    ],
 )
-def test_heads_compute_in_float32_whatever_they_are_given(head):
-    maps, _ = head.init_with_output(jax.random.key(0), X.astype(jnp.bfloat16))
+def test_heads_compute_in_float32_whatever_they_are_given(head, x):
+    maps, _ = head.init_with_output(jax.random.key(0), x.astype(jnp.bfloat16))
     assert {m.dtype for m in jax.tree.leaves(maps)} == {jnp.dtype("float32")}

@@ -3,10 +3,11 @@
 import importlib
 
 import jax
+import numpy as np
 import pytest
 
 from configs import srnet
-from stemseg_jax import models
+from stemseg_jax import models, optimization
 from stemseg_jax.systems.srnet import SRNet
 
 NAMES = ("srnet_davis", "srnet_ytvis", "srnet_moving_shapes")
@@ -43,7 +44,7 @@ def test_what_a_config_says_arrives(name):
     assert config.data.sampling.gaps == (0.5, 0.25, 0.25)
 
 
-def test_the_papers_numbers():
+def test_numbers_of_the_paper_and_those_that_it_leaves_open():
     for name in ("srnet_davis", "srnet_ytvis"):
         config = config_of(name)
         system = SRNet.from_config(config)
@@ -51,7 +52,11 @@ def test_the_papers_numbers():
         assert system.clustering.min_seediness == 0.8
         assert system.clustering.min_cells == 512
         assert system.free_dim_std == 0.3
-        assert (config.optim.steps, config.optim.batch_size) == (160_000, 4)
+        optim = config.optim
+        assert (optim.steps, optim.batch_size, optim.momentum) == (160_000, 4, 0.9)
+        rate = optimization.schedule(optim)
+        rates = [float(rate(step)) for step in (0, 60_000, 160_000)]
+        np.testing.assert_allclose(rates, (1e-3, 1e-3, 1e-5), rtol=1e-5)
     assert system.network.num_classes == 41
 
 
@@ -74,6 +79,7 @@ def test_each_row_of_the_tables_is_a_switch():
         ),
         "dimensions": (dict(model__mixing="xy"), lambda s: s.network.mixing),
     }
+    assert config_of(data__synthesised=False).data.synthesised is False
     for row, (change, of) in rows.items():
         assert of(SRNet.from_config(config_of(**change))) != of(whole), row
     small = config_of(variant="r50")

@@ -112,6 +112,27 @@ def test_equals_the_plain_form_term_by_term(name, changes):
     np.testing.assert_allclose(total, summed, rtol=1e-6)
 
 
+def test_half_covered_cells_are_the_objects_by_fraction_alone():
+    """Masks whose left two pixels of each row's first cell are missing."""
+    one = pair(12, 1)
+    one["masks"][:] = False
+    one["masks"][0, :, 2:5, 3:8] = True
+    batch = batch_of([one])
+    left = batch.masks.at[..., 12:14].set(False)  # half of column 3
+    narrow = {**one, "masks": one["masks"] & (np.arange(16) != 3)}
+    by_target = {
+        target: loss_of(
+            silent("davis", loss__target=target), batch._replace(masks=left)
+        )[1].terms["overlap"]
+        for target in ("and", "fraction")
+    }
+    for target, expected in (("and", narrow), ("fraction", one)):
+        config = silent("davis", loss__target=target)
+        whole = expected_terms(expected, config)["overlap"]
+        np.testing.assert_allclose(by_target[target], whole, rtol=5e-5)
+    assert abs(by_target["and"] - by_target["fraction"]) > 1e-3
+
+
 def test_weights_are_those_of_the_config():
     config = silent(loss__weights__smoothness=10.0, loss__weights__score=0.0)
     total, report = loss_of(config, batch_of([pair(0, 2)]))
@@ -131,7 +152,13 @@ def test_without_objects_the_objectness_goes_to_zero():
     config, one = silent("davis"), pair(6, 0)
     _, report = loss_of(config, batch_of([one]))
     terms = {name: float(term) for name, term in report.terms.items()}
-    assert terms.pop("score") > 0.1
+    objectness = painted_srnet.said(
+        painted.Video(one["cells"], (HEIGHT, WIDTH)), config
+    )(1, 0, np.zeros(painted.SIZE)).objectness
+    counted = ~one["ignore"][1]
+    np.testing.assert_allclose(
+        terms.pop("score"), np.square(objectness[counted]).mean(), rtol=5e-5
+    )
     assert set(terms.values()) == {0.0}
 
 
@@ -159,10 +186,15 @@ def test_noise_is_that_of_a_clips_key_whatever_lies_beside_it():
 
 
 def test_only_the_tracking_term_depends_on_the_noise():
-    config, batch = config_of("ytvis"), batch_of([pair(9, 4)])
-    (_, one), (_, other) = (loss_of(config, batch, seed) for seed in (0, 5))
-    for term in ("overlap", "smoothness", "score", "category"):
-        assert one.terms[term] == other.terms[term]
+    config, at_rest = config_of("ytvis"), pair(9, 4)
+    at_rest["masks"][:, 1] = at_rest["masks"][:, 0]  # a centre lies on its peak
+    (_, one), *others = (
+        loss_of(config, batch_of([at_rest]), seed) for seed in range(6)
+    )
+    for _, other in others:
+        for term in ("overlap", "smoothness", "score", "category"):
+            assert one.terms[term] == other.terms[term]
+    assert any(one.terms["tracking"] != o.terms["tracking"] for _, o in others)
 
 
 def test_the_gradient_reaches_both_frames_and_is_finite():

@@ -57,7 +57,7 @@ def test_without_motion_every_frame_is_the_image():
         dataclasses.replace(
             motion, brightness=0, hue_saturation=0, blur_probability=0.0
         )
-        for motion in (stills.PAPER, stills.OVIS, stills.RELEASED)
+        for motion in (stills.PAPER, stills.OVIS, stills.AFFINE, stills.RELEASED)
     ],
 )
 @pytest.mark.parametrize("size", [(60, 80), (45, 60), (90, 120)])
