@@ -62,8 +62,8 @@ def training_batches(
             f"batch_size={batch_size} cannot be split over {process_count} processes; "
             f"use a multiple."
         )
+    check(config)
     data = config.data
-    _check(data)
     streams, weights = [], []
     for name, weight in data.mixture.items():
         dataset = load(config, name)
@@ -105,6 +105,17 @@ def training_batches(
         batches, prefetch_buffer_size=1
     )
     return _log_skipped(iter(batches))
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Whether clips can be what `config` says of them; nothing is read.
+
+    Raises:
+        ValueError: They cannot, as the options that contradict each other.
+    """
+    _check(config.data)
+    for name in config.data.mixture:
+        _recipe(name, config)
 
 
 def load(
@@ -225,7 +236,8 @@ def _sampling(name: str, config: ml_collections.ConfigDict) -> sampling.Sampling
         )
     except ValueError as error:
         raise ValueError(
-            f"config.data.sampling or config.data.span.{name}: {error}"
+            f"config.data.sampling or config.data.span.{name} with "
+            f"num_frames={config.num_frames}: {error}"
         ) from error
 
 
