@@ -138,16 +138,16 @@ def read(checkpoint: str) -> sources.Loaded:
         )
     if path.is_file():
         return loading.load(path)
-    variables = checkpoints.read_variables(path)
-    names = traverse_util.flatten_dict(variables, sep="/")
+    saved = checkpoints.read(path)
+    names = traverse_util.flatten_dict(saved.variables, sep="/")
     return sources.Loaded(
-        origin=f"{checkpoints.find(path)} (a run of ours)",
-        variables=variables,
+        origin=f"{saved.folder} (a run of ours)",
+        variables=saved.variables,
         names={name: name for name in names},
         unknown=(),
         parts=(),
         conventions=None,
-        config=checkpoints.read_config(path),
+        config=saved.config,
     )
 
 

@@ -71,7 +71,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         )
 
     if start:
-        state = saved.restore(
+        start, state = saved.restore(
             parallel.placed(jax.eval_shape(new_state, variables), where.replicated)
         )
         logging.info("Resumed at step %d of %s", start, saved.folder)

@@ -171,7 +171,7 @@ def remembering(monkeypatch):
 
 def state_of(workdir):
     """Parameters, collections and averages of the last checkpoint."""
-    variables = checkpoints.read_variables(workdir)
+    variables = checkpoints.read(workdir).variables
     with checkpoints.Checkpoints(workdir / "checkpoints") as saved:
         step = saved.latest()
     metadata = ocp.PyTreeCheckpointer().restore(
