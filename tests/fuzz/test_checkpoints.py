@@ -4,6 +4,7 @@ import shutil
 from typing import NamedTuple
 
 import hypothesis
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from stemseg_jax import checkpoints
+from stemseg_jax.conversion import loading, release
+from tests.conversion import torch_writer
 from tests.fuzz import harness
 
 
@@ -96,3 +99,48 @@ def test_a_run_goes_on_from_a_sound_checkpoint(run, tmp_path_factory, steps, dat
         ),
     )
     assert outcome == "right" or len(steps) == 1
+
+
+TENSORS = {
+    "backbone.body.layer1.0.conv1.weight": np.arange(24, dtype=np.float32).reshape(
+        4, 6, 1, 1
+    ),
+    "backbone.body.layer1.0.bn1.bias": np.ones(4, np.float32),
+}
+CONFIG = {"system": "stemseg", "model": {"mixing": "xyff"}}
+VARIABLES = {"params": {"head": {"kernel": kernel(0)}}, "constants": {"a": np.ones(2)}}
+
+
+def write_release(path):
+    release.write(path, VARIABLES, CONFIG)
+
+
+def write_torch(path):
+    named = enumerate(TENSORS.items())
+    tensors = {name: torch_writer.tensor(str(n), v) for n, (name, v) in named}
+    torch_writer.write_zip(path, {"model": tensors})
+
+
+@pytest.mark.parametrize("write", [write_release, write_torch])
+@hypothesis.given(data=st.data())
+def test_weights_of_a_file_are_those_that_were_written(tmp_path_factory, write, data):
+    path = tmp_path_factory.getbasetemp() / "weights.file"
+    whole = path.with_name("sound.file")
+    write(whole)
+    sound = loading.load(whole)
+    path.write_bytes(data.draw(harness.damaged(whole.read_bytes()), "bytes"))
+    harness.verdict(
+        lambda: loading.load(path),
+        form=write.__name__.removeprefix("write_") + " file",
+        names=(path.name,),
+        right=lambda loaded: (
+            loaded.config == sound.config
+            and all(
+                jax.tree.leaves(jax.tree.map(same, loaded.variables, sound.variables))
+            )
+        ),
+    )
+
+
+def same(one, other) -> bool:
+    return one.dtype == other.dtype and np.array_equal(one, other)
