@@ -5,10 +5,13 @@ number of worker processes, nor that of the hosts, nor an interruption changes i
 """
 
 import functools
+import multiprocessing
 import os
 import pathlib
+import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import connection
 from typing import Any
 
 import cv2
@@ -306,6 +309,13 @@ def _unpacked(bits: np.ndarray) -> np.ndarray:
 
 def _start_worker(index: int, count: int):
     cv2.setNumThreads(0)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    """A parent that is killed cannot tell its workers, which would wait for ever."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def _log_skipped(batches: Iterator[dict]) -> Iterator[dict]:
