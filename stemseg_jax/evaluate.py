@@ -32,12 +32,14 @@ def run(
     `json_file`), and returns these figures.
     """
     folder = pathlib.Path(workdir)
-    benchmark = prepare(config, folder / "ground_truth")
-    model = models.load(config, checkpoint)
-    videos = track(model, benchmark.dataset)
-    return benchmark.score(
-        videos, folder / "predictions", json_file or folder / "scores.json"
-    )
+    writes = () if json_file else ("scores.json",)
+    with whole.lock(folder, "evaluate", writes=writes):
+        benchmark = prepare(config, folder / "ground_truth")
+        model = models.load(config, checkpoint)
+        videos = track(model, benchmark.dataset)
+        return benchmark.score(
+            videos, folder / "predictions", json_file or folder / "scores.json"
+        )
 
 
 class Form(NamedTuple):

@@ -1,6 +1,7 @@
 """What is saved comes back; what belongs to another model is refused by name."""
 
 import errno
+import resource
 import shutil
 from typing import NamedTuple
 from unittest import mock
@@ -211,6 +212,25 @@ def test_a_full_disk_is_an_error_that_names_the_checkpoint(tmp_path, fails):
         checkpoints.Checkpoints(tmp_path / "checkpoints") as manager,
     ):
         manager.save(8, state(), CONFIG)
+    assert checkpoints.read(tmp_path).folder.name == "7"
+
+
+def test_a_disk_that_is_really_full(tmp_path):
+    save(tmp_path, state())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    large = state()
+    noise = np.random.default_rng(0).random((500, 500), np.float32)
+    large.params["head"]["kernel"] = jnp.asarray(noise)
+    with (
+        pytest.raises(OSError, match="/8 could not be saved .*Still there: 7"),
+        checkpoints.Checkpoints(tmp_path / "checkpoints") as manager,
+    ):
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+            manager.save(8, large, CONFIG)
+            manager.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert checkpoints.read(tmp_path).folder.name == "7"
 
 

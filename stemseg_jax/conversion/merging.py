@@ -101,7 +101,7 @@ def merge(
     return Merged(traverse_util.unflatten_dict(merged, sep="/"), report)
 
 
-def _finite(values: np.ndarray) -> bool:
+def _finite(values: Any) -> bool:
     return bool(np.isfinite(np.asarray(values, np.float32)).all())
 
 

@@ -41,7 +41,7 @@ def write(
         "digests": json.dumps(_digests(tensors, text)),
     }
     with whole.file(path) as partial:
-        safetensors.numpy.save_file(tensors, partial, metadata)
+        partial.write_bytes(safetensors.numpy.save(tensors, metadata))
 
 
 def read(path: pathlib.Path) -> sources.Loaded | dict[str, np.ndarray]:
