@@ -59,18 +59,18 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind, *_) -> None:
-        if kind is not None and issubclass(kind, OSError):  # it has been said
-            with contextlib.suppress(OSError):
-                self.close()
-        else:
-            self.close()
+        failed = kind is not None and issubclass(kind, Exception)
+        with contextlib.suppress(OSError) if failed else contextlib.nullcontext():
+            self.close()  # of two errors the first is said
 
     def latest(self) -> int | None:
         return self._manager.latest_step()
 
     def config(self) -> dict:
         """The config of the latest checkpoint that has one."""
-        return _first_sound(_steps(self.folder), _config)
+        return _first_sound(
+            _steps(self.folder), lambda folder: _config(folder, _proof(folder))
+        )
 
     def save(self, step: int, state: Any, config: ConfigDict) -> None:
         """Saves unless this step is already there.
@@ -118,8 +118,9 @@ class Checkpoints:
         if jax.process_count() > 1:  # all have to take the same
             return _first_sound(steps[:1], of)
         step, state = _first_sound(steps, of)
-        for folder in steps[: [int(s.name) for s in steps].index(step)]:
-            folder.rename(folder.with_name(f"{folder.name}.damaged"))
+        for folder in steps:
+            if int(folder.name) > step:
+                _set_aside(folder)
         self._manager.reload()
         return step, state
 
@@ -167,7 +168,8 @@ def read(path: pathlib.Path) -> Saved:
     """
 
     def of(folder: pathlib.Path) -> Saved:
-        return Saved(folder, _variables(folder), _config(folder))
+        proof = _proof(folder)
+        return Saved(folder, _variables(folder, proof), _config(folder, proof))
 
     return _first_sound(_candidates(path), of)
 
@@ -189,6 +191,13 @@ def _steps(folder: pathlib.Path) -> list[pathlib.Path]:
     """The newest first."""
     steps = [d for d in folder.glob("*") if d.name.isdecimal() and d.is_dir()]
     return sorted(steps, key=lambda d: int(d.name), reverse=True)
+
+
+def _set_aside(folder: pathlib.Path) -> None:
+    aside = folder.with_name(f"{folder.name}.damaged")
+    while aside.exists():
+        aside = aside.with_name(f"{aside.name}.damaged")
+    folder.rename(aside)
 
 
 def _first_sound(
@@ -254,7 +263,7 @@ def _proof(folder: pathlib.Path) -> dict[str, Any]:
             raise ValueError("digests/ is missing.")
         logging.warning("%s is from before digests: it is not verified.", folder)
         return {}
-    proof = json.loads((folder / "digests" / "metadata").read_text())
+    proof = _json(folder, "digests/metadata")
     if proof.pop("digests") != _digest_of_json(proof):
         raise ValueError("digests/metadata was changed.")
     return proof
@@ -282,15 +291,21 @@ def _finite(array: Any) -> bool:
 # ------------------------------------------------------------------------------- parts
 
 
-def _config(folder: pathlib.Path) -> dict[str, Any]:
-    config = json.loads((folder / "config" / "metadata").read_text())
-    expected = _proof(folder).get("config")
-    if expected not in (None, _digest_of_json(config)) or not config:
+def _config(folder: pathlib.Path, proof: Mapping[str, Any]) -> dict[str, Any]:
+    config = _json(folder, "config/metadata")
+    if proof.get("config") not in (None, _digest_of_json(config)) or not config:
         raise ValueError("config/metadata is not what was saved.")
     return config
 
 
-def _variables(folder: pathlib.Path) -> dict[str, Any]:
+def _json(folder: pathlib.Path, name: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / name).read_text()))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be read ({_brief(error)}).") from error
+
+
+def _variables(folder: pathlib.Path, proof: Mapping[str, Any]) -> dict[str, Any]:
     saved = _saved_tree(folder)
     # Runs of before collections had any name kept "constants", apart from the average.
     others = ("collections",) if "collections" in saved else ("constants",)
@@ -302,7 +317,7 @@ def _variables(folder: pathlib.Path) -> dict[str, Any]:
         {name: saved[name] for name in parts},
         is_leaf=lambda leaf: hasattr(leaf, "shape"),
     )
-    arrays = _proof(folder).get("arrays")
+    arrays = proof.get("arrays")
     if arrays is not None:
         own = {name for name in arrays if name.partition("/")[0] in parts}
         if own != _leaves(wanted).keys():

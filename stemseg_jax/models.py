@@ -137,7 +137,10 @@ def read(checkpoint: str) -> sources.Loaded:
             ".pth or .pkl file; docs/model_zoo.md says where published ones are."
         )
     if path.is_file():
-        return loading.load(path)
+        loaded = loading.load(path)
+        if loaded.config is not None and not {"system", "model"} <= {*loaded.config}:
+            raise ValueError(f"{path} is damaged: its config names no system or model.")
+        return loaded
     saved = checkpoints.read(path)
     names = traverse_util.flatten_dict(saved.variables, sep="/")
     return sources.Loaded(
