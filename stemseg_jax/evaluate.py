@@ -169,8 +169,8 @@ def _write_davis(folder, videos, truth):
 
 
 def _write_youtube_vis(folder, videos, truth):
-    videos_of_truth = coco_json.read_object(truth)["videos"]
-    ids = {coco_json.video_name(video): video["id"] for video in videos_of_truth}
+    names = coco_json.read_annotations(truth).names
+    ids = {name: number for number, name in names.items()}
     return ytvis_results.write(folder, videos, ids)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from stemseg_jax.data import encoded_video, readers
@@ -20,7 +21,7 @@ from stemseg_jax.data.datasets import (
     youtube_vis,
 )
 from stemseg_jax.data.readers import Fault
-from stemseg_jax.formats import coco_json
+from stemseg_jax.formats import coco_json, declared, files
 
 BOX_TOLERANCE = 1.0  # pixels; boxes are rounded in many ways
 
@@ -31,7 +32,7 @@ class FoundSet(NamedTuple):
     name: str
     split: str
     read: Callable[[readers.Report], readers.Dataset]
-    faults: Callable[[], Sequence[Fault]] = lambda: ()  # of what reading does not use
+    faults: Callable[[], Iterable[Fault]] = lambda: ()  # of what reading does not use
     readable: bool = True  # False: a file that might have been one
 
 
@@ -237,22 +238,24 @@ def _json(folder: pathlib.Path) -> Iterator[FoundSet]:
     paths += folder.glob("*/instances.json")
     configs = {"config.json", "config_v1.2.json", "config_v2.0.json"}
     for path in sorted(path for path in paths if path.name not in configs):
+        if not files.is_data(path):
+            continue
         split = str(path.relative_to(folder))
         try:
-            content = coco_json.read_object(path)
+            parts = declared.read(path, dict[str, msgspec.Raw]).keys()
         except ValueError as error:
             fault = Fault(split, "annotation", str(error))
             read = functools.partial(_report_only, fault)
             yield FoundSet("own", split, read, readable=False)
             continue
-        if "videos" in content:
+        if "videos" in parts:
             yield FoundSet(
                 "own",
                 split,
                 functools.partial(youtube_vis.read_below, path, folder),
-                functools.partial(lambda c: [*_boxes(c), *_identities(c)], content),
+                functools.partial(_boxes, path),
             )
-        elif "images" in content and path.stem.startswith("instances_"):
+        elif "images" in parts and path.stem.startswith("instances_"):
             part = path.stem.removeprefix("instances_")
             year = int(part[-4:]) if part[-4:].isdigit() else 2017
             read = functools.partial(
@@ -272,32 +275,23 @@ def _report_only(fault: Fault, report: readers.Report) -> readers.Dataset:
     return readers.Dataset("own", {}, [])
 
 
-def _boxes(content: dict) -> Iterator[Fault]:
+def _boxes(path: pathlib.Path) -> Iterator[Fault]:
     """Boxes (x, y, width, height) that leave their frame."""
-    sizes = {v["id"]: (v["width"], v["height"]) for v in content["videos"]}
-    for annotation in content.get("annotations") or ():
-        if annotation["video_id"] not in sizes:
-            continue
-        size = np.add(sizes[annotation["video_id"]], BOX_TOLERANCE)
-        for frame, box in enumerate(annotation.get("bboxes") or ()):
-            if box is None:
+    content = coco_json.read_videos(path, report=lambda *fault: None)  # told before
+    sizes = {video.id: (video.width, video.height) for video in content.videos}
+    for annotation in content.annotations or ():
+        size = np.add(sizes[annotation.video_id], BOX_TOLERANCE)
+        for frame, box in enumerate(annotation.bboxes or ()):
+            if not box:
+                continue
+            where = f"annotation {annotation.id}, frame {frame}"
+            if len(box) != 4:
+                what = f"a box of {len(box)} numbers; expected x, y, width, height."
+                yield Fault(where, "box", what)
                 continue
             low, high = np.array(box[:2]), np.add(box[:2], box[2:])
             if (low < -BOX_TOLERANCE).any() or (high > size).any():
-                where = f"annotation {annotation['id']}, frame {frame}"
-                what = f"box {box} leaves the frame of {size[1]:.0f} x {size[0]:.0f}."
+                numbers = ", ".join(f"{number:g}" for number in box)
+                frame = f"{size[1]:.0f} x {size[0]:.0f}"
+                what = f"box [{numbers}] leaves the frame of {frame}."
                 yield Fault(where, "box", what)
-
-
-def _identities(content: dict) -> Iterator[Fault]:
-    """Numbers that stand for more than one thing."""
-    for kind in ("videos", "annotations", "categories"):
-        seen = {}
-        for entry in content.get(kind) or ():
-            if entry["id"] in seen:
-                what = "two entries have this id."
-                before = seen[entry["id"]].get("category_id")
-                if before != entry.get("category_id"):
-                    what = f"of category {before} and of {entry['category_id']}."
-                yield Fault(f"{kind}, id {entry['id']}", "identity", what)
-            seen[entry["id"]] = entry

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from stemseg_jax.data import encoded_video
 from stemseg_jax.data.datasets import folders
-from stemseg_jax.formats import coco_json, images, rle
+from stemseg_jax.formats import coco_json, declared, images, rle
 
 
 def convert(
@@ -99,15 +99,18 @@ def main() -> int:
     )
     given = parser.parse_args()
     try:
-        classes = coco_json.read_object(given.classes) if given.classes else given.name
+        classes = given.name
+        if given.classes:
+            classes = declared.read(given.classes, dict[str, dict[str, str]])
         path = convert(given.folder, given.split, classes=classes)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    content = coco_json.read_object(path)
+    content = coco_json.read_annotations(path)
+    instances = sum(map(len, content.objects.values()))
     print(
-        f"{path}: {len(content['videos'])} videos, {len(content['annotations'])} "
-        f"instances of {', '.join(c['name'] for c in content['categories'])}. Next: "
+        f"{path}: {len(content.sizes)} videos, {instances} "
+        f"instances of {', '.join(content.categories.values())}. Next: "
         f"--mode=check_data --input={path.parent}"
     )
     return 0
