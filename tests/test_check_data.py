@@ -113,7 +113,7 @@ def test_every_fault_of_a_json_is_found_at_once(tmp_path, capsys):
     text = "\n".join(f"{f['where']}: {f['what']}" for f in split["faults"])
     for expected in (
         "00001.jpg: cannot be read",
-        "00002.jpg: the JPEG is cut short",
+        "00002.jpg: not an image that can be opened (Truncated",
         "00003.jpg is 24 x 44 (height x width)",
         "frame 4, instance 11: the runs of a mask cover 961 pixels",
         "annotation 11, frame 3: box [30, 4, 20, 8] leaves the frame",

@@ -3,12 +3,14 @@
 import collections
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import NamedTuple
 
+import av
 import msgspec
 import numpy as np
 
@@ -21,8 +23,9 @@ from stemseg_jax.data.datasets import (
     youtube_vis,
 )
 from stemseg_jax.data.readers import Fault
-from stemseg_jax.formats import coco_json, declared, files
+from stemseg_jax.formats import coco_json, declared, files, images
 
+NO_OVERLAP = {"kitti_mots", "mots_challenge"}  # a pixel has one mask there
 BOX_TOLERANCE = 1.0  # pixels; boxes are rounded in many ways
 
 
@@ -91,11 +94,7 @@ def _of_one(folder: pathlib.Path) -> list[FoundSet]:
 
 
 def _sub_folders(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".")
-    )
+    return [path for path in files.listed(folder) if path.is_dir()]
 
 
 def check(
@@ -141,10 +140,13 @@ def _check_video(
     dataset: readers.Dataset, video: encoded_video.EncodedVideo
 ) -> tuple[list[Fault], dict[int, int]]:
     """Faults of a video, and the category of each instance seen in it."""
-    faults, categories = [], {}
+    faults, categories = [*_pairs(video)], {}
     for index in range(video.num_frames):
         try:
             video.frame(index)
+            if what := _damage(video.encoded(index)):
+                what = f"{video.files[index]}: {what}. Copy the file again."
+                faults.append(Fault(video.name, "frame", what))
         except readers.BrokenSample as error:
             faults.append(Fault(video.name, "frame", _text(error)))
         if not video.annotated:
@@ -154,6 +156,9 @@ def _check_video(
         except readers.BrokenSample as error:
             faults.append(Fault(video.name, "mask", _text(error)))
             continue
+        if dataset.name in NO_OVERLAP and (pair := _overlap(labels.masks)):
+            what = f"frame {index}: the masks of {pair[0]} and {pair[1]} overlap."
+            faults.append(Fault(video.name, "mask", what))
         for instance in labels.masks:
             category = labels.categories[instance]
             if categories.setdefault(instance, category) != category:
@@ -168,6 +173,54 @@ def _check_video(
     if video.annotated and not categories:
         faults.append(Fault(video.name, "annotation", "no frame has an instance."))
     return faults, categories
+
+
+def _pairs(video: encoded_video.EncodedVideo) -> Iterator[Fault]:
+    """Frames without a mask between others that have one, and masks without a frame.
+
+    One mask alone is that of a semi-supervised test set, and one at every n-th frame is
+    the habit of some sets.
+    """
+    if not isinstance(video.labels, encoded_video.PngLabels):
+        return
+    masks = video.labels.files
+    there = [index for index, mask in enumerate(masks) if mask is not None]
+    stride = min(np.diff(there), default=len(masks))
+    for index in range(there[0], len(masks), stride):
+        if masks[index] is None:
+            what = f"frame {video.files[index].name} has no mask, others have."
+            yield Fault(video.name, "mask", what)
+    names = {mask.name for mask in masks if mask is not None}
+    for path in files.listed(masks[there[0]].parent, "*.png"):
+        if path.name not in names:
+            yield Fault(video.name, "frame", f"{path}: a mask without its frame.")
+
+
+def _damage(data: bytes) -> str | None:
+    """What is wrong in the middle of a JPEG.
+
+    OpenCV and Pillow fill it with grey. FFmpeg finds most of it: what decodes to other
+    pixels without a contradiction, nothing can find, for JPEG has no checksums.
+    """
+    if not data.startswith(images.JPEG_START):
+        return None
+    decoder = av.CodecContext.create("mjpeg", "r")
+    decoder.options = {"err_detect": "explode"}
+    try:
+        decoder.decode(av.Packet(data))
+    except av.error.InvalidDataError:
+        return "the JPEG is damaged; a part of the image is not what it was"
+    except av.error.FFmpegError:  # a rare kind of JPEG, which only others decode
+        return None
+    return None
+
+
+def _overlap(masks: Mapping[int, np.ndarray]) -> tuple[int, int] | None:
+    """The first two masks that share a pixel."""
+    for first, second in itertools.combinations(masks, 2):
+        if (masks[first] & masks[second]).any():
+            return first, second
+    return None
 
 
 def _duplicates(dataset: readers.Dataset) -> Iterator[Fault]:
@@ -193,7 +246,7 @@ def _davis(folder: pathlib.Path) -> Iterator[FoundSet]:
             continue
         if year == 2017 and (folder / davis.ANNOTATIONS[2019]).is_dir():
             continue  # the same videos
-        for path in sorted((folder / "ImageSets" / lists).glob("*.txt")):
+        for path in files.listed(folder / "ImageSets" / lists, "*.txt"):
             read = functools.partial(_load, f"davis{year % 100}", folder, path.stem)
             yield FoundSet(f"davis{year % 100}", path.stem, read)
 
@@ -217,7 +270,7 @@ def _mots(folder: pathlib.Path) -> Iterator[FoundSet]:
 
 def _voc(folder: pathlib.Path) -> Iterator[FoundSet]:
     if (folder / "SegmentationObject").is_dir():
-        for path in sorted((folder / "ImageSets/Segmentation").glob("*.txt")):
+        for path in files.listed(folder / "ImageSets/Segmentation", "*.txt"):
             read = functools.partial(_load, "pascal_voc", folder, path.stem)
             yield FoundSet("pascal_voc", path.stem, read)
 
@@ -234,12 +287,10 @@ def _mapillary(folder: pathlib.Path) -> Iterator[FoundSet]:
 
 def _json(folder: pathlib.Path) -> Iterator[FoundSet]:
     """Annotation files in the forms of YouTube-VIS and COCO."""
-    paths = [*folder.glob("*.json"), *folder.glob("annotations/*.json")]
-    paths += folder.glob("*/instances.json")
+    forms = ("*.json", "annotations/*.json", "*/instances.json")
+    paths = {path for form in forms for path in files.listed(folder, form)}
     configs = {"config.json", "config_v1.2.json", "config_v2.0.json"}
     for path in sorted(path for path in paths if path.name not in configs):
-        if not files.is_data(path):
-            continue
         split = str(path.relative_to(folder))
         try:
             parts = declared.read(path, dict[str, msgspec.Raw]).keys()

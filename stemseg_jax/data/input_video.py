@@ -17,7 +17,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import UInt8
 
-from stemseg_jax.formats import images
+from stemseg_jax.formats import files, images
 
 DEFAULT_FPS = Fraction(24)  # of frames that come without a clock; DAVIS is shown so
 
@@ -189,7 +189,8 @@ def find(
     if os.path.exists(pattern):  # a name may itself hold a "*" or "["
         matches = [pathlib.Path(pattern)]
     else:
-        matches = images.natural(glob.glob(pattern, recursive=True))
+        found = images.natural(glob.glob(pattern, recursive=True))
+        matches = [path for path in found if files.is_data(path)]
     if not matches:
         raise ValueError(
             f"{pattern}: no such file or folder, and as a glob it matches nothing. "
@@ -218,7 +219,7 @@ def find(
 
 
 def _folder(folder: pathlib.Path, *, fps: Fraction) -> ImageSequence:
-    entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    entries = files.listed(folder)
     frames = images.natural(path for path in entries if _is_image(path))
     if not frames:
         others = ", ".join(sorted(path.name for path in entries)[:3]) or "nothing"

@@ -151,7 +151,7 @@ def number(value):
 
 
 def test_runs_that_wrap_around_are_not_decoded():
-    """Each run of a kind is about 2^29 longer than the one before: in the end 2^64 pixels."""
+    """Each run of a kind is longer by 2^29 than the one before: 2^64 in the end."""
     growing = number(0) * 3 + number(2**29 - 1) * 400_000
     for letters in (growing, number(2**29 - 1) * 6, number(-(2**29)) * 6):
         mask = {"size": (3, 4), "counts": letters}
