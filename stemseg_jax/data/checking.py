@@ -186,7 +186,7 @@ def _pairs(video: encoded_video.EncodedVideo) -> Iterator[Fault]:
     masks = video.labels.files
     there = [index for index, mask in enumerate(masks) if mask is not None]
     stride = min(np.diff(there), default=len(masks))
-    for index in range(there[0], len(masks), stride):
+    for index in range(there[0] % stride, len(masks), stride):
         if masks[index] is None:
             what = f"frame {video.files[index].name} has no mask, others have."
             yield Fault(video.name, "mask", what)

@@ -46,21 +46,21 @@ def read(file: pathlib.Path, kind: Any, *, report: Report = refuse) -> Any:
     file = pathlib.Path(file)
     data = _content(file)
     try:
-        return msgspec.json.decode(data, type=kind)
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.ValidationError as error:
+            if report is refuse or "[" not in str(error):  # not of one entry
+                raise
+            return _entry_by_entry(file, data, kind, report)
     except msgspec.ValidationError as error:
-        if report is refuse or "[" not in str(error):  # not of one entry
-            raise ValueError(f"{file}: {_misfit(error)}") from error
-        return _entry_by_entry(file, data, kind, report)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{file}: {_misfit(error)}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(_unreadable(file, _near(error, data))) from error
 
 
 def _entry_by_entry(file: pathlib.Path, data: bytes, kind: Any, report: Report) -> Any:
     """The file without the entries that do not fit."""
-    try:
-        parts = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-    except msgspec.ValidationError as error:
-        raise ValueError(f"{file}: {_misfit(error)}") from error
+    parts = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     kept = {}
     for field in msgspec.structs.fields(kind):
         entry = _entry(field.type)
@@ -79,7 +79,7 @@ def _entry_by_entry(file: pathlib.Path, data: bytes, kind: Any, report: Report) 
         for index, one in enumerate(entries):
             try:
                 kept[field.name].append(msgspec.json.decode(one, type=entry))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except msgspec.ValidationError as error:
                 place = f"$.{field.encode_name}[{index}]"
                 report(str(file), "annotation", _misfit(error, place))
     try:
@@ -114,22 +114,30 @@ def _near(error: Exception, data: bytes) -> str:
 
 
 def _content(file: pathlib.Path) -> bytes:
+    """UTF-8, without the mark that may stand in front."""
     try:
-        if file.suffix == ".gz":
-            with gzip.open(file) as stream:
-                data = stream.read(MOST_UNPACKED + 1)
-        elif file.suffix == ".zip":
-            with zipfile.ZipFile(file) as archive, archive.open("results.json") as part:
-                data = part.read(MOST_UNPACKED + 1)
-        elif file.exists() and not file.is_file():
-            raise ValueError("not a regular file")
-        else:
-            return file.read_bytes().removeprefix(codecs.BOM_UTF8)
-        if len(data) > MOST_UNPACKED:
-            raise ValueError(f"more than {MOST_UNPACKED} bytes once unpacked")
+        data = _unpacked(file).removeprefix(codecs.BOM_UTF8)
+        if not data.isascii():  # msgspec looks at no more than what is declared
+            data.decode()
     except Exception as error:  # of a dozen kinds in archives that are damaged
         raise ValueError(_unreadable(file, error)) from error
-    return data.removeprefix(codecs.BOM_UTF8)
+    return data
+
+
+def _unpacked(file: pathlib.Path) -> bytes:
+    if file.exists() and not file.is_file():
+        raise ValueError("not a regular file")
+    if file.suffix == ".gz":
+        with gzip.open(file) as stream:
+            data = stream.read(MOST_UNPACKED + 1)
+    elif file.suffix == ".zip":
+        with zipfile.ZipFile(file) as archive, archive.open("results.json") as part:
+            data = part.read(MOST_UNPACKED + 1)
+    else:
+        return file.read_bytes()
+    if len(data) > MOST_UNPACKED:
+        raise ValueError(f"more than {MOST_UNPACKED} bytes once unpacked")
+    return data
 
 
 def _unreadable(file: pathlib.Path, why: object) -> str:
