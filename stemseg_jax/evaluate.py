@@ -169,8 +169,7 @@ def _write_davis(folder, videos, truth):
 
 
 def _write_youtube_vis(folder, videos, truth):
-    names = coco_json.read_annotations(truth).names
-    ids = {name: number for number, name in names.items()}
+    ids = {video.name: video.id for video in coco_json.read_videos(truth).videos}
     return ytvis_results.write(folder, videos, ids)
 
 

@@ -176,6 +176,12 @@ class VideoFile:
             raise BrokenVideoError(
                 self.path, "is cut short", read=count, promised=self._promised
             )
+        if self._promised and count < self._promised:
+            # Damage that leaves no trace, but also what a camera or an edit left out.
+            logging.warning(
+                "%s: %d of %d promised frames were read; the others may be lost.",
+                *(self.path, count, self._promised),
+            )
 
 
 def _seconds(

@@ -213,6 +213,18 @@ def test_only_what_is_missing_counts(tmp_path):
             assert len(values(input_video.VideoFile(path))) == 30
 
 
+def test_frames_that_are_missing_in_the_middle_are_told(tmp_path, caplog):
+    """Nothing tells damage from what a camera left out, so this is no error."""
+    parts = {"cluster_time_limit": "200"}
+    path = write_video(tmp_path / "a.webm", 30, codec="libvpx", options=parts)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
+    path.write_bytes(data)
+    count = len(values(input_video.VideoFile(path)))
+    assert 0 < count < 30
+    assert f"a.webm: {count} of 30 promised frames were read" in caplog.text
+
+
 def test_playlists_are_no_videos(tmp_path):
     """They would lead to other files, and live ones never end."""
     write_video(tmp_path / "a.mp4", 3)
