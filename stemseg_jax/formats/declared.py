@@ -17,7 +17,7 @@ from msgspec import Meta
 
 Report = Callable[[str, str, str], None]  # where, kind of fault, what is wrong
 
-Id = Annotated[int, Meta(ge=0, le=2**53)]  # what every program reads exactly
+Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # what NumPy counts with
 Side = Annotated[int, Meta(ge=1, le=65535)]  # pixels; the most that JPEG has
 Count = Annotated[int, Meta(ge=0, le=10**6)]  # frames
 
