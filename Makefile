@@ -16,9 +16,9 @@ test: $(VENV)/installed-dev
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow
 
-# Thousands of broken and odd inputs of each form, with a table of how they ended.
+# make fuzz [CASES=1000]: so many broken and odd inputs of each form, by how they ended.
 fuzz: $(VENV)/installed-dev
-	STEMSEG_FUZZ=long $(BIN)/python -m pytest tests/fuzz
+	STEMSEG_FUZZ=$(or $(CASES),1000) $(BIN)/python -m pytest tests/fuzz
 
 # make parity GOLDENS=DIR [JSON=FILE]
 parity: $(VENV)/installed-dev

@@ -92,7 +92,7 @@ def _contact_sheet(found: Sequence[checking.FoundSet]) -> np.ndarray | None:
     for part in found:
         try:
             dataset = part.read(lambda fault: None)
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             continue
         for video in dataset.videos:
             if len(rows) < VIDEOS and (row := _pictures(video, dataset.categories)):

@@ -171,8 +171,7 @@ def _write_davis(folder, videos, truth):
 
 
 def _write_youtube_vis(folder, videos, truth):
-    videos_of_truth = coco_json.read_object(truth)["videos"]
-    ids = {coco_json.video_name(video): video["id"] for video in videos_of_truth}
+    ids = {video.name: video.id for video in coco_json.read_videos(truth).videos}
     return ytvis_results.write(folder, videos, ids)
 
 
