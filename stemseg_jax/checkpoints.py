@@ -224,8 +224,10 @@ def _first_sound(
 
 
 def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:200]}"
+    line = (str(error).strip().splitlines() or [""])[0]
+    if len(line) > 300:  # the reason stands at the end
+        line = f"{line[:120]} ... {line[-160:]}"
+    return f"{type(error).__name__}: {line}"
 
 
 # ------------------------------------------------------------------------------ proof

@@ -169,7 +169,14 @@ def _required(flag: flags.FlagHolder):
 
 def run() -> None:
     """The console script `stemseg`."""
+    sys.unraisablehook = _without_leftovers
     app.run(main, flags_parser=_parse)
+
+
+def _without_leftovers(unraisable) -> None:
+    """Of each array that orbax was still at when one failed, there would be a stack."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _parse(argv: list[str]) -> list[str]:
