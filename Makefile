@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint parity parity_metrics clean
+.PHONY: demo test test-slow fuzz lint parity parity_metrics clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m stemseg_jax.main --config=configs/moving_shapes.py --mode=demo --workdir=runs/demo
@@ -15,6 +15,10 @@ test: $(VENV)/installed-dev
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow
+
+# make fuzz [CASES=1000]: so many broken and odd inputs of each form, by how they ended.
+fuzz: $(VENV)/installed-dev
+	STEMSEG_FUZZ=$(or $(CASES),1000) $(BIN)/python -m pytest tests/fuzz
 
 # make parity GOLDENS=DIR [JSON=FILE]
 parity: $(VENV)/installed-dev

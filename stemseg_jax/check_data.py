@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from stemseg_jax.data import checking, readers
-from stemseg_jax.formats import images, whole
+from stemseg_jax.formats import whole
 from stemseg_jax.outputs import annotations, report
 
 SHOWN = 50  # faults in the table; the JSON file has all
@@ -24,6 +24,10 @@ def run(input_folder: str, json_file: str | None = None) -> int:
     Every fault and figure goes to `json_file` (runs/check_data/<folder>.json without
     one), and a contact sheet of the first videos beside it.
     """
+    name = pathlib.Path(input_folder).resolve().name.lstrip(".") or "data"
+    path = pathlib.Path(json_file or f"runs/check_data/{name}.json")
+    pictures = path.with_suffix(".png")
+    report.refuse_foreign(pictures)
     found = checking.find(input_folder)
     summaries = []
     for part in found:
@@ -40,12 +44,10 @@ def run(input_folder: str, json_file: str | None = None) -> int:
     if len(faults) > SHOWN:
         print(f"... and {len(faults) - SHOWN} more")
 
-    name = pathlib.Path(input_folder).resolve().name
-    path = pathlib.Path(json_file or f"runs/check_data/{name}.json")
     whole.write_text(path, json.dumps([_as_json(s) for s in summaries], indent=1))
     print(f"every fault and figure: {path}")
     if (sheet := _contact_sheet(found)) is not None:
-        print(f"contact sheet: {images.write_png(path.with_suffix('.png'), sheet)}")
+        print(f"contact sheet: {report.write_sheet(pictures, sheet)}")
 
     trainable = any(summary.annotated_videos for summary in summaries)
     if faults:
@@ -90,7 +92,7 @@ def _contact_sheet(found: Sequence[checking.FoundSet]) -> np.ndarray | None:
     for part in found:
         try:
             dataset = part.read(lambda fault: None)
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             continue
         for video in dataset.videos:
             if len(rows) < VIDEOS and (row := _pictures(video, dataset.categories)):

@@ -1,13 +1,40 @@
-"""Saving and restoring a run with orbax."""
+"""Saving and restoring a run with orbax, and proof that nothing changed in between.
 
+Beside the arrays of a checkpoint lie their digests. What is read is compared with them;
+a checkpoint that is not what was saved is named, and the one before it is taken.
+"""
+
+import contextlib
+import hashlib
 import json
 import pathlib
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+Read = TypeVar("Read")
+
+
+class OtherModel(ValueError):
+    """A checkpoint is sound, but does not belong here."""
+
+
+# Errors that say nothing of the bytes on the disk.
+NOT_DAMAGE = (OtherModel, MemoryError, PermissionError, jax.errors.JaxRuntimeError)
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds of a network."""
+
+    folder: pathlib.Path  # checkpoints/<step>
+    variables: dict[str, Any]  # {"params": ..., "constants": ...}
+    config: dict[str, Any]  # that it was trained with
 
 
 class Checkpoints:
@@ -20,6 +47,7 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2):
         self.folder = pathlib.Path(folder).absolute()
+        self._last: int | None = None  # that was saved
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
@@ -30,43 +58,95 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        self.close()
+    def __exit__(self, kind, *_) -> None:
+        failed = kind is not None and issubclass(kind, Exception)
+        with contextlib.suppress(OSError) if failed else contextlib.nullcontext():
+            self.close()  # of two errors the first is said
 
     def latest(self) -> int | None:
         return self._manager.latest_step()
 
     def config(self) -> dict:
-        """The config of the latest checkpoint."""
-        return read_config(self.folder)
-
-    def save(self, step: int, state: Any, config: ConfigDict) -> None:
-        """Saves unless this step is already there."""
-        if step == self.latest():
-            return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                config=ocp.args.JsonSave(json.loads(config.to_json_best_effort())),
-            ),
+        """The config of the latest checkpoint that has one."""
+        return _first_sound(
+            _steps(self.folder), lambda folder: _config(folder, _proof(folder))
         )
 
-    def restore(self, abstract: Any, step: int | None = None) -> Any:
-        """The state of `step` (the latest by default), laid out as `abstract` says.
+    def save(self, step: int, state: Any, config: ConfigDict) -> None:
+        """Saves unless this step is already there.
 
         Raises:
-            ValueError: If the checkpoint belongs to another model or optimiser.
+            OSError: This or the save before it failed.
         """
-        step = self.latest() if step is None else step
-        _refuse_other_tree(self.folder / str(step), abstract)
-        return self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        )["state"]
+        if step == self.latest():
+            return
+        as_json = json.loads(config.to_json_best_effort())
+        proof = {"arrays": _digests(state), "config": _digest_of_json(as_json)}
+        self._last = step
+        with self._named(step):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state),
+                    config=ocp.args.JsonSave(as_json),
+                    digests=ocp.args.JsonSave(
+                        {**proof, "digests": _digest_of_json(proof)}
+                    ),
+                ),
+            )
+
+    def restore(self, abstract: Any) -> tuple[int, Any]:
+        """The step and the state of the latest sound checkpoint, laid out as `abstract`
+        says. Damaged ones are set aside, as `<step>.damaged`.
+
+        Raises:
+            ValueError: If the checkpoint belongs to another model or optimiser, or none
+                is sound.
+        """
+
+        def of(folder: pathlib.Path) -> tuple[int, Any]:
+            arrays = _proof(folder).get("arrays")
+            _refuse_other_tree(folder, arrays or _saved_shapes(folder), abstract)
+            state = self._manager.restore(
+                int(folder.name),
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)),
+            )["state"]
+            _verify(state, arrays)
+            return int(folder.name), state
+
+        steps = _steps(self.folder)
+        if jax.process_count() > 1:  # all have to take the same
+            return _first_sound(steps[:1], of)
+        step, state = _first_sound(steps, of)
+        for folder in steps:
+            if int(folder.name) > step:
+                _set_aside(folder)
+        self._manager.reload()
+        return step, state
 
     def close(self) -> None:
-        self._manager.wait_until_finished()
+        """Waits until all is written.
+
+        Raises:
+            OSError: It could not be.
+        """
+        with self._named(self._last):
+            self._manager.wait_until_finished()
         self._manager.close()
+        if self._last is not None and not (self.folder / str(self._last)).is_dir():
+            raise OSError(f"{self.folder / str(self._last)} was not written.")
+
+    @contextlib.contextmanager
+    def _named(self, step: int | None) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # orbax raises nearly anything, over pages
+            earlier = [folder.name for folder in _steps(self.folder)]
+            raise OSError(
+                f"{self.folder / str(step)} could not be saved ({_brief(error)}). "
+                f"Still there: {', '.join(earlier) or 'nothing'}. Make room on the "
+                "disk; the same command goes on from there."
+            ) from error
 
 
 def find(path: pathlib.Path) -> pathlib.Path:
@@ -75,31 +155,159 @@ def find(path: pathlib.Path) -> pathlib.Path:
     Raises:
         ValueError: If there is none.
     """
+    return _candidates(path)[0]
+
+
+def read(path: pathlib.Path) -> Saved:
+    """The network's collections as they were saved, from the newest sound checkpoint.
+
+    Their averages are taken where the run kept them. See `find` for `path`.
+
+    Raises:
+        ValueError: If there is no checkpoint, or none that is what was saved.
+    """
+
+    def of(folder: pathlib.Path) -> Saved:
+        proof = _proof(folder)
+        return Saved(folder, _variables(folder, proof), _config(folder, proof))
+
+    return _first_sound(_candidates(path), of)
+
+
+def _candidates(path: pathlib.Path) -> list[pathlib.Path]:
     path = pathlib.Path(path).absolute()
     for folder in (path / "checkpoints", path):
-        steps = [d for d in folder.glob("*") if d.name.isdigit() and d.is_dir()]
-        if steps:
-            return max(steps, key=lambda d: int(d.name))
+        if steps := _steps(folder):
+            return steps
     if (path / "state").is_dir():
-        return path
+        return [path]
     raise ValueError(
         f"{path}: no checkpoint. Expected a run's folder (with checkpoints/<step>/), a "
         "folder checkpoints/<step>/, or a weight file (.safetensors, .pth, .pkl)."
     )
 
 
-def read_config(path: pathlib.Path) -> dict:
-    """The config that the checkpoint was trained with."""
-    file = find(path) / "config" / "metadata"
-    return json.loads(file.read_text())
+def _steps(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The newest first."""
+    steps = [d for d in folder.glob("*") if d.name.isdecimal() and d.is_dir()]
+    return sorted(steps, key=lambda d: int(d.name), reverse=True)
 
 
-def read_variables(path: pathlib.Path) -> dict:
-    """The network's collections, {"params": ..., "constants": ...}, as they were saved.
+def _set_aside(folder: pathlib.Path) -> None:
+    aside = folder.with_name(f"{folder.name}.damaged")
+    while aside.exists():
+        aside = aside.with_name(f"{aside.name}.damaged")
+    folder.rename(aside)
 
-    Their averages are taken where the run kept them. See `find` for `path`.
+
+def _first_sound(
+    folders: Sequence[pathlib.Path], read: Callable[[pathlib.Path], Read]
+) -> Read:
+    """What is read from the first folder that can be; those before it are named."""
+    damaged = []
+    for folder in folders:
+        try:
+            found = read(folder)
+        except NOT_DAMAGE:
+            raise
+        except Exception as error:  # orbax raises nearly anything, over pages
+            logging.debug("%s", folder, exc_info=True)
+            damaged.append(f"{folder} is damaged: {_brief(error)}")
+        else:
+            for line in damaged:
+                logging.warning("%s. In its place: %s", line, folder)
+            return found
+    raise ValueError(
+        "\n".join(damaged[:4])
+        + "\nNo other checkpoint is there to be taken; copy it again, or name another."
+    )
+
+
+def _brief(error: Exception) -> str:
+    line = (str(error).strip().splitlines() or [""])[0]
+    if len(line) > 300:  # the reason stands at the end
+        line = f"{line[:120]} ... {line[-160:]}"
+    return f"{type(error).__name__}: {line}"
+
+
+# ------------------------------------------------------------------------------ proof
+
+
+def _digests(tree: Any) -> dict[str, dict[str, Any]]:
+    """Path -> shape, type and SHA-256 of each array."""
+    return {
+        name: {
+            "shape": list(leaf.shape),
+            "dtype": str(leaf.dtype),
+            "sha256": _digest(np.asarray(leaf)),
+        }
+        for name, leaf in _leaves(tree).items()
+    }
+
+
+def _digest(array: np.ndarray) -> str:
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return hashlib.sha256(flat.view(np.uint8)).hexdigest()
+
+
+def _digest_of_json(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _proof(folder: pathlib.Path) -> dict[str, Any]:
+    """The digests of a checkpoint, which are their own proof; {} if it has none.
+
+    Raises:
+        ValueError: They were changed.
     """
-    folder = find(path)
+    if not (folder / "digests").exists():
+        if '"digests"' in (folder / "_CHECKPOINT_METADATA").read_text():
+            raise ValueError("digests/ is missing.")
+        logging.warning("%s is from before digests: it is not verified.", folder)
+        return {}
+    proof = _json(folder, "digests/metadata")
+    if proof.pop("digests") != _digest_of_json(proof):
+        raise ValueError("digests/metadata was changed.")
+    return proof
+
+
+def _verify(tree: Any, arrays: Mapping[str, Mapping[str, Any]] | None) -> None:
+    """Compares arrays with their digests, if there are any.
+
+    Raises:
+        ValueError: One is not what was saved, or holds weights that are not finite.
+    """
+    for name, leaf in _leaves(tree).items():
+        if arrays is not None:
+            found = _digests({name: leaf})[name]
+            if found != arrays.get(name):
+                raise ValueError(f"{name} is not what was saved.")
+        if name.startswith(("params/", "average/")) and not _finite(leaf):
+            raise ValueError(f"{name} holds NaN or infinity.")
+
+
+def _finite(array: Any) -> bool:
+    return bool(np.isfinite(np.asarray(array, np.float32)).all())
+
+
+# ------------------------------------------------------------------------------- parts
+
+
+def _config(folder: pathlib.Path, proof: Mapping[str, Any]) -> dict[str, Any]:
+    config = _json(folder, "config/metadata")
+    if proof.get("config") not in (None, _digest_of_json(config)) or not config:
+        raise ValueError("config/metadata is not what was saved.")
+    return config
+
+
+def _json(folder: pathlib.Path, name: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / name).read_text()))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be read ({_brief(error)}).") from error
+
+
+def _variables(folder: pathlib.Path, proof: Mapping[str, Any]) -> dict[str, Any]:
     saved = _saved_tree(folder)
     # Runs of before collections had any name kept "constants", apart from the average.
     others = ("collections",) if "collections" in saved else ("constants",)
@@ -111,6 +319,11 @@ def read_variables(path: pathlib.Path) -> dict:
         {name: saved[name] for name in parts},
         is_leaf=lambda leaf: hasattr(leaf, "shape"),
     )
+    arrays = proof.get("arrays")
+    if arrays is not None:
+        own = {name for name in arrays if name.partition("/")[0] in parts}
+        if own != _leaves(wanted).keys():
+            raise ValueError("state/_METADATA is not what was saved.")
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     restored = ocp.PyTreeCheckpointer().restore(
         folder / "state",
@@ -123,6 +336,7 @@ def read_variables(path: pathlib.Path) -> dict:
             partial_restore=True,
         ),
     )
+    _verify(restored, arrays)
     if parts == ("average",):
         return restored["average"]
     return {"params": restored[parts[0]], **restored[parts[1]]}
@@ -133,8 +347,14 @@ def _saved_tree(folder: pathlib.Path) -> dict:
     return dict(getattr(metadata, "tree", metadata))
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Path -> shape; NamedTuple fields and dict keys read the same."""
+def _saved_shapes(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """As `_digests`, of a checkpoint that has none."""
+    leaves = _leaves(_saved_tree(folder))
+    return {name: {"shape": list(leaf.shape)} for name, leaf in leaves.items()}
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    """Path -> array or its shape; NamedTuple fields and dict keys read the same."""
 
     def name(entry):
         for kind in ("key", "name", "idx"):
@@ -146,14 +366,17 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
         tree, is_leaf=lambda x: hasattr(x, "shape")
     )[0]
     return {
-        "/".join(map(name, path)): tuple(leaf.shape)
+        "/".join(map(name, path)): leaf
         for path, leaf in leaves
         if getattr(leaf, "shape", None) is not None
     }
 
 
-def _refuse_other_tree(folder: pathlib.Path, abstract: Any) -> None:
-    saved, wanted = _shapes(_saved_tree(folder)), _shapes(abstract)
+def _refuse_other_tree(
+    folder: pathlib.Path, arrays: Mapping[str, Mapping[str, Any]], abstract: Any
+) -> None:
+    saved = {name: tuple(array["shape"]) for name, array in arrays.items()}
+    wanted = {name: tuple(leaf.shape) for name, leaf in _leaves(abstract).items()}
     problems = {
         "only in the model": wanted.keys() - saved.keys(),
         "only in the checkpoint": saved.keys() - wanted.keys(),
@@ -171,7 +394,7 @@ def _refuse_other_tree(folder: pathlib.Path, abstract: Any) -> None:
         for title, names in problems.items()
         if names
     ]
-    raise ValueError(
+    raise OtherModel(
         f"{folder} belongs to another model or optimiser than the config describes:\n"
         + "\n".join(lines)
         + "\nUse the config it was trained with (config.json beside it), or another "

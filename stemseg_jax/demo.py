@@ -10,13 +10,14 @@ from ml_collections import ConfigDict
 
 from stemseg_jax import evaluate, models, predict, train
 from stemseg_jax.data import readers
-from stemseg_jax.formats import images, rle, whole
+from stemseg_jax.formats import rle, whole
 from stemseg_jax.outputs import davis_results, overlay, report, video
 from stemseg_jax.tracks import Track, VideoTracks
 
 SHOWN = 4  # videos as overlays and on the contact sheet,
 COLUMNS = 6  # with so many frames each
 FPS = 10
+SHEET = "contact_sheet.png"
 FIGURES = ("J&F-Mean", "J-Mean", "J-Recall", "F-Mean", "F-Recall")
 
 
@@ -32,9 +33,16 @@ def run(config: ConfigDict, *, workdir: str) -> None:
             "--mode=demo compares J&F of the config's demo.variants: it needs "
             "evaluation.task='davis19' and parity='paper'."
         )
+    for name, _ in config.demo.variants:
+        whole.inside(workdir, name)  # refuses what would lead out
+    report.refuse_foreign(pathlib.Path(workdir) / SHEET)
+    with whole.lock(workdir, "demo", writes=("scores.json", "overlays")):
+        _run(config, pathlib.Path(workdir))
+
+
+def _run(config: ConfigDict, folder: pathlib.Path) -> None:
     own = own_variant(config)
-    folder = pathlib.Path(workdir)
-    train.run(config, workdir)
+    train.run(config, str(folder))
     benchmark = evaluate.prepare(config, folder / "ground_truth")
     predictions = folder / "predictions"
 
@@ -45,7 +53,7 @@ def run(config: ConfigDict, *, workdir: str) -> None:
 
     scores = {"model": {}}
     for name, changes in config.demo.variants:
-        model = models.load(changed(config, changes), workdir)
+        model = models.load(changed(config, changes), str(folder))
         tracks = list(evaluate.track(model, benchmark.dataset))
         scores[name] = score(name, tracks)
         if name == own:
@@ -98,7 +106,8 @@ def show(
         frames = [truth.frame(t) for t in range(truth.num_frames)]
         true = list(draw_truth(truth, frames))
         drawn = list(draw_tracks(found, frames, names))
-        with video.Writer(folder / "overlays" / f"{truth.name}.mp4", fps=FPS) as writer:
+        path = whole.inside(folder / "overlays", f"{truth.name}.mp4")
+        with video.Writer(path, fps=FPS) as writer:
             for pair in zip(true, drawn, strict=True):
                 writer.write(np.concatenate(pair, axis=1))
         picked = np.linspace(0, truth.num_frames - 1, COLUMNS).round().astype(int)
@@ -110,7 +119,7 @@ def show(
             rows.append([pictures[t] for t in picked])
             captions.append(caption)
     sheet = report.contact_sheet(rows, captions, title="Unseen videos")
-    images.write_png(folder / "contact_sheet.png", sheet)
+    report.write_sheet(folder / SHEET, sheet)
 
 
 def draw_truth(
@@ -149,6 +158,6 @@ def print_summary(config: ConfigDict, scores: dict, folder: pathlib.Path) -> Non
     print("\n" + report.table(rows))
     print(
         f"\nScores    {folder}/scores.json"
-        f"\nPictures  {folder}/contact_sheet.png"
+        f"\nPictures  {folder}/{SHEET}"
         f"\nVideos    {folder}/overlays/ (truth on the left, model on the right)"
     )

@@ -32,12 +32,14 @@ def run(
     `json_file`), and returns these figures.
     """
     folder = pathlib.Path(workdir)
-    benchmark = prepare(config, folder / "ground_truth")
-    model = models.load(config, checkpoint)
-    videos = track(model, benchmark.dataset)
-    return benchmark.score(
-        videos, folder / "predictions", json_file or folder / "scores.json"
-    )
+    writes = () if json_file else ("scores.json",)
+    with whole.lock(folder, "evaluate", writes=writes):
+        benchmark = prepare(config, folder / "ground_truth")
+        model = models.load(config, checkpoint)
+        videos = track(model, benchmark.dataset)
+        return benchmark.score(
+            videos, folder / "predictions", json_file or folder / "scores.json"
+        )
 
 
 class Form(NamedTuple):
@@ -170,8 +172,7 @@ def _write_davis(folder, videos, truth):
 
 
 def _write_youtube_vis(folder, videos, truth):
-    videos_of_truth = coco_json.read_object(truth)["videos"]
-    ids = {coco_json.video_name(video): video["id"] for video in videos_of_truth}
+    ids = {video.name: video.id for video in coco_json.read_videos(truth).videos}
     return ytvis_results.write(folder, videos, ids)
 
 

@@ -7,7 +7,7 @@ import pathlib
 import sys
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 MODES = {
     "train": "train --config into --workdir, or go on there",
@@ -21,6 +21,7 @@ MODES = {
     "export_weights": "write --checkpoint as .safetensors",
     "benchmark": "time each stage on its own",
 }
+FED = ("train", "demo", "show_data", "benchmark")  # those with training clips
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A file of configs/, e.g. configs/ytvis.py[:smoke]."
@@ -83,9 +84,12 @@ def dispatch(mode: str) -> int | None:
     if mode == "demo":
         from stemseg_jax import demo
 
-        return demo.run(_required(_CONFIG), workdir=_WORKDIR.value or "runs/demo")
+        config = _required(_CONFIG)
+        _check(config, mode)
+        return demo.run(config, workdir=_WORKDIR.value or "runs/demo")
 
     config = _CONFIG.value or _config_of_checkpoint()
+    _check(config, mode)
     if config.parity == "released":
         import jax
 
@@ -143,6 +147,18 @@ def _config_of_checkpoint():
     return models.saved_config(_CHECKPOINT.value)
 
 
+def _check(config: ConfigDict, mode: str) -> None:
+    """Refuses what cannot be meant, before a device is touched."""
+    from stemseg_jax import models, options
+
+    options.check(config, origin="" if _CONFIG.value else _CHECKPOINT.value)
+    models.build(config)
+    if mode in FED:
+        from stemseg_jax.data import pipeline
+
+        pipeline.check(config)
+
+
 def _required(flag: flags.FlagHolder):
     if flag.value:
         return flag.value
@@ -153,7 +169,25 @@ def _required(flag: flags.FlagHolder):
 
 def run() -> None:
     """The console script `stemseg`."""
-    app.run(main)
+    sys.unraisablehook = _without_leftovers
+    app.run(main, flags_parser=_parse)
+
+
+def _without_leftovers(unraisable) -> None:
+    """Of each array that orbax was still at when one failed, there would be a stack."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """As absl does it, which says most mistakes once and without a stack."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except AttributeError as error:  # an option that the config does not have
+        if not isinstance(error.args[0], KeyError):
+            raise
+        print(f"No option of the config: {error.args[0].args[0]}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -140,17 +140,20 @@ def read(checkpoint: str) -> sources.Loaded:
             ".pth or .pkl file; docs/model_zoo.md says where published ones are."
         )
     if path.is_file():
-        return loading.load(path)
-    variables = checkpoints.read_variables(path)
-    names = traverse_util.flatten_dict(variables, sep="/")
+        loaded = loading.load(path)
+        if loaded.config is not None and not {"system", "model"} <= {*loaded.config}:
+            raise ValueError(f"{path} is damaged: its config names no system or model.")
+        return loaded
+    saved = checkpoints.read(path)
+    names = traverse_util.flatten_dict(saved.variables, sep="/")
     return sources.Loaded(
-        origin=f"{checkpoints.find(path)} (a run of ours)",
-        variables=variables,
+        origin=f"{saved.folder} (a run of ours)",
+        variables=saved.variables,
         names={name: name for name in names},
         unknown=(),
         parts=(),
         conventions=None,
-        config=checkpoints.read_config(path),
+        config=saved.config,
     )
 
 

@@ -67,6 +67,18 @@ SCHEDULES = {
 }
 
 
+# (options, rate, decay of weights, which weights decay) -> update
+OPTIMIZERS = {
+    "adam": lambda optim, rate, decay, decayed: optax.chain(decay, optax.adam(rate)),
+    "adamw": lambda optim, rate, decay, decayed: optax.adamw(
+        rate, weight_decay=optim.weight_decay, mask=decayed
+    ),
+    "sgd": lambda optim, rate, decay, decayed: optax.chain(
+        decay, optax.sgd(rate, momentum=optim.momentum, nesterov=optim.nesterov)
+    ),
+}
+
+
 def schedule(optim: ConfigDict) -> Schedule:
     """The learning rate as a function of the update's index, counted from 0.
 
@@ -116,15 +128,8 @@ def optimizer(
     decayed = jax.tree.map(lambda p: optim.decay_norms or p.ndim > 1, params)
     # Decay joins the gradient before the momentum, as torch.optim.SGD and Adam have it.
     decay = optax.add_decayed_weights(optim.weight_decay, mask=decayed)
-    momentum = {"momentum": optim.momentum, "nesterov": optim.nesterov}
-    optimizers = {
-        "adam": lambda: optax.chain(decay, optax.adam(rate)),
-        "adamw": lambda: optax.adamw(
-            rate, weight_decay=optim.weight_decay, mask=decayed
-        ),
-        "sgd": lambda: optax.chain(decay, optax.sgd(rate, **momentum)),
-    }
-    update = optimizers[choices.known("optim.name", optim.name, optimizers)]()
+    name = choices.known("optim.name", optim.name, OPTIMIZERS)
+    update = OPTIMIZERS[name](optim, rate, decay, decayed)
     if optim.clip_norm:
         update = optax.chain(optax.clip_by_global_norm(optim.clip_norm), update)
     if optim.rates:

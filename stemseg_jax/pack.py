@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from stemseg_jax.data import pipeline
 from stemseg_jax.data.packed import tfds_builder
+from stemseg_jax.formats import whole
 
 
 def run(config: ConfigDict, output_folder: str) -> int:
@@ -22,9 +23,9 @@ def run(config: ConfigDict, output_folder: str) -> int:
     for name in config.data.mixture:
         dataset = pipeline.load(config, name)
         split, options = pipeline.reader_options(config, name)
-        path = tfds_builder.pack(
-            dataset, folder, name=f"{name}_{split}", options=options
-        )
+        place = whole.inside(folder, f"{name}_{split}")
+        with whole.named(folder):
+            path = tfds_builder.pack(dataset, folder, name=place.name, options=options)
         frames = sum(video.num_frames for video in dataset.videos)
         size = sum(file.stat().st_size for file in path.iterdir()) / 1e6
         print(f"{path}: {len(dataset.videos)} videos, {frames} frames, {size:.1f} MB")

@@ -135,18 +135,25 @@ class Log:
         self._sums, self._count, self._since = {}, 0, now
         if not self._main:
             return
-        self._lines.write(json.dumps({"step": step, **record}) + "\n")
-        self._lines.flush()
+        with whole.named(self._folder / "metrics.jsonl"):
+            self._lines.write(json.dumps({"step": step, **record}) + "\n")
+            self._lines.flush()
         for name, value in record.items():
             self._board.add_scalar(f"train/{name}", value, step)
 
     def _open_lines(self) -> Any:
         """metrics.jsonl without what lies beyond the step that the run resumes at."""
         path = self._folder / "metrics.jsonl"
-        text = path.read_text().rpartition("\n")[0] if path.exists() else ""
-        kept = [
-            line
-            for line in text.splitlines()
-            if json.loads(line)["step"] <= self._start
-        ]
+        text = path.read_bytes().decode(errors="replace") if path.exists() else ""
+        kept = []
+        for number, line in enumerate(text.rpartition("\n")[0].splitlines(), start=1):
+            try:
+                before = json.loads(line)["step"] <= self._start
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{path}, line {number} is damaged: {line[:80]!r}, expected the "
+                    "figures of a step. Take this line out, or move the file away."
+                ) from error
+            if before:
+                kept.append(line)
         return whole.write_text(path, "".join(line + "\n" for line in kept)).open("a")

@@ -6,7 +6,6 @@ import pathlib
 from ml_collections import ConfigDict
 
 from stemseg_jax.data import pipeline
-from stemseg_jax.formats import images
 from stemseg_jax.outputs import annotations, report
 
 CLIPS = 8
@@ -19,6 +18,8 @@ def run(config: ConfigDict, output_folder: str) -> int:
     Instances are coloured and named by category, ignored regions hatched; padding and
     everything else is as the network gets it.
     """
+    path = pathlib.Path(output_folder) / "clips.png"
+    report.refuse_foreign(path)
     batches = pipeline.training_batches(config, batch_size=1)
     categories = {
         name: pipeline.load(config, name).categories for name in config.data.mixture
@@ -50,7 +51,6 @@ def run(config: ConfigDict, output_folder: str) -> int:
         captions.append(batch["names"][0].partition(":")[0])
         dropped = f", {batch['dropped']} instances dropped" * bool(batch["dropped"])
         print(f"{batch['names'][0]}: {valid.sum()} instances{dropped}")
-    path = pathlib.Path(output_folder) / "clips.png"
     sheet = report.contact_sheet(rows, captions, width=320)
-    print(f"first clips of the training stream: {images.write_png(path, sheet)}")
+    print(f"first clips of the training stream: {report.write_sheet(path, sheet)}")
     return 0

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from stemseg_jax import checkpoints, models, optimization, parallel, run_log
 from stemseg_jax.data import pipeline
+from stemseg_jax.formats import whole
 from stemseg_jax.structures import ClipBatch, Collections
 
 
@@ -31,10 +32,19 @@ def run(config: ConfigDict, workdir: str) -> None:
 
     Raises:
         FloatingPointError: If a loss is not finite, naming step, terms and clips.
-        ValueError: If the checkpoint in `workdir` belongs to another model.
+        OSError: If something cannot be written, a checkpoint above all.
+        ValueError: If the checkpoint in `workdir` belongs to another model, or another
+            run is at work there.
     """
-    optim = config.optim
     folder = pathlib.Path(workdir)
+    if jax.process_index() > 0:
+        return _run(config, folder)
+    with whole.lock(folder, "train", writes=("config.json", "metrics.jsonl")):
+        return _run(config, folder)
+
+
+def _run(config: ConfigDict, folder: pathlib.Path) -> None:
+    optim = config.optim
 
     # ------------------------------------------------------------------- devices
     devices, passes = parallel.split(
@@ -71,7 +81,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         )
 
     if start:
-        state = saved.restore(
+        start, state = saved.restore(
             parallel.placed(jax.eval_shape(new_state, variables), where.replicated)
         )
         logging.info("Resumed at step %d of %s", start, saved.folder)

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from stemseg_jax import check_data
@@ -113,11 +114,11 @@ def test_every_fault_of_a_json_is_found_at_once(tmp_path, capsys):
     text = "\n".join(f"{f['where']}: {f['what']}" for f in split["faults"])
     for expected in (
         "00001.jpg: cannot be read",
-        "00002.jpg: the JPEG is cut short",
+        "00002.jpg: not an image that can be opened (Truncated",
         "00003.jpg is 24 x 44 (height x width)",
         "frame 4, instance 11: the runs of a mask cover 961 pixels",
         "annotation 11, frame 3: box [30, 4, 20, 8] leaves the frame",
-        "annotations, id 12: of category 40 and of 20",
+        "annotations, id 12: two entries have this id, of category 40 and of 20",
         "annotation 15: has category 77",
         "annotation 16: belongs to video 9",
         "annotation 17: has 0 segmentations for 5 frames",
@@ -154,6 +155,74 @@ def test_an_object_that_changes_its_class(tmp_path):
     code, (train, val) = check(tmp_path / "KITTI_MOTS", tmp_path)
     assert code == 1 and kinds(train) == ["category", "identity"] and not kinds(val)
     assert "2003 is of class 1 here and of class 2 before" in str(train["faults"])
+
+
+def test_frames_and_masks_pair_up(tmp_path):
+    folders.davis(tmp_path, sequences=("bear", "cow", "dog"))
+    frames = tmp_path / "DAVIS/JPEGImages/480p"
+    masks = tmp_path / "DAVIS/Annotations_unsupervised/480p"
+    (masks / "bear/00003.png").unlink()
+    (frames / "cow/00005.jpg").unlink()
+    for number in (1, 3, 5):  # annotated at every second frame
+        (masks / f"dog/{number:05d}.png").unlink()
+    code, (split,) = check(tmp_path / "DAVIS", tmp_path)
+    assert code == 1 and [fault["where"] for fault in split["faults"]] == [
+        "bear",
+        "cow",
+    ]
+    assert "frame 00003.jpg has no mask" in split["faults"][0]["what"]
+    assert "cow/00005.png: a mask without its frame" in split["faults"][1]["what"]
+
+
+def test_one_mask_for_each_pixel_and_object_in_mots(tmp_path):
+    folders.kitti_mots(tmp_path, names=("0000",))
+    path = tmp_path / "KITTI_MOTS/instances_txt/0000.txt"
+    lines = path.read_text().splitlines(keepends=True)
+    again = [line.replace("2 1001 1", "2 1007 1") for line in lines if "2 1001" in line]
+    twice = [line for line in lines if line.startswith("3 2003")]
+    path.write_text("".join([*lines, *again, *twice]))
+    code, (split,) = check(tmp_path / "KITTI_MOTS", tmp_path)
+    assert code == 1 and kinds(split) == ["identity", "mask"]
+    text = str(split["faults"])
+    assert "frame 2: the masks of 1001 and 1007 overlap" in text
+    assert "object 2003 for a second time in this frame" in text
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "number", "message"),
+    [
+        (folders.pascal_voc, "SegmentationClass/2007_000001.png", 21, "the class 21"),
+        (folders.mapillary, "v1.2/instances/xyz.png", 256 * 4, "holds label 4"),
+    ],
+)
+def test_numbers_beyond_the_range_of_the_form(tmp_path, make, name, number, message):
+    (path,) = make(tmp_path).rglob(name)
+    numbers = np.asarray(PIL.Image.open(path)).copy()
+    numbers[2, 2] = number
+    folders.save(path, numbers)
+    code, (split,) = check(tmp_path, tmp_path)
+    assert code == 1 and message in split["faults"][0]["what"]
+
+
+def test_the_faults_of_every_entry_are_found(tmp_path):
+    folders.youtube_vis(tmp_path)
+
+    def spoil(annotations):
+        sound = json.dumps(annotations[0])
+        for number in range(1, 4):
+            annotations.append(json.loads(sound) | {"id": 100 + number})
+        annotations[2]["segmentations"][1]["counts"][3] = -5
+        annotations[3]["iscrowd"] = "no"
+        del annotations[4]["video_id"]
+
+    change(tmp_path / "train.json", annotations=spoil)
+    code, (split,) = check(tmp_path, tmp_path)
+    assert code == 1 and split["instances"] == 2
+    assert [fault["what"] for fault in split["faults"]] == [
+        "$.annotations[2].segmentations[1].counts[3]: expected `int` >= 0. Correct it.",
+        "$.annotations[3].iscrowd: expected `bool | int`, got `str`. Correct it.",
+        "$.annotations[4]: object missing required field `video_id`. Correct it.",
+    ]
 
 
 def test_a_truncated_json_is_a_fault(tmp_path):

@@ -1,9 +1,14 @@
 """What is saved comes back; what belongs to another model is refused by name."""
 
+import errno
+import resource
+import shutil
 from typing import NamedTuple
+from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from ml_collections import ConfigDict
 
@@ -42,11 +47,11 @@ def test_a_state_comes_back_with_its_config(tmp_path):
     with checkpoints.Checkpoints(tmp_path / "checkpoints") as manager:
         assert manager.latest() == 7
         assert manager.config() == CONFIG.to_dict()
-        restored = manager.restore(state())
+        step, restored = manager.restore(state())
     np.testing.assert_array_equal(
         restored.params["head"]["kernel"], state().params["head"]["kernel"]
     )
-    assert restored.step == 7
+    assert restored.step == step == 7
 
 
 def test_the_latest_checkpoints_are_kept(tmp_path):
@@ -60,7 +65,7 @@ def test_the_latest_checkpoints_are_kept(tmp_path):
 def test_weights_alone_are_the_averaged_ones_if_there_are_any(tmp_path, average):
     save(tmp_path, state(average=average))
     for path in (tmp_path, tmp_path / "checkpoints", tmp_path / "checkpoints" / "7"):
-        variables = checkpoints.read_variables(path)
+        variables = checkpoints.read(path).variables
         assert variables["params"]["head"]["kernel"][0, 0] == (100 if average else 0)
         assert variables["constants"]["time_scale"] == 1
 
@@ -77,7 +82,7 @@ def test_weights_of_a_run_from_before_collections(tmp_path, average):
     new = state(average=average)
     old = OldState(new.step, new.params, new.collections, new.average.get("params", {}))
     save(tmp_path, old)
-    variables = checkpoints.read_variables(tmp_path)
+    variables = checkpoints.read(tmp_path).variables
     assert variables["params"]["head"]["kernel"][0, 0] == (100 if average else 0)
     assert variables["constants"]["time_scale"] == 1
 
@@ -94,3 +99,147 @@ def test_another_model_is_refused_with_both_sides(tmp_path):
 def test_a_folder_without_checkpoint_is_named(tmp_path):
     with pytest.raises(ValueError, match=f"{tmp_path}: no checkpoint"):
         checkpoints.find(tmp_path)
+
+
+def two_steps(folder):
+    with checkpoints.Checkpoints(folder / "checkpoints") as manager:
+        manager.save(7, state(), CONFIG)
+        manager.save(8, state(), CONFIG)
+    return folder / "checkpoints" / "8"
+
+
+def flip(folder, step):
+    """One bit of a kernel, such that orbax cannot see it."""
+    with checkpoints.Checkpoints(folder) as manager:
+        changed = state()
+        weights = changed.average["params"]["head"]
+        kernel = np.array(weights["kernel"])
+        kernel.view(np.uint8)[0, 0] ^= 1
+        weights["kernel"] = jnp.asarray(kernel)
+        digests = (folder / str(step) / "digests" / "metadata").read_text()
+        shutil.rmtree(folder / str(step))
+        manager._manager.reload()
+        manager.save(step, changed, CONFIG)
+    (folder / str(step) / "digests" / "metadata").write_text(digests)
+
+
+def test_a_flipped_bit_is_seen_and_the_checkpoint_before_it_is_taken(tmp_path, caplog):
+    two_steps(tmp_path)
+    flip(tmp_path / "checkpoints", 8)
+    with caplog.at_level("WARNING"):
+        saved = checkpoints.read(tmp_path)
+    assert saved.folder.name == "7"
+    assert "checkpoints/8 is damaged" in caplog.text
+    with pytest.raises(ValueError, match="/8 is damaged.*not what was saved"):
+        checkpoints.read(tmp_path / "checkpoints" / "8")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config/metadata", ""),
+        ("config/metadata", "{}"),
+        ("config/metadata", '{"model": {"pixels": {"order": "bgr"}}}'),
+        ("digests/metadata", None),
+        ("digests/metadata", "{"),
+        ("state/_METADATA", None),
+        ("state/_METADATA", '{"tree_metadata": {}'),
+        ("state/manifest.ocdbt", None),
+        ("state/manifest.ocdbt", ""),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_in_a_line(tmp_path, file, content):
+    last = two_steps(tmp_path)
+    if content is None:
+        (last / file).unlink()
+    else:
+        (last / file).write_text(content)
+    assert checkpoints.read(tmp_path).folder.name == "7"
+    with pytest.raises(ValueError) as caught:
+        checkpoints.read(last)
+    assert f"{last} is damaged" in str(caught.value)
+    assert str(caught.value).count("\n") == 1
+
+
+def test_a_resumed_run_sets_a_damaged_checkpoint_aside(tmp_path):
+    last = two_steps(tmp_path)
+    (last / "state" / "manifest.ocdbt").write_text("")
+    with checkpoints.Checkpoints(tmp_path / "checkpoints") as manager:
+        step, _ = manager.restore(state())
+        assert step == manager.latest() == 7
+        manager.save(8, state(), CONFIG)
+    assert checkpoints.find(tmp_path) == last
+    assert (last.with_name("8.damaged") / "state").is_dir()
+
+
+def test_a_run_without_a_sound_checkpoint_is_not_begun_again(tmp_path):
+    two_steps(tmp_path)
+    for step in "78":
+        (tmp_path / "checkpoints" / step / "state" / "manifest.ocdbt").unlink()
+    with (
+        checkpoints.Checkpoints(tmp_path / "checkpoints") as manager,
+        pytest.raises(ValueError, match=r"(?s)/8 is damaged.*/7 is damaged.*No other"),
+    ):
+        manager.restore(state())
+    assert {"7", "8"} <= {d.name for d in (tmp_path / "checkpoints").iterdir()}
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    broken = state()
+    broken.average["params"]["head"]["kernel"] *= np.nan
+    save(tmp_path, broken)
+    with pytest.raises(ValueError, match="average/params/head/kernel holds NaN"):
+        checkpoints.read(tmp_path)
+
+
+def test_a_checkpoint_from_before_digests_is_read_with_a_warning(tmp_path, caplog):
+    save(tmp_path, state())
+    folder = tmp_path / "checkpoints" / "7"
+    shutil.rmtree(folder / "digests")
+    text = (folder / "_CHECKPOINT_METADATA").read_text()
+    (folder / "_CHECKPOINT_METADATA").write_text(text.replace('"digests"', '"other"'))
+    with caplog.at_level("WARNING"):
+        assert checkpoints.read(tmp_path).folder == folder
+    assert "before digests" in caplog.text
+
+
+@pytest.mark.parametrize("fails", ["save", "wait_until_finished"])
+def test_a_full_disk_is_an_error_that_names_the_checkpoint(tmp_path, fails):
+    save(tmp_path, state())
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with (
+        mock.patch.object(ocp.CheckpointManager, fails, side_effect=full),
+        pytest.raises(OSError, match=r"/8 could not be saved .*No space.*there: 7"),
+        checkpoints.Checkpoints(tmp_path / "checkpoints") as manager,
+    ):
+        manager.save(8, state(), CONFIG)
+    assert checkpoints.read(tmp_path).folder.name == "7"
+
+
+def test_a_disk_that_is_really_full(tmp_path):
+    save(tmp_path, state())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    large = state()
+    noise = np.random.default_rng(0).random((500, 500), np.float32)
+    large.params["head"]["kernel"] = jnp.asarray(noise)
+    with (
+        pytest.raises(OSError, match="/8 could not be saved .*Still there: 7"),
+        checkpoints.Checkpoints(tmp_path / "checkpoints") as manager,
+    ):
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+            manager.save(8, large, CONFIG)
+            manager.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert checkpoints.read(tmp_path).folder.name == "7"
+
+
+def test_a_checkpoint_that_did_not_appear_is_an_error(tmp_path):
+    with (
+        pytest.raises(OSError, match="/7 was not written"),
+        checkpoints.Checkpoints(tmp_path) as manager,
+    ):
+        manager.save(7, state(), CONFIG)
+        manager._manager.wait_until_finished()
+        shutil.rmtree(tmp_path / "7")

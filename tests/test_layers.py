@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "stemseg_jax"
 
-FOUNDATION = {"structures", "choices", "geometry"}
+FOUNDATION = {"structures", "choices", "geometry", "ranges"}
 VIDEO = {"tracks", "geometry"}
 BUILDING = {"ops", *FOUNDATION}
 METHOD = {"modules", "losses", "clustering", "tracking", *BUILDING}
@@ -41,6 +41,7 @@ SCRIPTS = {
 MAY_IMPORT = {
     "structures": set(),
     "choices": set(),
+    "ranges": set(),
     "geometry": set(),
     "formats": set(),
     "tracks": {"formats", "geometry"},
@@ -65,13 +66,22 @@ MAY_IMPORT = {
         *FOUNDATION,
         *VIDEO,
     },
+    "options": {
+        "systems",
+        "optimization",
+        "conversion",
+        "data",
+        "evaluation",
+        "modules",
+        *FOUNDATION,
+    },
     "conversion": {"formats", *FOUNDATION},
     "run_log": {"formats"},
     **dict.fromkeys(SCRIPTS, SCRIPT),
     "train": {"run_log", *SCRIPT},
     "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
     "demo": {"train", "evaluate", "predict", *SCRIPT},
-    "main": {"models", *SCRIPTS},
+    "main": {"models", "options", "data", *SCRIPTS},
 }
 WITHOUT_JAX = {
     "choices",
@@ -80,6 +90,7 @@ WITHOUT_JAX = {
     "formats",
     "geometry",
     "outputs",
+    "ranges",
     "tracks",
 }
 OWN = "stemseg_jax"

@@ -133,7 +133,7 @@ def test_main_scores_and_tells_what_is_wrong(inputs, tmp_path):
     broken.write_text('[{"video_id": 99999}]')
     bad = main("--task=ytvis", f"--ground_truth={truth}", f"--results={broken}")
     assert bad.returncode != 0
-    assert "broken.json: entry 0" in bad.stderr and "Traceback" not in bad.stderr
+    assert "broken.json: $[0]: " in bad.stderr and "Traceback" not in bad.stderr
 
 
 def test_scoring_waits_for_no_jax():

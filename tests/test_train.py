@@ -15,6 +15,7 @@ from flax import linen as nn
 from configs import moving_shapes
 from stemseg_jax import checkpoints, models, train
 from stemseg_jax.data import pipeline
+from stemseg_jax.formats import whole
 from stemseg_jax.structures import LossReport
 from stemseg_jax.systems import SYSTEMS
 
@@ -82,6 +83,15 @@ def test_a_loss_that_is_not_finite_names_step_terms_and_clips(tmp_path):
     assert "lovasz" in str(error.value)
     with pytest.raises(ValueError, match="no checkpoint"):
         checkpoints.find(tmp_path)
+
+
+def test_a_second_run_in_a_workdir_is_told(tmp_path):
+    with (
+        whole.lock(tmp_path, "train"),
+        pytest.raises(ValueError, match=f"another train is at work.*{os.getpid()} on"),
+    ):
+        train.run(smoke_config(steps=1), str(tmp_path))
+    assert [file.name for file in tmp_path.iterdir()] == [".train.lock"]
 
 
 def test_a_workdir_of_another_model_is_refused(tmp_path):
@@ -171,7 +181,7 @@ def remembering(monkeypatch):
 
 def state_of(workdir):
     """Parameters, collections and averages of the last checkpoint."""
-    variables = checkpoints.read_variables(workdir)
+    variables = checkpoints.read(workdir).variables
     with checkpoints.Checkpoints(workdir / "checkpoints") as saved:
         step = saved.latest()
     metadata = ocp.PyTreeCheckpointer().restore(

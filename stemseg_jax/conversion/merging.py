@@ -52,7 +52,7 @@ def merge(
 
     Raises:
         ValueError: With all that does not fit, unless `partial`; or nothing fits; or
-            there is not one convolution to widen.
+            there is not one convolution to widen; or values are NaN or infinite.
     """
     model = traverse_util.flatten_dict(dict(variables), sep="/")
     file = traverse_util.flatten_dict(loaded.variables, sep="/")
@@ -87,11 +87,22 @@ def merge(
             report + "\nTake the config that goes with the file, or what fits with "
             "--config.init_partial=True."
         )
+    broken = sorted(path for path in fitting if not _finite(file[path]))
+    if broken:
+        raise ValueError(
+            f"{loaded.origin} holds NaN or infinity in {len(broken)} of {len(fitting)} "
+            f"arrays, the first is {loaded.names.get(broken[0], broken[0])}: such "
+            "weights label nothing. Take another checkpoint."
+        )
     merged = dict(model)
     for path in fitting:
         merged[path] = np.array(file[path], model[path].dtype, order="C")
     assert not any(isinstance(v, jax.ShapeDtypeStruct) for v in merged.values())
     return Merged(traverse_util.unflatten_dict(merged, sep="/"), report)
+
+
+def _finite(values: Any) -> bool:
+    return bool(np.isfinite(np.asarray(values, np.float32)).all())
 
 
 def _concerns(parts: tuple[str, ...], path: str) -> bool:

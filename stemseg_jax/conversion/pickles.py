@@ -3,11 +3,15 @@
 A pickle is a program: it names functions and has them called. Here every name it may
 use stands for a harmless stand-in of ours; any other name ends the reading. Nothing is
 imported, looked up or executed on a file's behalf, so a hostile file is only an error.
+
+Nor can it ask for endless work: few bytes can nest tuples that hold one another twice,
+sixty times over, which nobody may hash, print or walk through copy by copy.
 """
 
 import io
 import pickle
-from collections.abc import Callable, Mapping
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -28,6 +32,7 @@ STORAGES = {
     "ComplexDoubleStorage": np.complex128,
 }
 NUMBERS = "?biufc"  # kinds of NumPy type that hold numbers
+MOST_COPIED = 2**31  # values and bytes that the calls of a file are given
 
 
 class Refused(Exception):
@@ -64,7 +69,7 @@ def load(file: io.BufferedIOBase) -> Pickled:
         Refused: The pickle names anything but a tensor or a container.
         Exception: Damaged pickles raise what Python's unpickler raises.
     """
-    unpickler = _Unpickler(file, encoding="latin1")
+    unpickler = _Unpickler(_Complete(file), encoding="latin1")
     return Pickled(unpickler.load(), unpickler.storages)
 
 
@@ -79,12 +84,16 @@ def resolve(value: Any, elements: Callable[[Storage], np.ndarray]) -> Any:
     def visit(value: Any) -> Any:
         if isinstance(value, Tensor):
             return _view(value, elements(value.storage))
-        if isinstance(value, _Array):
-            return value.array()
         if isinstance(value, Storage):
             return elements(value)
+        if isinstance(value, _Array):
+            if id(value) not in done:
+                done[id(value)] = value.array()
+            return done[id(value)]
         if isinstance(value, (tuple, set, frozenset)) and type(value) in _IMMUTABLE:
-            return type(value)(map(visit, value))
+            if id(value) not in done:
+                done[id(value)] = type(value)(map(visit, value))
+            return done[id(value)]
         if isinstance(value, (dict, list)):
             if id(value) not in done:
                 if isinstance(value, dict):
@@ -109,7 +118,7 @@ def _view(tensor: Tensor, elements: np.ndarray) -> np.ndarray:
     shape, strides = tensor.shape, tensor.strides
     counted = [tensor.offset, *shape, *strides]
     if len(shape) != len(strides) or any(type(n) is not int or n < 0 for n in counted):
-        raise Refused(f"it holds a malformed tensor: {tensor}")
+        raise Refused(f"it holds a malformed tensor: {reprlib.repr(tuple(tensor))}")
     steps = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     # Checked, because NumPy would read whatever memory lies there.
     if 0 not in shape and tensor.offset + steps >= elements.size:
@@ -127,10 +136,71 @@ def _view(tensor: Tensor, elements: np.ndarray) -> np.ndarray:
     )
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BufferedIOBase, **options: Any):
+class _Complete:
+    """A file that ends with an error, and not with less than was asked for."""
+
+    def __init__(self, file: io.BufferedIOBase):
+        self._file = file
+        start = file.tell()
+        self._size = file.seek(0, io.SEEK_END)
+        file.seek(start)
+
+    def read(self, count: int) -> bytes:
+        if count > self._size - self._file.tell():
+            raise EOFError(f"{count} more bytes expected")
+        return self._file.read(count)
+
+    def readline(self) -> bytes:
+        line = self._file.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError("a line has no end")
+        return line
+
+
+class _Unpickler(pickle._Unpickler):
+    """Python's own, and not the one in C, which cannot be told what may be a key."""
+
+    dispatch = pickle._Unpickler.dispatch.copy()
+
+    def __init__(self, file: _Complete, **options: Any):
         super().__init__(file, **options)
         self.storages: dict[str, np.dtype] = {}
+        self.copied = 0
+
+    def load_setitem(self):
+        _check_keys(self.stack[-2:-1])
+        super().load_setitem()
+
+    def load_setitems(self):
+        _check_keys(self.stack[::2])
+        super().load_setitems()
+
+    def load_dict(self):
+        _check_keys(self.stack[::2])
+        super().load_dict()
+
+    def load_additems(self):
+        _check_keys(self.stack)
+        super().load_additems()
+
+    def load_frozenset(self):
+        _check_keys(self.stack)
+        super().load_frozenset()
+
+    def load_reduce(self):
+        for argument in self.stack[-1]:
+            if isinstance(argument, Sized):
+                self.copied += len(argument)
+        if self.copied > MOST_COPIED:
+            raise Refused(f"its calls copy more than {MOST_COPIED} values")
+        super().load_reduce()
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.DICT[0]] = load_dict
+    dispatch[pickle.ADDITEMS[0]] = load_additems
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
+    dispatch[pickle.REDUCE[0]] = load_reduce
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ALLOWED:
@@ -147,7 +217,24 @@ class _Unpickler(pickle.Unpickler):
                     _, offset, size = rest[0]
                 self.storages[key] = dtype
                 return Storage(key, dtype, int(offset), int(size))
-        raise Refused(f"it refers to something unknown: {pid!r:.80}")
+        raise Refused(f"it refers to something unknown: {reprlib.repr(pid)}")
+
+
+def _check_keys(keys: Iterable[Any]) -> None:
+    """What is hashed is no container, whose hash can take for ever."""
+    for key in keys:
+        small = isinstance(key, int) and abs(key) < 2**64
+        if not small and not isinstance(key, str | bytes | float | None):
+            raise Refused(f"it has a {type(key).__name__} as a key")
+
+
+def _hashed(make: Callable) -> Callable:
+    def checked(items: Iterable[Any] = ()):
+        items = list(items)
+        _check_keys(items)
+        return make(items)
+
+    return checked
 
 
 class _StandIn:
@@ -174,6 +261,11 @@ class _Dict(dict):
 
     __slots__ = ()
 
+    def __init__(self, items: Iterable[Any] = ()):
+        items = list(items)
+        _check_keys(key for key, _ in items)
+        super().__init__(items)
+
     def __setstate__(self, state: Any):
         pass
 
@@ -183,8 +275,10 @@ class _Dtype:
 
     __slots__ = ("dtype",)
 
-    def __init__(self, name: str, *flags: Any):
-        self.dtype = np.dtype(str(name))
+    def __init__(self, name: Any, *flags: Any):
+        if not isinstance(name, str):
+            raise Refused("it holds an array of an unknown type")
+        self.dtype = np.dtype(name)
         if self.dtype.kind not in NUMBERS:
             raise Refused(f"it holds an array of {name!r}, not numbers")
 
@@ -225,7 +319,7 @@ def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *rest: 
 
 def _latin1(text: str, encoding: str) -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise Refused(f"it holds bytes written as {encoding!r:.20}")
+        raise Refused(f"it holds bytes written as {reprlib.repr(encoding)}")
     return text.encode("latin1")
 
 
@@ -253,8 +347,8 @@ def _allowed() -> Mapping[tuple[str, str], Any]:
             table[module, name] = _StorageType(np.dtype(dtype))
     for module in ("builtins", "__builtin__"):
         table[module, "bytes"] = _StandIn(lambda: b"")  # how none are written
-        table[module, "set"] = _StandIn(set)
-        table[module, "frozenset"] = _StandIn(frozenset)
+        table[module, "set"] = _StandIn(_hashed(set))
+        table[module, "frozenset"] = _StandIn(_hashed(frozenset))
     for module in ("numpy.core", "numpy._core"):  # before and since NumPy 2
         table[f"{module}.multiarray", "_reconstruct"] = _StandIn(lambda *_: _Array())
         table[f"{module}.multiarray", "scalar"] = _StandIn(_scalar)

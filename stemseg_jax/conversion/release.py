@@ -1,18 +1,26 @@
-"""Our own release form: a .safetensors file with the config in its metadata."""
+"""Our own release form: a .safetensors file with the config in its metadata.
 
+Beside the config stand the digests of all tensors and of itself: a file that is not
+what was written is refused.
+"""
+
+import hashlib
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
+from absl import logging
 from flax import traverse_util
 
 from stemseg_jax.conversion import sources
 from stemseg_jax.formats import whole
 
-FORMAT = "stemseg_jax"
+FORMAT = "stemseg_jax 2"
+UNPROVEN = "stemseg_jax"  # from before digests
 
 
 def write(
@@ -26,16 +34,21 @@ def write(
     """
     flat = traverse_util.flatten_dict(variables, sep="/")
     tensors = {name: np.array(value, order="C") for name, value in flat.items()}
-    metadata = {"format": FORMAT, "config": json.dumps(config)}
+    text = json.dumps(config)
+    metadata = {
+        "format": FORMAT,
+        "config": text,
+        "digests": json.dumps(_digests(tensors, text)),
+    }
     with whole.file(path) as partial:
-        safetensors.numpy.save_file(tensors, partial, metadata)
+        partial.write_bytes(safetensors.numpy.save(tensors, metadata))
 
 
 def read(path: pathlib.Path) -> sources.Loaded | dict[str, np.ndarray]:
     """A release, or the tensors of any other .safetensors file.
 
     Raises:
-        ValueError: The file is damaged.
+        ValueError: The file is damaged, or not what was written.
     """
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -43,8 +56,13 @@ def read(path: pathlib.Path) -> sources.Loaded | dict[str, np.ndarray]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is damaged or truncated ({error})") from error
-    if metadata.get("format") != FORMAT:
+    form = metadata.get("format")
+    if form not in (FORMAT, UNPROVEN):
         return tensors
+    if form == UNPROVEN:
+        logging.warning("%s is from before digests: it is not verified.", path)
+    else:
+        _verify(path, tensors, metadata)
     return sources.Loaded(
         origin=f"{path} (a release of ours)",
         variables=traverse_util.unflatten_dict(tensors, sep="/"),
@@ -52,5 +70,40 @@ def read(path: pathlib.Path) -> sources.Loaded | dict[str, np.ndarray]:
         unknown=(),
         parts=(),
         conventions=None,
-        config=json.loads(metadata["config"]),
+        config=_config(path, metadata),
     )
+
+
+def _config(path: pathlib.Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        return dict(json.loads(metadata["config"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: it carries no config.") from error
+
+
+def _digests(tensors: Mapping[str, np.ndarray], config: str) -> dict[str, str]:
+    """SHA-256 of each tensor with its type and shape, and of the config ("")."""
+    return {"": hashlib.sha256(config.encode()).hexdigest()} | {
+        name: _digest(value) for name, value in tensors.items()
+    }
+
+
+def _digest(value: np.ndarray) -> str:
+    of = hashlib.sha256(f"{value.dtype} {value.shape}".encode())
+    of.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
+    return of.hexdigest()
+
+
+def _verify(
+    path: pathlib.Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    found = _digests(tensors, metadata.get("config", ""))
+    try:
+        expected = dict(json.loads(metadata.get("digests", "")))
+    except (TypeError, ValueError):
+        expected = {}
+    if changed := sorted(dict(found.items() ^ expected.items())):
+        raise ValueError(
+            f"{path} is damaged: {changed[0] or 'its config'} is not what was written. "
+            "Download or copy it again."
+        )

@@ -1,13 +1,17 @@
 """Files of PyTorch and of detectron2's model zoo, read without PyTorch.
 
-Tensors are views of the mapped file: what is never looked at (an optimiser's state,
-say) is never read. Nothing in a file is executed (see `pickles`).
+Tensors are views of the mapped file. The newer form has a checksum for each storage,
+which is verified; the others have none. Nothing in a file is executed (see `pickles`).
 """
 
+import functools
+import io
 import pathlib
 import pickle
+import reprlib
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -30,19 +34,20 @@ def read_zip(path: pathlib.Path) -> Any:
     def read() -> Any:
         mapped = _map(path)
         with zipfile.ZipFile(path) as archive:
-            names = {name.partition("/")[2]: name for name in archive.namelist()}
-            if "data.pkl" not in names or "constants.pkl" in names:
-                raise pickles.Refused("it is no archive of torch.save")
-            if "byteorder" in names and archive.read(names["byteorder"]) != b"little":
-                raise pickles.Refused("it is not little-endian")
-            with archive.open(names["data.pkl"]) as file:
-                value = pickles.load(file).value
+            infos = {i.filename.partition("/")[2]: i for i in archive.infolist()}
+        if "data.pkl" not in infos or "constants.pkl" in infos:
+            raise pickles.Refused("it is no archive of torch.save")
 
-            def elements(storage: pickles.Storage) -> np.ndarray:
-                info = archive.getinfo(names[f"data/{storage.key}"])
-                return _elements(mapped, _start(mapped, info), storage)
+        @functools.cache
+        def member(name: str) -> np.ndarray:
+            return _member(mapped, infos[name])
 
-            return pickles.resolve(value, elements)
+        if "byteorder" in infos and member("byteorder").tobytes() != b"little":
+            raise pickles.Refused("it is not little-endian")
+        value = pickles.load(io.BytesIO(member("data.pkl"))).value
+        return pickles.resolve(
+            value, lambda storage: _elements(member(f"data/{storage.key}"), 0, storage)
+        )
 
     return _read(path, read)
 
@@ -59,7 +64,9 @@ def read_legacy(path: pathlib.Path) -> Any:
         with path.open("rb") as file:
             magic, version, system = (pickles.load(file).value for _ in range(3))
             if (magic, version) != (LEGACY_MAGIC, LEGACY_VERSION):
-                raise pickles.Refused(f"its version is unknown: {version!r:.20}")
+                raise pickles.Refused(
+                    f"its version is unknown: {reprlib.repr(version)}"
+                )
             if not system["little_endian"]:
                 raise pickles.Refused("it is not little-endian")
             value, dtypes = pickles.load(file)
@@ -129,10 +136,16 @@ def _elements(mapped: np.ndarray, start: int, storage: pickles.Storage) -> np.nd
     return mapped[start:end].view(storage.dtype)
 
 
-def _start(mapped: np.ndarray, info: zipfile.ZipInfo) -> int:
-    """Where a member's bytes start: after its own header, of varying length."""
+def _member(mapped: np.ndarray, info: zipfile.ZipInfo) -> np.ndarray:
+    """The bytes of a member, which follow its own header, and are what was written."""
     if info.compress_type != zipfile.ZIP_STORED:
         raise pickles.Refused("it is compressed, which torch.save never does")
     header = mapped[info.header_offset : info.header_offset + 30].tobytes()
     name, extra = struct.unpack("<26xHH", header)
-    return info.header_offset + 30 + name + extra
+    start = info.header_offset + 30 + name + extra
+    found = mapped[start : start + info.file_size]
+    if found.size < info.file_size:
+        raise _Truncated(info.filename, start + info.file_size, mapped.size)
+    if zlib.crc32(found) != info.CRC:
+        raise pickles.Refused(f"{info.filename} in it has another checksum (CRC)")
+    return found

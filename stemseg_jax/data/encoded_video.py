@@ -152,7 +152,7 @@ class RleLabels(Labels):
     """
 
     categories: Mapping[int, int]
-    frames: Sequence[Mapping[int, bytes | dict | list]]
+    frames: Sequence[Mapping[int, bytes | rle.Segmentation | list]]
     size: tuple[int, int]
     name: str
     ignore: Mapping[int, bytes] = dataclasses.field(default_factory=dict)
@@ -176,7 +176,7 @@ class RleLabels(Labels):
         return FrameLabels(masks, self.categories, ignore)
 
     def _decode(
-        self, counts: bytes | dict | list, where: str
+        self, counts: bytes | rle.Segmentation | list, where: str
     ) -> Bool[np.ndarray, "H W"]:
         with broken_if_refused(f"{self.name}, {where}: "):
             if isinstance(counts, bytes):

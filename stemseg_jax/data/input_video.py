@@ -8,6 +8,7 @@ import collections
 import glob
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Protocol, runtime_checkable
@@ -17,8 +18,17 @@ import numpy as np
 from absl import logging
 from jaxtyping import UInt8
 
-from stemseg_jax.formats import images
+from stemseg_jax.formats import containers, files, images
 
+# Of FFmpeg's; no playlists and no streams.
+CONTAINERS = (
+    *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "asf", "flv"),
+    *("ogg", "mxf", "gif", "apng", "ivf", "nut", "dv", "rm", "h264", "hevc", "obu"),
+    *("mjpeg", "yuv4mpegpipe", "m4v", "mjpeg_2000", "vc1", "webp_anim", "wtv"),
+    *("wav", "mp3", "flac", "aac"),  # to say that they hold no video
+)
+HEADED = ("matroska", "flv", "asf")  # their header says how long they are
+MISSING_SECONDS = 0.5  # at the end of a file; headers are not exact
 DEFAULT_FPS = Fraction(24)  # of frames that come without a clock; DAVIS is shown so
 
 
@@ -37,12 +47,33 @@ class InputVideo(Protocol):
         ...
 
 
+class BrokenVideoError(ValueError):
+    """A video that cannot be read to its end.
+
+    Args:
+        frames_read: How many were given before.
+        frames_promised: How many its header says, as far as it does.
+    """
+
+    def __init__(
+        self, path: pathlib.Path, what: str, *, read: int, promised: int | None
+    ):
+        of = f" of {promised} promised" if promised else ""
+        super().__init__(
+            f"{path}: {what}; {read}{of} frames can be read. Copy the file again, or "
+            f"keep what is there: ffmpeg -i {path.name} shorter.mp4"
+        )
+        self.frames_read = read
+        self.frames_promised = promised
+
+
 class VideoFile:
     """Any file that FFmpeg reads; turned upright if it says how it was held.
 
     Raises:
-        ValueError: If the file is not a video, is cut short, has no frames, a damaged
-            frame, or frames of several sizes.
+        ValueError: If the file is not a video, has no frames, or frames of several
+            sizes.
+        BrokenVideoError: After the last sound frame, if it is cut short or damaged.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -52,9 +83,12 @@ class VideoFile:
             stream = container.streams.video[0]
             rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
             self.fps = Fraction(rate.numerator, rate.denominator)  # PyAV 19 has its own
+            self._seconds = _seconds(container, stream)
             self.num_frames = stream.frames or None
-            if self.num_frames is None and stream.duration:
-                self.num_frames = round(stream.duration * stream.time_base * self.fps)
+            if self.num_frames is None and self._seconds:
+                self.num_frames = round(self._seconds * self.fps)
+            headed = stream.frames or container.format.name.startswith(HEADED)
+            self._promised = self.num_frames if headed else None
         self.height = self.width = 0  # not known before the first frame
         for _, image in self:
             self.height, self.width = image.shape[:2]
@@ -68,26 +102,31 @@ class VideoFile:
     def __iter__(self) -> Iterator[tuple[int, UInt8[np.ndarray, "H W 3"]]]:
         with self._open() as container:
             stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            index, frame, frames = 0, None, container.decode(stream)
-            while (following := self._decode(frames, index)) is not None:
-                frame = following
+            index, end = 0, None
+            for frame in self._decode(container):
                 # A display matrix counts anticlockwise, as rot90 does.
                 image = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
                 if self.height:
                     _check_size(image.shape[:2], self, f"{self.path}: frame {index}")
                 yield index, np.ascontiguousarray(image)
                 index += 1
-            if frame is not None:
-                self._check_end(stream, frame, index)
+                if frame.pts is not None:
+                    end = float((frame.pts + (frame.duration or 0)) * stream.time_base)
+            if end is not None:
+                self._check_end(stream, end, index)
 
     def _open(self) -> av.container.InputContainer:
         try:
-            container = av.open(str(self.path))
-        except av.error.FFmpegError as error:
+            if not self.path.is_file():
+                raise ValueError("not a regular file")
+            # Playlists would lead to other files, and live ones never end.
+            forms = {"format_whitelist": ",".join(CONTAINERS)}
+            container = av.open(f"file:{self.path}", options=forms)
+        except (av.error.FFmpegError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
             raise ValueError(
-                f"{self.path}: cannot be opened as a video ({error.strerror}). "
-                "Expected a file that FFmpeg reads, complete and not encrypted."
+                f"{self.path}: cannot be opened as a video ({why}). Expected a file "
+                "that FFmpeg reads, complete and not encrypted."
             ) from error
         if not container.streams.video:
             kinds = sorted({stream.type for stream in container.streams})
@@ -95,35 +134,72 @@ class VideoFile:
             raise ValueError(f"{self.path}: holds no video, only {kinds}.")
         return container
 
-    def _decode(self, frames: Iterator[av.VideoFrame], index: int):
-        """The next frame, or None at the end."""
-        try:
-            frame = next(frames, None)
-        except av.error.FFmpegError as error:
-            raise ValueError(self._damaged(index, error.strerror)) from error
-        # FFmpeg paints over what it cannot decode and goes on; labels there would lie.
-        if frame is not None and frame.is_corrupt:
-            raise ValueError(self._damaged(index, "data missing or wrong"))
-        return frame
+    def _decode(
+        self, container: av.container.InputContainer
+    ) -> Iterator[av.VideoFrame]:
+        """The frames before the first that is damaged."""
+        stream = container.streams.video[0]
+        stream.thread_type = "SLICE"  # "FRAME" loses frames and errors near damage
+        count, damage = 0, None
+        packets = container.demux(stream)
+        while damage is None:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                if packet.is_corrupt:  # as the last of a file that was cut
+                    damage = "data missing or wrong"
+                    frames = stream.codec_context.decode(None)  # those before it
+                else:
+                    frames = packet.decode()
+            except av.error.FFmpegError as error:
+                damage, frames = error.strerror, []
+            for frame in frames:
+                # FFmpeg paints over what it cannot decode and goes on; labels there
+                # would lie.
+                if frame.is_corrupt:
+                    damage = "data missing or wrong"
+                    break
+                yield frame
+                count += 1
+        what = f"frame {count} cannot be decoded ({damage})"
+        raise BrokenVideoError(
+            self.path, what, read=count, promised=self._promised
+        ) from None
 
-    def _damaged(self, index: int, why: str) -> str:
-        return (
-            f"{self.path}: frame {index} cannot be decoded ({why}). Copy the file "
-            f"again, or keep what can be saved: ffmpeg -i {self.path.name} repaired.mp4"
-        )
-
-    def _check_end(self, stream: av.VideoStream, last: av.VideoFrame, count: int):
+    def _check_end(self, stream: av.VideoStream, end: float, count: int):
         """Of a file cut short FFmpeg only says that it has ended."""
-        if stream.duration is None or last.pts is None:
-            return
-        end = last.pts + (last.duration or 0) - (stream.start_time or 0)
-        missing = float((stream.duration - end) * stream.time_base)
-        if missing > 1:
-            raise ValueError(
-                f"{self.path}: ends after {count} frames, {missing:.1f} s before its "
-                "header says: the file is cut short. Copy it again, or keep what is "
-                f"there: ffmpeg -i {self.path.name} shorter.mp4"
+        start = float((stream.start_time or 0) * stream.time_base)
+        missing = (self._seconds or 0) - (end - start)
+        fewer = self._promised is None or count < self._promised
+        if missing > MISSING_SECONDS or (fewer and containers.is_cut(self.path)):
+            raise BrokenVideoError(
+                self.path, "is cut short", read=count, promised=self._promised
             )
+        if self._promised and count < self._promised:
+            # Damage that leaves no trace, but also what a camera or an edit left out.
+            logging.warning(
+                "%s: %d of %d promised frames were read; the others may be lost.",
+                *(self.path, count, self._promised),
+            )
+
+
+def _seconds(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> float | None:
+    """How long the pictures last, as the header says."""
+    said = []
+    if stream.duration:
+        said.append(float(stream.duration * stream.time_base))
+    if written := re.fullmatch(  # Matroska
+        r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", "")
+    ):
+        hours, minutes, seconds = map(float, written.groups())
+        said.append(3600 * hours + 60 * minutes + seconds)
+    # Sound may last longer than the pictures, and a cut of both shorter than either.
+    if container.duration and (said or len(container.streams) == 1):
+        said.append(container.duration / av.time_base)
+    return min(said, default=None)
 
 
 class ImageSequence:
@@ -189,7 +265,8 @@ def find(
     if os.path.exists(pattern):  # a name may itself hold a "*" or "["
         matches = [pathlib.Path(pattern)]
     else:
-        matches = images.natural(glob.glob(pattern, recursive=True))
+        found = images.natural(glob.glob(pattern, recursive=True))
+        matches = [path for path in found if files.is_data(path)]
     if not matches:
         raise ValueError(
             f"{pattern}: no such file or folder, and as a glob it matches nothing. "
@@ -218,7 +295,7 @@ def find(
 
 
 def _folder(folder: pathlib.Path, *, fps: Fraction) -> ImageSequence:
-    entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    entries = files.listed(folder)
     frames = images.natural(path for path in entries if _is_image(path))
     if not frames:
         others = ", ".join(sorted(path.name for path in entries)[:3]) or "nothing"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from stemseg_jax.data import encoded_video
 from stemseg_jax.data.datasets import folders
-from stemseg_jax.formats import coco_json, images, rle
+from stemseg_jax.formats import coco_json, declared, files, images, rle
 
 
 def convert(
@@ -29,13 +29,13 @@ def convert(
     """
     frames_at = folders.first_existing(folder / split, ["JPEGImages"])
     masks_at = folders.first_existing(folder / split, ["Annotations"])
-    names = sorted(path.name for path in frames_at.iterdir() if path.is_dir())
+    names = [path.name for path in files.listed(frames_at) if path.is_dir()]
     if not names:
         raise ValueError(f"{frames_at}: holds no folders, expected one for each video.")
     videos = []
     for name in names:
-        files = folders.image_files(frames_at / name)
-        masks = [masks_at / name / f"{file.stem}.png" for file in files]
+        frames = folders.image_files(frames_at / name)
+        masks = [masks_at / name / f"{frame.stem}.png" for frame in frames]
         if not any(mask.is_file() for mask in masks):
             raise ValueError(
                 f"{masks_at / name}: no mask named as a frame, e.g. {masks[0].name}."
@@ -43,12 +43,14 @@ def convert(
         labels = encoded_video.PngLabels(
             [mask if mask.is_file() else None for mask in masks], encoded_video.indexed
         )
-        video = encoded_video.EncodedVideo(name, *images.size(files[0]), files, labels)
+        video = encoded_video.EncodedVideo(
+            name, *images.size(frames[0]), frames, labels
+        )
         description = {
             "height": video.height,
             "width": video.width,
-            "length": len(files),
-            "file_names": [f"{name}/{file.name}" for file in files],
+            "length": len(frames),
+            "file_names": [f"{name}/{frame.name}" for frame in frames],
         }
         tracks = [
             {"category_id": _class(classes, name, instance), **coco_json.track(masks)}
@@ -99,15 +101,18 @@ def main() -> int:
     )
     given = parser.parse_args()
     try:
-        classes = coco_json.read_object(given.classes) if given.classes else given.name
+        classes = given.name
+        if given.classes:
+            classes = declared.read(given.classes, dict[str, dict[str, str]])
         path = convert(given.folder, given.split, classes=classes)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    content = coco_json.read_object(path)
+    content = coco_json.read_annotations(path)
+    instances = sum(map(len, content.objects.values()))
     print(
-        f"{path}: {len(content['videos'])} videos, {len(content['annotations'])} "
-        f"instances of {', '.join(c['name'] for c in content['categories'])}. Next: "
+        f"{path}: {len(content.sizes)} videos, {instances} "
+        f"instances of {', '.join(content.categories.values())}. Next: "
         f"--mode=check_data --input={path.parent}"
     )
     return 0

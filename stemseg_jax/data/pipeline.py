@@ -5,10 +5,13 @@ number of worker processes, nor that of the hosts, nor an interruption changes i
 """
 
 import functools
+import multiprocessing
 import os
 import pathlib
+import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import connection
 from typing import Any
 
 import cv2
@@ -62,8 +65,8 @@ def training_batches(
             f"batch_size={batch_size} cannot be split over {process_count} processes; "
             f"use a multiple."
         )
+    check(config)
     data = config.data
-    _check(data)
     streams, weights = [], []
     for name, weight in data.mixture.items():
         dataset = load(config, name)
@@ -105,6 +108,17 @@ def training_batches(
         batches, prefetch_buffer_size=1
     )
     return _log_skipped(iter(batches))
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Whether clips can be what `config` says of them; nothing is read.
+
+    Raises:
+        ValueError: They cannot, as the options that contradict each other.
+    """
+    _check(config.data)
+    for name in config.data.mixture:
+        _recipe(name, config)
 
 
 def load(
@@ -225,7 +239,8 @@ def _sampling(name: str, config: ml_collections.ConfigDict) -> sampling.Sampling
         )
     except ValueError as error:
         raise ValueError(
-            f"config.data.sampling or config.data.span.{name}: {error}"
+            f"config.data.sampling or config.data.span.{name} with "
+            f"num_frames={config.num_frames}: {error}"
         ) from error
 
 
@@ -294,6 +309,13 @@ def _unpacked(bits: np.ndarray) -> np.ndarray:
 
 def _start_worker(index: int, count: int):
     cv2.setNumThreads(0)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    """A parent that is killed cannot tell its workers, which would wait for ever."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def _log_skipped(batches: Iterator[dict]) -> Iterator[dict]:

@@ -34,6 +34,11 @@ def refuse(fault: Fault):
     raise ValueError(f"{fault.where}: {fault.what}")
 
 
+def told(report: Report) -> Callable[[str, str, str], None]:
+    """The same for what reads a file's format, and knows no `Fault`."""
+    return lambda *fault: report(Fault(*fault))
+
+
 # A camera's matrix: K (X, Y, Z) is the pixel (x, y, 1) times Z, where X points right, Y
 # down and Z forwards, and the centre of the upper left pixel is (0, 0).
 Intrinsics = Float[np.ndarray, "3 3"]

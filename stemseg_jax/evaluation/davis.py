@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 
 from stemseg_jax.evaluation import boundary
 from stemseg_jax.evaluation.scored import Figures, Progress, Scored
-from stemseg_jax.formats import davis_png, images
+from stemseg_jax.formats import davis_png, files, images
 
 VOID = davis_png.VOID
 STATISTICS = ("Mean", "Recall", "Decay")
@@ -282,11 +282,7 @@ def _highest_label(truth: UInt8[np.ndarray, "H W"]) -> int:
 def _check_folders(annotations: pathlib.Path, results: pathlib.Path, names: list[str]):
     if not results.is_dir():
         raise ValueError(f"{results}: no such folder of results")
-    found = {
-        folder.name
-        for folder in results.iterdir()
-        if folder.is_dir() and not folder.name.startswith(".")
-    }
+    found = {folder.name for folder in files.listed(results) if folder.is_dir()}
     if not found:
         raise ValueError(f"{results}: no sequences; expected one folder for each")
     # Sequences of another split may be there as well.
@@ -301,11 +297,11 @@ def _check_folders(annotations: pathlib.Path, results: pathlib.Path, names: list
 
 
 def _read_frames(annotations: pathlib.Path, results: pathlib.Path) -> Iterator:
-    files = sorted(annotations.glob("*.png"))
-    if not files:
+    paths = files.listed(annotations, "*.png")
+    if not paths:
         raise ValueError(f"{annotations} has no PNGs")
-    names = [file.name for file in files]
-    size = images.size(files[0])
+    names = [path.name for path in paths]
+    size = images.size(paths[0])
     return zip(
         davis_png.read_frames(annotations, names, size),
         davis_png.read_frames(results, names, size),

@@ -19,11 +19,12 @@ from pycocotools import mask as coco
 from stemseg_jax.evaluation import clear, hota, identity, pairing
 from stemseg_jax.evaluation.pairing import Masks, Pairing
 from stemseg_jax.evaluation.scored import Figures, Progress, Scored
-from stemseg_jax.formats import images, mots_txt
+from stemseg_jax.formats import files, images, mots_txt
 
 HOTA_FIGURES = ("HOTA", "DetA", "AssA", "LocA")
 # Beside the annotations, of the frames of a sequence.
 FRAMES = ("training/image_02", "image_02", "images", "instances", "training/instances")
+MOST_FRAMES = 10**6  # of a sequence; what a file says it has, is made room for
 CLASSES = {"car": mots_txt.CAR, "pedestrian": mots_txt.PEDESTRIAN}
 
 
@@ -242,20 +243,21 @@ def find_sequences(
         folder, maps = ground_truth.parent, [ground_truth]
     elif ground_truth.is_dir():
         folder = ground_truth
-        maps = [*folder.glob("*.seqmap*")] or [*folder.parent.glob("*.seqmap*")]
+        maps = files.listed(folder, "*.seqmap*")
+        maps = maps or files.listed(folder.parent, "*.seqmap*")
     else:
         raise ValueError(f"{ground_truth}: no such folder of annotations")
     annotated = [*folder.glob("*/gt/gt.txt")] or [*folder.glob("*/*/gt/gt.txt")]
     if annotated and not ground_truth.is_file():
         return _from_seqinfo(sorted(annotated))
     for inner in ("", "instances_txt", "label_02"):
-        files = {file.stem: file for file in (folder / inner).glob("*.txt")}
-        if files:
+        texts = {file.stem: file for file in files.listed(folder / inner, "*.txt")}
+        if texts:
             break
-    if not files:
+    if not texts:
         raise ValueError(f"{ground_truth}: no annotations, neither *.txt nor gt/gt.txt")
     if not maps:
-        return _with_results(folder, files, results), {*files}
+        return _with_results(folder, texts, results), {*texts}
     if len(maps) > 1:
         found = ", ".join(map(str, sorted(maps)))
         raise ValueError(
@@ -263,7 +265,7 @@ def find_sequences(
             f"found {found}; give the one you mean as --ground_truth"
         )
     sequences = {}
-    for number, line in enumerate(maps[0].read_text().splitlines(), start=1):
+    for number, line in enumerate(files.read_text(maps[0]).splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -274,21 +276,23 @@ def find_sequences(
                 f"{maps[0]}:{number}: expected `sequence empty first last`, found "
                 f"{line!r}"
             ) from None
-        if name not in files:
+        if name not in texts:
             raise ValueError(f"{maps[0]}:{number}: no annotations of sequence {name}")
-        sequences[name] = SequenceFile(files[name], length)
-    return sequences, {*files}
+        if not 0 < length <= MOST_FRAMES:
+            raise ValueError(f"{maps[0]}:{number}: a sequence of {length} frames")
+        sequences[name] = SequenceFile(texts[name], length)
+    return sequences, {*texts}
 
 
 def _with_results(
-    folder: pathlib.Path, files: Mapping[str, pathlib.Path], results: pathlib.Path
+    folder: pathlib.Path, texts: Mapping[str, pathlib.Path], results: pathlib.Path
 ) -> dict[str, SequenceFile]:
     """Without a seqmap: the annotated sequences that have results."""
-    names = [name for name in sorted(files) if (results / f"{name}.txt").is_file()]
-    if left := sorted(files.keys() - names):
+    names = [name for name in sorted(texts) if (results / f"{name}.txt").is_file()]
+    if left := sorted(texts.keys() - names):
         logging.warning("%s: not scored, without results: %s", folder, ", ".join(left))
     return {
-        name: SequenceFile(files[name], _length(files[name], results / f"{name}.txt"))
+        name: SequenceFile(texts[name], _length(texts[name], results / f"{name}.txt"))
         for name in names
     }
 
@@ -297,40 +301,45 @@ def _length(truth: pathlib.Path, result: pathlib.Path) -> int:
     """Frames of a sequence, from its images or masks, or as many as are spoken of."""
     for root in (truth.parents[1], truth.parent):
         for frames in FRAMES:
-            files = (root / frames / truth.stem).glob("*")
-            if count := sum(images.is_image(file) for file in files):
+            paths = (root / frames / truth.stem).glob("*")
+            if count := sum(images.is_image(path) for path in paths):
                 return count
-    lines = (truth.read_text() + "\n" + result.read_text()).splitlines()
+    lines = (files.read_text(truth) + "\n" + files.read_text(result)).splitlines()
     numbers = (line.split(maxsplit=1)[0] for line in lines if line.strip())
-    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)
+    frames = [int(n) for n in numbers if n.isdecimal() and len(n) < 7]
+    return 1 + max(frames, default=0)
 
 
 def _from_seqinfo(
-    files: Sequence[pathlib.Path],
+    paths: Sequence[pathlib.Path],
 ) -> tuple[dict[str, SequenceFile], set[str]]:
     sequences = {}
-    for file in files:
+    for file in paths:
         folder = file.parents[1]
         info = configparser.ConfigParser()
-        info.read(folder / "seqinfo.ini")
         try:
+            info.read_string(files.read_text(folder / "seqinfo.ini"))
             length = info.getint("Sequence", "seqLength")
+            if not 0 < length <= MOST_FRAMES:
+                raise ValueError(f"{length} frames")
         except (configparser.Error, ValueError) as error:
             raise ValueError(
                 f"{folder / 'seqinfo.ini'}: no length of the sequence ({error})"
             ) from error
         sequences[folder.name] = SequenceFile(file, length)
-    chosen = files[0].parents[2] / "seqmaps.txt"
+    chosen = paths[0].parents[2] / "seqmaps.txt"
     names = {*sequences}
     if chosen.is_file():
-        names = {line.strip() for line in chosen.read_text().splitlines()[1:]} - {""}
+        names = {line.strip() for line in files.read_text(chosen).splitlines()[1:]} - {
+            ""
+        }
         for name in sorted(names - {*sequences}):
             raise ValueError(f"{chosen}: no annotations of sequence {name}")
     return {k: v for k, v in sequences.items() if k in names}, {*sequences}
 
 
 def _check_results(results: pathlib.Path, sequences, annotated: set[str]) -> None:
-    found = {file.stem for file in results.glob("*.txt")}
+    found = {file.stem for file in files.listed(results, "*.txt")}
     if not found:
         raise ValueError(f"{results}: no result files; expected one .txt per sequence")
     # Sequences of another split may be there as well.

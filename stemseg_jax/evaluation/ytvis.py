@@ -12,7 +12,6 @@ import functools
 import pathlib
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -54,7 +53,7 @@ def score(
     for number, entry in enumerate(coco_json.read_results(results)):
         where = f"{file}: entry {number}"
         coco_json.check_head(entry, annotations.sizes, where)
-        entries[entry["video_id"]].append((where, entry))
+        entries[entry.video_id].append((where, entry))
     videos = {}
     for video in progress(sorted(annotations.sizes)):
         # A video's masks are let go of once it is scored.
@@ -87,7 +86,7 @@ def match_video(
     predictions = _by_category(entries, masks[len(truth) :])
     return {
         category: ap.match(
-            np.array([e["score"] for (_, e), _ in predictions[category]], float),
+            np.array([e.score for (_, e), _ in predictions[category]], float),
             [masks for _, masks in predictions[category]],
             _objects(objects[category], occlusion),
         )
@@ -98,18 +97,18 @@ def match_video(
 def _by_category(entries: Sequence[Entry], masks: Sequence[Masks]):
     found = defaultdict(list)
     for (where, entry), own in zip(entries, masks, strict=True):
-        found[entry["category_id"]].append(((where, entry), own))
+        found[entry.category_id].append(((where, entry), own))
     return found
 
 
 def _objects(annotations: Sequence[tuple[Entry, Masks]], occlusion: bool) -> ap.Objects:
     # The file's areas count, whatever its masks say.
-    seen = [[a for a in entry["areas"] if a] for (_, entry), _ in annotations]
+    seen = [[a for a in entry.areas if a] for (_, entry), _ in annotations]
     areas = np.array([sum(own) / max(len(own), 1) for own in seen])
     occlusions = np.array(
         [_occlusion(entry, where) for (where, entry), _ in annotations if occlusion]
     )
-    crowd = np.array([bool(e.get("iscrowd")) for (_, e), _ in annotations], bool)
+    crowd = np.array([bool(e.iscrowd) for (_, e), _ in annotations], bool)
     ignored = [
         crowd | (areas < low) | (areas > high) for low, high in ap.AREAS.values()
     ]
@@ -122,14 +121,14 @@ def _objects(annotations: Sequence[tuple[Entry, Masks]], occlusion: bool) -> ap.
         masks=[masks for _, masks in annotations],
         crowd=crowd,
         # The official program takes an object with id 0, once found, for none.
-        never_matches=np.array([e.get("id") == 0 for (_, e), _ in annotations], bool),
+        never_matches=np.array([e.id == 0 for (_, e), _ in annotations], bool),
         ignored=np.array(ignored, bool).reshape(len(ignored), len(annotations)),
     )
 
 
-def _occlusion(annotation: dict[str, Any], where: str) -> float:
+def _occlusion(annotation: coco_json.VideoObject, where: str) -> float:
     """The mean of the larger half of the degrees of its frames."""
-    frames = annotation.get("occlusion")
+    frames = annotation.occlusion
     degrees = [OCCLUSION_OF_FRAME.get(frame) for frame in frames or () if frame]
     if not degrees or None in degrees:
         raise ValueError(

@@ -2,30 +2,100 @@
 
 An annotation file is an object of `videos` (or `images`), `categories` and
 `annotations`; a result file is a list of tracks. Masks are run lengths or polygons.
+Files are read as the types declared here; what they do not say, the checks below do.
 """
 
-import gzip
 import json
 import math
 import pathlib
-import zipfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from jaxtyping import Int64
 
-from stemseg_jax.formats import rle, whole
+from stemseg_jax.formats import declared, rle, whole
+from stemseg_jax.formats.declared import Count, Id, Side
 
-KEYS = ("video_id", "category_id", "score", "segmentations")  # of a result
-REQUIRED = {  # of an annotation file that is scored
-    "videos": ("id", "height", "width"),
-    "categories": ("id", "name"),
-    "annotations": ("video_id", "category_id", "segmentations", "areas"),
-}
 
-Entry = tuple[str, dict[str, Any]]  # where it stands, for messages, and what is there
+class Category(msgspec.Struct):
+    id: Id
+    name: str
+
+
+class Video(msgspec.Struct):
+    id: Id
+    height: Side
+    width: Side
+    file_names: list[str] | None = None  # of its frames; results need them not
+    length: Count | None = None
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.file_names) if self.file_names else self.length or 0
+
+    @property
+    def name(self) -> str:
+        """The folder of its frames; without one, its id."""
+        folder = pathlib.PurePosixPath((self.file_names or [""])[0]).parent
+        return folder.as_posix() if folder.name else str(self.id)
+
+
+class VideoObject(msgspec.Struct):
+    """One object of a video: in each frame a mask, or null where it is not seen."""
+
+    id: Id
+    video_id: Id
+    category_id: Id
+    segmentations: list[rle.Segmentation | rle.Polygons | None]
+    areas: list[float | None] | None = None
+    bboxes: list[list[float] | None] | None = None  # x, y, width, height
+    iscrowd: bool | int = 0
+    occlusion: list[str | None] | None = None  # OVIS
+
+
+class VideoFile(msgspec.Struct):
+    """What an annotation file of videos holds."""
+
+    videos: list[Video]
+    categories: list[Category] = []
+    annotations: list[VideoObject] | None = None  # null: not published
+
+
+class Image(msgspec.Struct):
+    id: Id
+    file_name: str
+    height: Side
+    width: Side
+
+
+class ImageObject(msgspec.Struct):
+    id: Id
+    image_id: Id
+    category_id: Id
+    segmentation: rle.Segmentation | rle.Polygons
+    iscrowd: bool | int = 0
+
+
+class ImageFile(msgspec.Struct):
+    """What an annotation file of still images holds."""
+
+    images: list[Image]
+    annotations: list[ImageObject]
+
+
+class Track(msgspec.Struct):
+    """One entry of a result file."""
+
+    video_id: Id
+    category_id: int
+    score: float
+    segmentations: list[rle.Compressed | None]
+
+
+Entry = tuple[str, Track | VideoObject]  # where it stands, for messages, and what it is
 
 
 class VideoSize(NamedTuple):
@@ -52,88 +122,122 @@ class Annotations(NamedTuple):
     objects: dict[int, list[Entry]]  # by video
 
 
-def read(file: pathlib.Path) -> Any:
-    """The content of a .json, a .json.gz, or a .zip as it is handed in.
+def read_videos(
+    file: pathlib.Path, *, report: declared.Report = declared.refuse
+) -> VideoFile:
+    """An annotation file in YouTube-VIS form, without what does not hold together.
+
+    Args:
+        report: Is told of each entry that does not; see `declared.read`.
 
     Raises:
-        ValueError: No such file, or one that is not JSON.
+        ValueError: It is not one.
     """
-    file = pathlib.Path(file)
-    try:
-        if file.suffix == ".gz":
-            return json.loads(gzip.decompress(file.read_bytes()))
-        if file.suffix == ".zip":
-            with zipfile.ZipFile(file) as archive:
-                return json.loads(archive.read("results.json"))
-        return json.loads(file.read_bytes())
-    except (OSError, KeyError, EOFError, zipfile.BadZipFile, ValueError) as error:
-        raise ValueError(f"{file}: no readable JSON ({error})") from error
-
-
-def read_object(file: pathlib.Path) -> dict:
-    """The content of an annotation file, or of any other that holds an object."""
-    content = read(file)
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"{file}: not an annotation file; expected an object with videos and "
-            "annotations, found a list. Is it a results file?"
-        )
+    content = declared.read(file, VideoFile, report=report)
+    videos = unique(content.videos, f"{file}: videos", report)
+    content.categories = unique(content.categories, f"{file}: categories", report)
+    content.videos = [
+        video
+        for video in videos
+        if not _told(_video_fault(video), f"{file}: video {video.id}", report)
+    ]
+    if content.annotations is not None:
+        by_id = {video.id: video for video in content.videos}
+        left_out = {video.id for video in videos} - {*by_id}  # told already
+        classes = {category.id for category in content.categories}
+        content.annotations = [
+            one
+            for one in unique(content.annotations, f"{file}: annotations", report)
+            if one.video_id not in left_out
+            and not _told(
+                _object_fault(one, by_id, classes),
+                f"{file}: annotation {one.id}",
+                report,
+            )
+        ]
     return content
 
 
-def video_name(video: Mapping[str, Any]) -> str:
-    """The folder of its frames; without one, its id."""
-    files = video.get("file_names") or [""]
-    folder = pathlib.PurePosixPath(files[0]).parent
-    return folder.as_posix() if folder.name else str(video["id"])
+def unique(entries: list, where: str, report: declared.Report) -> list:
+    """The entries without those whose id stands for an earlier one, which are told."""
+    seen = {}
+    for entry in entries:
+        if (before := seen.setdefault(entry.id, entry)) is not entry:
+            what = "two entries have this id"
+            kinds = [getattr(e, "category_id", None) for e in (before, entry)]
+            if kinds[0] != kinds[1]:
+                what += f", of category {kinds[0]} and of {kinds[1]}"
+            report(f"{where}, id {entry.id}", "identity", f"{what}. Renumber them.")
+    return list(seen.values())
+
+
+def size_fault(height: int, width: int) -> str | None:
+    """What is wrong with the size of a frame, if anything."""
+    if height * width <= declared.MOST_PIXELS:
+        return None
+    return (
+        f"is {height} x {width}, more than the {declared.MOST_PIXELS} pixels that are "
+        "read."
+    )
+
+
+def _told(fault: str | None, where: str, report: declared.Report) -> bool:
+    if fault:
+        report(where, "annotation", fault)
+    return fault is not None
+
+
+def _video_fault(video: Video) -> str | None:
+    if video.length is not None and video.num_frames != video.length:
+        return f"has length {video.length}, but {video.num_frames} file_names."
+    return size_fault(video.height, video.width)
+
+
+def _object_fault(
+    annotation: VideoObject, videos: Mapping[int, Video], classes: Collection[int]
+) -> str | None:
+    """What makes an annotation meaningless, if anything."""
+    video = videos.get(annotation.video_id)
+    if video is None:
+        return f"belongs to video {annotation.video_id}, which the file does not list."
+    if annotation.category_id not in classes:
+        known = sorted(classes)
+        return f"has category {annotation.category_id}; the file lists {known}."
+    count, frames = len(annotation.segmentations), video.num_frames
+    if count != frames:
+        return (
+            f"has {count} segmentations for {frames} frames; expected one (or null) "
+            "each."
+        )
+    return None
 
 
 def read_annotations(file: pathlib.Path) -> Annotations:
-    """Reads an annotation file (.json or .json.gz).
+    """Reads an annotation file (.json or .json.gz) that results are scored with.
 
     Raises:
-        ValueError: It is not one, holds no annotations, or an object of a video or
-            category that the file does not list.
+        ValueError: It is not one, or holds no annotations.
     """
-    content = read_object(file)
-    for part, keys in REQUIRED.items():
-        if not isinstance(content.get(part), list):
-            raise ValueError(f"{file}: no {part}; only annotated videos can be scored")
-        for number, entry in enumerate(content[part]):
-            for key in keys:
-                if not isinstance(entry, dict) or key not in entry:
-                    raise ValueError(f"{file}: {part}[{number}] has no {key!r}")
-    sizes, names = {}, {}
-    for video in content["videos"]:
-        frames = video.get("file_names") or [""] * video.get("length", 0)
-        size = VideoSize(video["height"], video["width"], len(frames))
-        sizes[video["id"]] = size
-        names[video["id"]] = video_name(video)
-    categories = {
-        category["id"]: category["name"] for category in content["categories"]
-    }
+    content = read_videos(file)
+    if content.annotations is None:
+        raise ValueError(f"{file}: no annotations; only annotated videos can be scored")
     objects = defaultdict(list)
-    for annotation in content["annotations"]:
-        where = f"{file}: annotation {annotation.get('id')}"
-        if annotation["video_id"] not in sizes:
-            raise ValueError(f"{where}: video {annotation['video_id']} is not listed")
-        if annotation["category_id"] not in categories:
-            raise ValueError(
-                f"{where}: category {annotation['category_id']} is not listed"
-            )
-        objects[annotation["video_id"]].append((where, annotation))
-    return Annotations(sizes, names, categories, dict(objects))
+    for annotation in content.annotations:
+        where = f"{file}: annotation {annotation.id}"
+        if annotation.areas is None:
+            raise ValueError(f"{where}: has no areas; only with them it can be scored")
+        objects[annotation.video_id].append((where, annotation))
+    return Annotations(
+        {v.id: VideoSize(v.height, v.width, v.num_frames) for v in content.videos},
+        {video.id: video.name for video in content.videos},
+        {category.id: category.name for category in content.categories},
+        dict(objects),
+    )
 
 
-def read_results(file: pathlib.Path) -> list[Any]:
-    """The tracks of a result file, not yet checked."""
-    entries = read(file)
-    if not isinstance(entries, list):
-        raise ValueError(
-            f"{file}: expected a list of tracks, found a {type(entries).__name__}; "
-            "give the result file, not an annotation file"
-        )
-    return entries
+def read_results(file: pathlib.Path) -> list[Track]:
+    """The tracks of a result file, of which no more than the types is checked."""
+    return declared.read(file, list[Track])
 
 
 def check(
@@ -147,44 +251,39 @@ def check(
         ValueError: Names the first entry with a video or category that does not exist,
             a score outside [0, 1], or masks that do not fit the video.
     """
-    entries = read_results(file)
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(read_results(file)):
         where = f"{file}: entry {number}"
         check_head(entry, videos, where, score_range=(0.0, 1.0))
-        check_masks([(where, entry)], videos[entry["video_id"]])
-        if entry["category_id"] not in categories:
+        check_masks([(where, entry)], videos[entry.video_id])
+        if entry.category_id not in categories:
             raise ValueError(
-                f"{where}: category {entry['category_id']} does not exist; "
+                f"{where}: category {entry.category_id} does not exist; "
                 f"known are {sorted(categories)}"
             )
 
 
 def check_head(
-    entry: Any,
+    entry: Track,
     videos: Mapping[int, VideoSize],
     where: str,
     *,
     score_range: tuple[float, float] = (-math.inf, math.inf),
 ) -> None:
-    """Refuses an entry whose video, category or score cannot be.
+    """Refuses an entry whose video or score cannot be.
 
     Raises:
         ValueError: Begins with `where` and names the video.
     """
-    try:
-        video, category, score, _ = (entry[key] for key in KEYS)
-    except (TypeError, KeyError):
-        raise ValueError(f"{where}: expected the keys {', '.join(KEYS)}") from None
-    if not _is_number(video) or video not in videos:
-        raise ValueError(f"{where}: video {video!r} is not in the annotation file")
-    where = f"{where}, video {video}"
-    if not _is_number(category) or not isinstance(category, int):
-        raise ValueError(f"{where}: the category is {category!r}; expected an integer")
-    if not _is_number(score) or not math.isfinite(score):
-        raise ValueError(f"{where}: the score is {score!r}; expected a number")
+    if entry.video_id not in videos:
+        raise ValueError(
+            f"{where}: video {entry.video_id} is not in the annotation file"
+        )
     low, high = score_range
-    if not low <= score <= high:
-        raise ValueError(f"{where}: the score is {score}; expected {low} to {high}")
+    if not low <= entry.score <= high:
+        raise ValueError(
+            f"{where}, video {entry.video_id}: the score is {entry.score}; expected "
+            f"{low} to {high}"
+        )
 
 
 def check_masks(
@@ -193,15 +292,14 @@ def check_masks(
     """The masks of the entries of one video, each found to fill its frame.
 
     Args:
-        annotations: Entries of an annotation file, whose masks come first. They may
-            have other forms than compressed run lengths. (All masks of a video are
-            decoded together: that is faster than one after the other.)
+        annotations: Entries of an annotation file, whose masks come first. (All masks
+            of a video are decoded together: that is faster than one after the other.)
 
     Raises:
         ValueError: Names the entry, the video and the frame, from 0.
     """
-    tracks = [_masks(entry, size, rle.from_json) for entry in annotations]
-    tracks += [_masks(entry, size, rle.from_compressed) for entry in entries]
+    entries = [*annotations, *entries]
+    tracks = [_masks(entry, size) for entry in entries]
     rows = np.repeat(np.arange(len(tracks)), [len(own) for own in tracks])
     frames = [frame for own in tracks for frame in own]
     masks = [mask for own in tracks for mask in own.values()]
@@ -209,36 +307,31 @@ def check_masks(
     try:
         areas[rows, frames] = rle.areas(masks)
     except rle.BrokenMaskError as error:
-        where, entry = [*annotations, *entries][rows[error.index]]
+        where, entry = entries[rows[error.index]]
         raise ValueError(
-            f"{where}, video {entry['video_id']}, frame {frames[error.index]}: {error}"
+            f"{where}, video {entry.video_id}, frame {frames[error.index]}: {error}"
         ) from error
     return [Masks(*track) for track in zip(tracks, areas, strict=True)]
 
 
-def _masks(entry: Entry, size: VideoSize, read) -> dict[int, rle.Rle]:
+def _masks(entry: Entry, size: VideoSize) -> dict[int, rle.Rle]:
     where, content = entry
-    where = f"{where}, video {content['video_id']}"
-    given = content["segmentations"]
-    if not isinstance(given, list) or len(given) != size.num_frames:
-        number = len(given) if isinstance(given, list) else "no list of"
+    where = f"{where}, video {content.video_id}"
+    given = content.segmentations
+    if len(given) != size.num_frames:
         raise ValueError(
-            f"{where}: {number} segmentations for {size.num_frames} frames; write null "
-            "for a frame without the object"
+            f"{where}: {len(given)} segmentations for {size.num_frames} frames; write "
+            "null for a frame without the object"
         )
     masks = {}
     for frame, segmentation in enumerate(given):
         if segmentation is None:
             continue
         try:
-            masks[frame] = read(segmentation, size.height, size.width)
+            masks[frame] = rle.from_json(segmentation, size.height, size.width)
         except ValueError as error:
             raise ValueError(f"{where}, frame {frame}: {error}") from error
     return masks
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def track(segmentations: Sequence[rle.Rle | None]) -> dict[str, list]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from stemseg_jax.formats import images
+from stemseg_jax.formats import files, images
 
 MAX_OBJECTS = 20  # DAVIS 2019, per sequence
 VOID = 255
@@ -24,15 +24,15 @@ def sequences(root: pathlib.Path, split: str, *, lists: Sequence[str]) -> list[s
         lists: Folders of `ImageSets`; the first that has the split's list counts. That
             of "480p" (2016) has a frame a line, the others a sequence.
     """
-    files = [root / "ImageSets" / name / f"{split}.txt" for name in lists]
-    file = next((file for file in files if file.is_file()), None)
+    paths = [root / "ImageSets" / name / f"{split}.txt" for name in lists]
+    file = next((path for path in paths if path.is_file()), None)
     if file is None:
         raise ValueError(
-            f"{root}: expected {' or '.join(str(f.relative_to(root)) for f in files)} "
+            f"{root}: expected {' or '.join(str(f.relative_to(root)) for f in paths)} "
             f"for split {split!r}; none of them exists. docs/data.md shows the layouts."
         )
     names = []
-    for line in file.read_text().splitlines():
+    for line in files.read_text(file).splitlines():
         if line.strip():
             path = pathlib.PurePosixPath(line.split()[0])
             names.append(path.parent.name if path.suffix else path.name)
@@ -77,7 +77,7 @@ def check(
     """
     folder = pathlib.Path(folder)
     expected = [frame_name(frame) for frame in range(num_frames)]
-    found = sorted(file.name for file in folder.glob("*.png"))
+    found = [file.name for file in files.listed(folder, "*.png")]
     if found != expected:
         missing = sorted({*expected} - {*found}) or ["none"]
         extra = sorted({*found} - {*expected}) or ["none"]

@@ -3,6 +3,8 @@
 import io
 import pathlib
 import re
+import struct
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -11,9 +13,22 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8, UInt16
 
-from stemseg_jax.formats import whole
+from stemseg_jax.formats import files, whole
+from stemseg_jax.formats.declared import MOST_PIXELS
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# What a file of this ending holds, in Pillow's words.
+FORMATS = {
+    ".bmp": ("BMP",),
+    ".jpeg": ("JPEG", "MPO"),
+    ".jpg": ("JPEG", "MPO"),
+    ".png": ("PNG",),
+    ".ppm": ("PPM",),
+    ".tif": ("TIFF",),
+    ".tiff": ("TIFF",),
+    ".webp": ("WEBP",),
+}
+SUFFIXES = tuple(FORMATS)
+PNG_START = b"\x89PNG\r\n\x1a\n"
 # OpenCV fills the lost part of a cut JPEG with grey and reports nothing.
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
@@ -30,8 +45,8 @@ class BrokenImageError(ValueError):
 
 
 def is_image(path: pathlib.Path) -> bool:
-    """By its ending; hidden files are none."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    """By its name."""
+    return path.suffix.lower() in SUFFIXES and files.is_data(path)
 
 
 def natural(paths: Iterable[str | pathlib.Path]) -> list[pathlib.Path]:
@@ -65,13 +80,31 @@ def check_size(
 
 def size(path: pathlib.Path) -> tuple[int, int]:
     """(height, width) from the header alone."""
+    image = _open(path, name=str(path))
+    with image:
+        return image.height, image.width
+
+
+def _open(source: pathlib.Path | io.BytesIO, *, name: str) -> PIL.Image.Image:
+    """An image of which no more than the header was read, and found to be usable."""
     try:
-        with PIL.Image.open(path) as image:
-            return image.height, image.width
-    except OSError as error:
+        image = PIL.Image.open(source)
+    except Exception as error:  # Pillow's readers raise whatever a broken file leads to
         raise BrokenImageError(
-            f"{path}: not an image that can be opened ({error}). Copy the file again."
+            f"{name}: not an image that can be opened ({error}). Copy the file again."
         ) from error
+    known = FORMATS.get(pathlib.PurePath(name).suffix.lower(), (image.format,))
+    if image.format not in known:
+        raise BrokenImageError(
+            f"{name}: holds a {image.format}, which its ending does not say. Rename "
+            "the file, or convert it."
+        )
+    if image.height * image.width > MOST_PIXELS:
+        raise BrokenImageError(
+            f"{name}: {image.height} x {image.width} pixels; no more than "
+            f"{MOST_PIXELS} are read. Shrink the image."
+        )
+    return image
 
 
 def read_rgb(path: File) -> UInt8[np.ndarray, "H W 3"]:
@@ -82,25 +115,53 @@ def read_rgb(path: File) -> UInt8[np.ndarray, "H W 3"]:
 def read_bytes(path: File) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
+        why = getattr(error, "strerror", error)
         raise BrokenImageError(
-            f"{path}: cannot be read ({error.strerror}). Restore the file or its "
-            "permissions."
+            f"{path}: cannot be read ({why}). Restore the file or its permissions."
         ) from error
 
 
 def decode_rgb(data: bytes, *, name: str) -> UInt8[np.ndarray, "H W 3"]:
     """The pixels of an encoded image; `name` is where it came from, for errors."""
+    _open(io.BytesIO(data), name=name)
+    _check_png(data, name=name)
     if data.startswith(JPEG_START) and not data.rstrip(b"\0").endswith(JPEG_END):
         _refuse_cut_jpeg(data, name=name)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise _undecoded(name, error) from error
     if image is None:
-        raise BrokenImageError(
-            f"{name}: not an image that can be decoded ({len(data)} bytes). Copy the "
-            "file again."
-        )
+        raise _undecoded(name, f"{len(data)} bytes")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _undecoded(name: str, why: object) -> BrokenImageError:
+    return BrokenImageError(
+        f"{name}: not an image that can be decoded ({why}). Copy the file again."
+    )
+
+
+def _check_png(data: bytes, *, name: str) -> None:
+    """Compares the checksums of a PNG's chunks, which no decoder here looks at."""
+    if not data.startswith(PNG_START):
+        return
+    position, kind = len(PNG_START), b""
+    while kind != b"IEND":
+        head = data[position : position + 8]
+        if len(head) < 8:
+            raise _undecoded(name, "the PNG is cut short")
+        length, kind = struct.unpack(">I4s", head)
+        end = position + 8 + length
+        checksum = data[end : end + 4]
+        if zlib.crc32(data[position + 4 : end]).to_bytes(4, "big") != checksum:
+            cut = len(data) < end + 4
+            part = kind.decode("ascii", "replace")
+            why = "the PNG is cut short" if cut else f"the checksum of {part} is wrong"
+            raise _undecoded(name, why)
+        position = end + 4
 
 
 def _refuse_cut_jpeg(data: bytes, *, name: str):
@@ -131,15 +192,18 @@ def read_labels(
         bits: 8 refuses a PNG of 16.
     """
     data = read_bytes(path)
-    try:
-        image = PIL.Image.open(io.BytesIO(data))
-        # Pillow reads 16-bit grey PNGs as int32 ("I") in some releases.
-        deep = image.mode.startswith("I")
-        labels = np.asarray(image).astype(np.uint16 if deep else np.uint8, copy=False)
-    except (OSError, SyntaxError) as error:
+    image = _open(io.BytesIO(data), name=str(path))
+    if image.format != "PNG":
         raise BrokenImageError(
-            f"{path}: not a PNG that can be decoded ({error}). Copy the file again."
-        ) from error
+            f"{path}: holds a {image.format}; masks are palette or grey PNGs."
+        )
+    _check_png(data, name=str(path))
+    # Pillow reads 16-bit grey PNGs as int32 ("I") in some releases.
+    deep = image.mode.startswith("I")
+    try:
+        labels = np.asarray(image).astype(np.uint16 if deep else np.uint8, copy=False)
+    except Exception as error:  # as in `_open`
+        raise _undecoded(str(path), error) from error
     if labels.ndim != 2 or (deep and bits < 16):
         raise BrokenImageError(
             f"{path}: an image of mode {image.mode}, expected a palette or grey PNG "

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pycocotools import mask as coco
 
-from stemseg_jax.formats import rle
+from stemseg_jax.formats import files, rle
 
 CAR, PEDESTRIAN, IGNORE = 1, 2, 10
 IDS_PER_CLASS = 1000  # an id is its class times this, and a number below
@@ -37,13 +37,14 @@ def parse(text: str) -> Line:
         ValueError: It has another form. Whether the mask is whole is not looked at.
     """
     fields = text.split(" ")
-    try:
-        frame, identity, category, height, width = map(int, fields[:5])
-        (counts,) = fields[5:]
-    except ValueError:
+    # More digits than these are no frame, id or size of anything.
+    sound = [len(field) < 10 and field.isdecimal() for field in fields[:5]]
+    if len(fields) != 6 or not all(sound):
         raise ValueError(
             f"expected `frame id class height width rle`, found {text[:60]!r}"
-        ) from None
+        )
+    frame, identity, category, height, width = map(int, fields[:5])
+    counts = fields[5]
     # A letter beyond ASCII becomes "?", which no run length contains.
     mask = rle.Rle(size=(height, width), counts=counts.encode("ascii", "replace"))
     return Line(frame, identity, category, mask)
@@ -81,10 +82,7 @@ def read(file: pathlib.Path, num_frames: int, first_frame: int = 0) -> list[list
             form, a frame beyond the sequence, an id twice in a frame, masks of
             different sizes, broken or overlapping masks.
     """
-    try:
-        rows = pathlib.Path(file).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: no readable text file ({error})") from error
+    rows = files.read_text(pathlib.Path(file)).splitlines()
     lines, places = [], []
     for number, row in enumerate(rows, start=1):
         if row.strip():

@@ -6,11 +6,34 @@ never comes back from it: masks from files pass through `areas` or `decode` firs
 
 import array
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
+import msgspec
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
+from msgspec import Meta
 from pycocotools import mask as coco
+
+from stemseg_jax.formats.declared import MOST_PIXELS, Side
+
+Run = Annotated[int, Meta(ge=0, le=MOST_PIXELS)]
+
+
+class Segmentation(msgspec.Struct, gc=False):
+    """A mask as annotation files have it, the runs compressed or one by one."""
+
+    size: tuple[Side, Side]  # height, width
+    counts: str | list[Run]
+
+
+class Compressed(msgspec.Struct, gc=False):
+    """The one form that result files may have."""
+
+    size: tuple[Side, Side]
+    counts: str
+
+
+Polygons = list[list[float]]  # of each x, y, x, y, ...
 
 
 class Rle(TypedDict):
@@ -20,7 +43,7 @@ class Rle(TypedDict):
     counts: bytes
 
 
-NEGATIVE = "a mask has a run of negative length"
+WRONG_RUN = "a mask has a run of negative length, or one longer than a frame"
 
 
 class BrokenMaskError(ValueError):
@@ -43,14 +66,16 @@ def decode(rle: Rle) -> Bool[np.ndarray, "H W"]:
         BrokenMaskError: The runs do not fill the frame.
     """
     height, width = rle["size"]
+    _check_frames([rle])
     numbers, _, _ = _numbers([rle["counts"]])
     runs = numbers.astype(np.int64)
     np.cumsum(runs[1::2], out=runs[1::2])
     np.cumsum(runs[2::2], out=runs[2::2])
-    if runs.min() < 0:
-        raise BrokenMaskError(0, NEGATIVE)
+    # The sum of longer ones might wrap around.
+    if runs.min() < 0 or runs.max() > MOST_PIXELS:
+        raise BrokenMaskError(0, WRONG_RUN)
     if (total := int(runs.sum())) != height * width:
-        raise _wrong_total([rle], 0, total)
+        raise BrokenMaskError(0, _wrong_total(height, width, total))
     inside = np.arange(len(runs)) % 2 == 1
     return np.repeat(inside, runs).reshape(width, height).T
 
@@ -70,50 +95,56 @@ def to_json(rle: Rle) -> dict[str, Any]:
     return {"size": [int(height), int(width)], "counts": rle["counts"].decode()}
 
 
-def from_json(segmentation: Any, height: int, width: int) -> Rle:
-    """Any form in which annotation files give a mask, as compressed run lengths.
+def from_json(
+    segmentation: Segmentation | Compressed | list, height: int, width: int
+) -> Rle:
+    """Any form in which files give a mask, as compressed run lengths.
 
     Args:
-        segmentation: Compressed or uncompressed run lengths, or a list of polygons.
+        segmentation: If a list, polygons, whose numbers may lie in arrays.
 
     Raises:
-        ValueError: Another form, or a mask of another size than the frame. Whether the
-            runs fill the frame is seen by `areas`.
+        ValueError: A mask of another size than the frame, runs that do not fill it, or
+            polygons that leave it. Compressed runs are looked at by `areas`.
     """
     if isinstance(segmentation, list):
-        if not segmentation:
-            return encode(np.zeros((height, width), bool))
-        return coco.merge(coco.frPyObjects(segmentation, height, width))
-    counts = segmentation.get("counts") if isinstance(segmentation, dict) else None
-    if not isinstance(counts, list):
-        return from_compressed(segmentation, height, width)
-    _check_size(segmentation.get("size", [height, width]), height, width)
-    try:
-        runs = array.array("I", counts)  # refuses what is none, and saves half the time
-    except (TypeError, OverflowError) as error:
-        raise ValueError(f"run lengths are integers of at least 0: {error}") from error
+        return _drawn(segmentation, height, width)
+    if segmentation.size != (height, width):
+        raise ValueError(
+            f"a mask has size {[*segmentation.size]}, but the frame has "
+            f"{[height, width]}"
+        )
+    counts = segmentation.counts
+    if isinstance(counts, str):
+        # A letter beyond ASCII becomes "?", which no run length contains.
+        return {"size": (height, width), "counts": counts.encode("ascii", "replace")}
+    if (total := sum(counts)) != height * width:  # exact, as integers of Python are
+        raise ValueError(_wrong_total(height, width, total))
+    runs = array.array("I", counts)  # saves half the time
     return coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
 
 
-def from_compressed(segmentation: Any, height: int, width: int) -> Rle:
-    """The same for the one form that result files may have."""
-    try:
-        # A letter beyond ASCII becomes "?", which no run length contains.
-        counts = segmentation["counts"].encode("ascii", "replace")
-        size = segmentation["size"]
-    except (TypeError, KeyError, AttributeError):
-        text = repr(segmentation)
-        raise ValueError(
-            f"a mask is {text[:60] + '...' * (len(text) > 60)}; expected null or "
-            '{"size": [height, width], "counts": "compressed run lengths"}'
-        ) from None
-    _check_size(size, height, width)
-    return {"size": (height, width), "counts": counts}
-
-
-def _check_size(size, height, width):
-    if size != [height, width]:
-        raise ValueError(f"a mask has size {size}, but the frame has {[height, width]}")
+def _drawn(polygons: list, height: int, width: int) -> Rle:
+    """What lies in any of the polygons; they may leave the frame by its own length."""
+    if not polygons:
+        return encode(np.zeros((height, width), bool))
+    margin = max(height, width)
+    for polygon in polygons:
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError(
+                f"a polygon of {len(polygon)} numbers; expected x and y of at least 3 "
+                "corners"
+            )
+        corners = np.reshape(polygon, (-1, 2))
+        # False where a corner is NaN, too.
+        inside = (corners >= -margin) & (corners <= np.add((width, height), margin))
+        if not inside.all():
+            x, y = corners[~inside.all(axis=1)][0].tolist()
+            raise ValueError(
+                f"a polygon has a corner at x={x:g}, y={y:g}, far outside of the frame "
+                f"of {height} x {width}"
+            )
+    return coco.merge(coco.frPyObjects(polygons, height, width))
 
 
 def areas(rles: Sequence[Rle]) -> Int64[np.ndarray, "N"]:
@@ -125,23 +156,30 @@ def areas(rles: Sequence[Rle]) -> Int64[np.ndarray, "N"]:
     """
     if not rles:
         return np.zeros(0, np.int64)
+    _check_frames(rles)
     runs, first = _run_lengths([rle["counts"] for rle in rles])
     zeros, ones = np.add.reduceat(runs, first, axis=1, dtype=np.int64)
     wanted = np.array([rle["size"][0] * rle["size"][1] for rle in rles])
     wrong = np.flatnonzero(zeros + ones != wanted)
     if len(wrong):
         index = int(wrong[0])
-        raise _wrong_total(rles, index, int(zeros[index] + ones[index]))
+        total = int(zeros[index] + ones[index])
+        raise BrokenMaskError(index, _wrong_total(*rles[index]["size"], total))
     return ones
 
 
-def _wrong_total(rles: Sequence[Rle], index: int, total: int) -> BrokenMaskError:
-    height, width = rles[index]["size"]
-    return BrokenMaskError(
-        index,
+def _wrong_total(height: int, width: int, total: int) -> str:
+    return (
         f"the runs of a mask cover {total} pixels, but {height} x {width} is "
-        f"{height * width}; the mask is cut off or of another frame",
+        f"{height * width}; the mask is cut off or of another frame"
     )
+
+
+def _check_frames(rles: Sequence[Rle]) -> None:
+    for size in {tuple(rle["size"]) for rle in rles}:
+        if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
+            index = next(i for i, r in enumerate(rles) if tuple(r["size"]) == size)
+            raise BrokenMaskError(index, f"no frame is of {size[0]} x {size[1]} pixels")
 
 
 def _numbers(
@@ -208,8 +246,10 @@ def _run_lengths(
     runs[:, first[1:]] -= before
     np.cumsum(runs, axis=1, dtype=np.int32, out=runs)
     runs[1, (first + columns - 1)[odd]] = 0
-    if runs.min() < 0:
-        column = np.argmax((runs < 0).any(axis=0))
-        index = int(np.searchsorted(first, column, side="right")) - 1
-        raise BrokenMaskError(index, NEGATIVE)
+    # A number has 30 bits and a frame 26: the first sum that is wrong cannot have
+    # wrapped around.
+    if runs.min() < 0 or runs.max() > MOST_PIXELS:
+        wrong = ((runs < 0) | (runs > MOST_PIXELS)).any(axis=0)
+        index = int(np.searchsorted(first, np.argmax(wrong), side="right")) - 1
+        raise BrokenMaskError(index, WRONG_RUN)
     return runs, first

@@ -2,15 +2,102 @@
 
 Until then it is `.<name>.partial` beside it, which goes away when anything fails. A
 folder of ours holds the file `.stemseg_jax`, which says what wrote it; no other folder
-is ever replaced.
+is ever replaced. What cannot be written is named, and who else is at work on it.
 """
 
 import contextlib
+import errno
+import fcntl
+import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+import socket
+import sys
+from collections.abc import Collection, Iterator
+from typing import IO
 
 MARKER = ".stemseg_jax"
+# Only writing brings these, so that they need no name to be known as its errors.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+UNLOCKABLE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # file systems without locks
+
+
+class NotWritten(OSError):
+    """What was there before still is."""
+
+
+@contextlib.contextmanager
+def named(path: str | pathlib.Path, partial: pathlib.Path | None = None) -> Iterator:
+    """Errors of the disk in writing `path`, by way of `partial`, say so.
+
+    Raises:
+        NotWritten: In place of an OSError that is about one of them.
+    """
+    try:
+        yield
+    except NotWritten as error:
+        shown = str(error).replace(str(partial), str(path)) if partial else str(error)
+        raise NotWritten(shown) from error
+    except OSError as error:
+        place = partial or pathlib.Path(path)
+        own = isinstance(error.filename, str | os.PathLike) and (
+            pathlib.Path(error.filename).is_relative_to(place)
+        )
+        if not own and (error.filename is not None or error.errno not in FULL):
+            raise
+        raise NotWritten(
+            f"{path} could not be written ({error.strerror or error}). What was there "
+            "before still is; make room on the disk, or write elsewhere."
+        ) from error
+
+
+def lock(
+    folder: str | pathlib.Path, work: str, *, writes: Collection[str] = ()
+) -> IO[str]:
+    """Keeps others from the same work in a folder until it is closed or the process
+    ends, however it does. Who holds it stands in `folder/.<work>.lock`.
+
+    Args:
+        writes: Files that will be replaced, which have to be ours: a run's folder is
+            known by such a lock, by its checkpoints or by its predictions.
+
+    Raises:
+        ValueError: Another process holds it, or the files are not ours.
+    """
+    path = pathlib.Path(folder) / f".{work}.lock"
+    ours = (".*.lock", "checkpoints/*/_CHECKPOINT_METADATA", f"predictions/{MARKER}")
+    there = [path.parent / name for name in writes if (path.parent / name).exists()]
+    if there and not any(any(path.parent.glob(pattern)) for pattern in ours):
+        raise ValueError(
+            f"{there[0]} is there already, in a folder that no run wrote to; only a "
+            "run's own files are replaced. Choose another --workdir, or move it away."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    if not _locked(file.fileno()):
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise ValueError(
+            f"{folder}: another {work} is at work here (process {holder}). Wait for "
+            "its end, or choose another --workdir."
+        )
+    file.truncate(0)
+    file.write(f"{os.getpid()} on {socket.gethostname()}: {' '.join(sys.argv)[:400]}\n")
+    file.flush()
+    return file
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock is ours, or the file system has none."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in UNLOCKABLE:
+            raise
+    return True
 
 
 @contextlib.contextmanager
@@ -24,8 +111,9 @@ def file(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        yield partial
-        partial.replace(path)
+        with named(path, partial):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -50,7 +138,8 @@ def folder(
             folder is only replaced if the folder around it is ours.
 
     Raises:
-        ValueError: There is something at `path` that was not written by `writer`.
+        ValueError: There is something at `path` that was not written by `writer`, or
+            another process is writing it.
     """
     path = pathlib.Path(path)
     partial, old = (
@@ -61,25 +150,52 @@ def folder(
     if old.exists() and not path.exists():  # a run ended between two renames
         old.rename(path)
     _refuse_foreign(path, writer, within=not marked)
+    _refuse_busy(partial)
     for own in (partial, old):
         shutil.rmtree(own, ignore_errors=True)
-    partial.mkdir(parents=True)
     marker = partial / MARKER
     try:
-        marker.write_text(f"{writer}\n")
-        yield partial
-        _refuse_foreign(path, writer, within=not marked)
-        if path.exists():
-            (path / MARKER).write_text(f"{writer}\n")  # so that `old` is known, too
-            path.rename(old)
-        partial.rename(path)
-        if not marked:  # after the name: a folder that is not whole stays known as ours
-            (path / MARKER).unlink()
+        with named(path, partial), _busy(partial):
+            marker.write_text(f"{writer}\n")
+            yield partial
+            _refuse_foreign(path, writer, within=not marked)
+            if path.exists():
+                (path / MARKER).write_text(f"{writer}\n")  # so that `old` is known
+                path.rename(old)
+            partial.rename(path)
+            if not marked:  # after the name: what is not whole stays known as ours
+                (path / MARKER).unlink()
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _busy(folder: pathlib.Path) -> Iterator[None]:
+    """Makes a folder that no other process clears away meanwhile."""
+    folder.mkdir(parents=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _locked(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_busy(folder: pathlib.Path) -> None:
+    if not folder.is_dir():
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if not _locked(descriptor):
+            raise ValueError(
+                f"{folder}: another process is writing here. Wait for its end, or "
+                "choose another --output or --workdir."
+            )
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_foreign(path: pathlib.Path, writer: str, *, within: bool = False) -> None:

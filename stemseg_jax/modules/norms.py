@@ -4,7 +4,7 @@ A module with a field `norm: Norm` calls `self.norm(dtype=..., name=...)(x)`.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -44,14 +44,26 @@ class FrozenBatchNorm(nn.Module):
 
 
 def group_norm(
-    *, groups: int | None = 32, channels_per_group: int | None = None
+    *,
+    groups: int | None = 32,
+    channels_per_group: int | None = None,
+    widths: Sequence[int] = (),
 ) -> Norm:
     """Group norm with the epsilon of PyTorch and the original, 1e-5.
 
     Args:
         groups: How many groups, whatever the width.
         channels_per_group: The size of a group instead, for narrow networks.
+        widths: Of the maps it is for.
+
+    Raises:
+        ValueError: One of the widths cannot be divided into the groups.
     """
+    if odd := [width for width in widths if width % groups]:
+        raise ValueError(
+            f"{odd[0]} channels cannot be divided into {groups} groups of a norm; "
+            "choose other channels or model.decoder_norm_groups."
+        )
     return functools.partial(
         nn.GroupNorm,
         num_groups=None if channels_per_group else groups,

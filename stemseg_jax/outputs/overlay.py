@@ -86,8 +86,11 @@ def colour(id: int) -> Colour:
 
 
 def enlargement(height: int, width: int) -> int:
-    """The whole factor that makes a small frame large enough for labels."""
-    return math.ceil(240 / min(height, width))
+    """The whole factor that makes a small frame large enough for labels.
+
+    The longer side stays below 1920: a frame of 4 x 4000 is not enlarged.
+    """
+    return max(1, min(math.ceil(240 / min(height, width)), 1920 // max(height, width)))
 
 
 class Style(NamedTuple):

@@ -1,5 +1,7 @@
 """Results to look at: sheets of frames, and tables of text."""
 
+import contextlib
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import cv2
@@ -7,8 +9,12 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
+import PIL.PngImagePlugin
 from jaxtyping import UInt8
 
+from stemseg_jax.formats import whole
+
+OURS = ("Software", "stemseg_jax")  # a text in the PNG
 INK = (28, 28, 33)
 FAINT = (116, 116, 126)
 PAPER = (255, 255, 255)
@@ -80,6 +86,41 @@ def contact_sheet(
             else:
                 sheet.paste(PIL.Image.fromarray(_resized(image, cell)), (x, y))
     return np.array(sheet)
+
+
+def write_sheet(
+    path: str | pathlib.Path, sheet: UInt8[np.ndarray, "H W 3"]
+) -> pathlib.Path:
+    """Writes a contact sheet, which appears once complete and says that it is ours.
+
+    Raises:
+        ValueError: As `refuse_foreign`.
+    """
+    path = pathlib.Path(path)
+    refuse_foreign(path)
+    about = PIL.PngImagePlugin.PngInfo()
+    about.add_text(*OURS)
+    with whole.file(path) as partial:
+        image = PIL.Image.fromarray(sheet)
+        image.save(partial, "PNG", optimize=True, pnginfo=about)
+    return path
+
+
+def refuse_foreign(path: pathlib.Path) -> None:
+    """To be called before the work that ends in a sheet.
+
+    Raises:
+        ValueError: There is something at `path` that is none of our sheets.
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    with contextlib.suppress(OSError, SyntaxError), PIL.Image.open(path) as image:
+        if image.info.get(OURS[0]) == OURS[1] and not path.is_symlink():
+            return
+    raise ValueError(
+        f"{path} is there already, and none of our contact sheets; only these are "
+        "replaced. Choose another folder, or move it away."
+    )
 
 
 def table(

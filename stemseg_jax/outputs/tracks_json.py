@@ -23,9 +23,11 @@ import json
 import pathlib
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from stemseg_jax.formats import coco_json, rle, whole
+import msgspec
+
+from stemseg_jax.formats import declared, rle, whole
 from stemseg_jax.tracks import Track, VideoTracks
 
 FORMAT = "stemseg_jax tracks 1"
@@ -68,29 +70,46 @@ def read(path: pathlib.Path) -> TracksFile:
     Raises:
         ValueError: If this is no such file, or a mask does not fit its video.
     """
-    content = coco_json.read(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: not a tracks file; expected an object whose format is {FORMAT!r}."
-        )
-    header = content["video"]
-    name, height, width = header["name"], header["height"], header["width"]
+    content = declared.read(path, _File)
+    header = content.video
     tracks = []
-    for entry in content["tracks"]:
-        where = f"{path}: track {entry['id']}"
-        count = len(entry["segmentations"])
-        if count != header["num_frames"]:
+    for entry in content.tracks:
+        where = f"{path}: track {entry.id}"
+        count = len(entry.segmentations)
+        if count != header.num_frames:
             raise ValueError(
                 f"{where} has {count} segmentations, but the video has "
-                f"{header['num_frames']} frames; expected one per frame, or null."
+                f"{header.num_frames} frames; expected one per frame, or null."
             )
         try:
-            tracks.append(_track_from_json(entry, height, width))
+            tracks.append(_track_from_json(entry, header.height, header.width))
         except ValueError as error:
             raise ValueError(f"{where}: {error}.") from error
-    video = VideoTracks(name, height, width, header["num_frames"], tuple(tracks))
-    categories = {int(number): text for number, text in content["categories"].items()}
-    return TracksFile(video, header["fps"], categories)
+    size = header.height, header.width
+    video = VideoTracks(header.name, *size, header.num_frames, tuple(tracks))
+    return TracksFile(video, header.fps, content.categories)
+
+
+class _Video(msgspec.Struct):
+    name: str
+    height: declared.Side
+    width: declared.Side
+    num_frames: declared.Count
+    fps: float
+
+
+class _Track(msgspec.Struct):
+    id: declared.Id
+    category: declared.Id
+    score: float
+    segmentations: list[rle.Compressed | None]
+
+
+class _File(msgspec.Struct):
+    format: Literal[FORMAT]
+    video: _Video
+    categories: dict[int, str]
+    tracks: list[_Track]
 
 
 def _track_to_json(track: Track) -> dict[str, Any]:
@@ -107,10 +126,10 @@ def _track_to_json(track: Track) -> dict[str, Any]:
     }
 
 
-def _track_from_json(entry: dict[str, Any], height: int, width: int) -> Track:
+def _track_from_json(entry: _Track, height: int, width: int) -> Track:
     masks = tuple(
         None if mask is None else rle.from_json(mask, height, width)
-        for mask in entry["segmentations"]
+        for mask in entry.segmentations
     )
     rle.areas([mask for mask in masks if mask is not None])  # all whole?
-    return Track(entry["id"], entry["category"], entry["score"], masks)
+    return Track(entry.id, entry.category, entry.score, masks)

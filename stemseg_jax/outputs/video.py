@@ -11,6 +11,8 @@ from jaxtyping import UInt8
 
 from stemseg_jax.formats import images, whole
 
+MOST_SIDE = 16384  # pixels that x264 takes
+
 
 class Writer:
     """Writes frames of one size; the file appears under its name once complete.
@@ -72,6 +74,11 @@ class Writer:
             self._container.mux(self._stream.encode())
 
     def _open_stream(self, height: int, width: int) -> av.VideoStream:
+        if max(height, width) > MOST_SIDE:
+            raise ValueError(
+                f"{self.path}: frames of {height} x {width}; H.264 has no more than "
+                f"{MOST_SIDE} pixels a side. Shrink the frames first."
+            )
         stream = self._container.add_stream("libx264", rate=self.fps)
         stream.height, stream.width = height + height % 2, width + width % 2
         stream.pix_fmt = "yuv420p"

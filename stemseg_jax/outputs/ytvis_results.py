@@ -6,6 +6,8 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from stemseg_jax.formats import coco_json, rle, whole
 from stemseg_jax.tracks import VideoTracks
 
@@ -61,6 +63,7 @@ def _entries(video: VideoTracks, video_id: int) -> Iterable[dict[str, Any]]:
             ],
         }
         where = f"video {video.name}, track {number}"
-        coco_json.check_head(entry, size, where, score_range=(0.0, 1.0))
-        coco_json.check_masks([(where, entry)], size[video_id])
+        checked = msgspec.convert(entry, coco_json.Track)
+        coco_json.check_head(checked, size, where, score_range=(0.0, 1.0))
+        coco_json.check_masks([(where, checked)], size[video_id])
         yield entry

@@ -1,6 +1,6 @@
-"""The systems by name."""
+"""The systems by name, and what the options of each may be."""
 
-from stemseg_jax.systems.srnet import SRNet
-from stemseg_jax.systems.stemseg import STEmSeg
+from stemseg_jax.systems import srnet, stemseg
 
-SYSTEMS = {"srnet": SRNet, "stemseg": STEmSeg}
+SYSTEMS = {"srnet": srnet.SRNet, "stemseg": stemseg.STEmSeg}
+OPTIONS = {"srnet": srnet.OPTIONS, "stemseg": stemseg.OPTIONS}

@@ -11,7 +11,7 @@ Where the paper leaves something open, the docstring of the part says what is do
 
 import dataclasses
 import functools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -28,6 +28,16 @@ from stemseg_jax.modules import heads, initialisers, norms, two_frame_decoder
 from stemseg_jax.modules.encoder import STRIDE, Encoder, Pyramid
 from stemseg_jax.ops import gaussian, heatmap, mixing, pixels, resize
 from stemseg_jax.ops import masks as masks_ops
+from stemseg_jax.ranges import (
+    PROBABILITY,
+    Each,
+    Flag,
+    Maybe,
+    OneOf,
+    Range,
+    Real,
+    Whole,
+)
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
 from stemseg_jax.tracking import association, online, statistics
 from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
@@ -35,6 +45,46 @@ from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
 ACTIVATIONS = {"tanh": lambda x: jnp.tanh(0.25 * x), "none": lambda x: x}
 CENTRES = ("mass", "embedding", "box")
 PAST = ("previous", "current")
+
+# ----------------------------------------------------------------------------- options
+
+# What its own options may be; configs/srnet.py has their defaults and meanings.
+OPTIONS: Mapping[str, Range] = {
+    "parity": OneOf(("paper",)),  # no program was released
+    "num_frames": OneOf((2,)),
+    "model.mixing": OneOf(mixing.PLANAR),
+    "model.free_dim_std": Real(above=0),
+    "model.embedding_activation": OneOf(tuple(ACTIVATIONS)),
+    "model.decoder_channels": Each(Whole(least=1, most=2**14), lengths=(4,)),
+    "model.decoder_norm_groups": Whole(least=1),
+    "model.head_channels": Whole(least=1, most=2**14),
+    "model.objectness_bias": Maybe(Real()),
+    "model.initialiser": OneOf(tuple(initialisers.INITIALISERS)),
+    "loss.overlap": OneOf(tuple(embedding.OVERLAPS)),
+    **dict.fromkeys(
+        (
+            "loss.weights.overlap",
+            "loss.weights.smoothness",
+            "loss.weights.score",
+            "loss.weights.tracking",
+            "loss.weights.category",
+        ),
+        Real(least=0),
+    ),
+    "loss.target": OneOf(tuple(masks_ops.TO_STRIDE)),
+    "loss.heatmap_noise.jitter": Real(least=0),
+    "loss.heatmap_noise.dropped": PROBABILITY,
+    "loss.heatmap_noise.spurious": PROBABILITY,
+    "clustering.rule": OneOf(sequential.RULES),
+    "clustering.max_instances": Whole(least=1, most=2**12),
+    "clustering.min_seediness": PROBABILITY,
+    "clustering.primary_threshold": PROBABILITY,
+    "clustering.min_cells": Whole(least=1, most=2**20),
+    "tracking.instance_heatmap": Flag(),
+    "tracking.temporal_features": OneOf(PAST),
+    "tracking.upsample": Flag(),
+    "tracking.centre": OneOf(CENTRES),
+}
 
 # ----------------------------------------------------------------------------- network
 
@@ -80,7 +130,9 @@ class Network(nn.Module):
         scheme = choices.known("model.initialiser", model.initialiser, schemes)
         decoder = two_frame_decoder.TwoFrameDecoder(
             channels=tuple(model.decoder_channels),
-            norm=norms.group_norm(groups=model.decoder_norm_groups),
+            norm=norms.group_norm(
+                groups=model.decoder_norm_groups, widths=model.decoder_channels
+            ),
             initialiser=scheme,
             dtype=jnp.dtype(model.dtype),
         )

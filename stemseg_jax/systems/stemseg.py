@@ -11,7 +11,7 @@ each such choice is named at its line.
 
 import dataclasses
 import functools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -29,9 +29,58 @@ from stemseg_jax.modules import conv3d, heads, initialisers, norms, squeeze_expa
 from stemseg_jax.modules.encoder import STRIDE, Encoder, Pyramid
 from stemseg_jax.ops import gaussian, mixing, pixels, resize
 from stemseg_jax.ops import masks as masks_ops
+from stemseg_jax.ranges import (
+    PROBABILITY,
+    Each,
+    Flag,
+    Maybe,
+    OneOf,
+    Range,
+    Real,
+    Whole,
+)
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
 from stemseg_jax.tracking import statistics, stitching, windows
 from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
+
+# ----------------------------------------------------------------------------- options
+
+WIDTHS = Each(Whole(least=1, most=2**14), lengths=(4,))
+# What its own options may be; configs/stemseg.py has their defaults and meanings.
+OPTIONS: Mapping[str, Range] = {
+    "num_frames": OneOf(tuple(squeeze_expand.HALVINGS)),
+    "model.mixing": OneOf(tuple(mixing.MIXINGS)),
+    "model.free_dim_std": Real(above=0),
+    "model.decoder_channels": WIDTHS,
+    "model.seediness_decoder": Flag(),
+    "model.seediness_bias": Maybe(Real()),
+    "model.foreground": Flag(),
+    "model.semantic_channels": WIDTHS,
+    "model.decoder_norm_groups": Whole(least=1),
+    "model.initialiser": OneOf(tuple(initialisers.INITIALISERS)),
+    "model.conv3d": OneOf(tuple(conv3d.FORMS)),
+    **dict.fromkeys(
+        (
+            "loss.weights.lovasz",
+            "loss.weights.smoothness",
+            "loss.weights.seediness",
+            "loss.weights.semantic",
+            "loss.weights.foreground",
+        ),
+        Real(least=0),
+    ),
+    "loss.target": OneOf(tuple(masks_ops.TO_STRIDE)),
+    "clustering.rule": OneOf(("paper", "released", "refined")),
+    "clustering.max_instances": Whole(least=1, most=2**12),
+    "clustering.min_seediness": PROBABILITY,
+    "clustering.primary_threshold": PROBABILITY,
+    "clustering.secondary_threshold": PROBABILITY,
+    "clustering.min_cells": Whole(least=1),
+    "clustering.min_probability": PROBABILITY,
+    "tracking.overlap": Whole(),
+    "tracking.foreground_threshold": PROBABILITY,
+    "tracking.full_size": Flag(),
+}
 
 # ----------------------------------------------------------------------------- network
 
@@ -77,7 +126,10 @@ class Network(nn.Module):
         decoder = functools.partial(
             squeeze_expand.SqueezeExpandDecoder,
             num_frames=config.num_frames,
-            norm=norms.group_norm(groups=model.decoder_norm_groups),
+            norm=norms.group_norm(
+                groups=model.decoder_norm_groups,
+                widths=(*model.decoder_channels, *model.semantic_channels),
+            ),
             convolution=choices.known("model.conv3d", model.conv3d, conv3d.FORMS),
             initialiser=scheme,
             remat=model.remat,

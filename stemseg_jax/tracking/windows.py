@@ -167,6 +167,6 @@ class Planner:
 def check(size: int, overlap: int) -> None:
     if not 0 <= overlap < size:
         raise ValueError(
-            f"overlap={overlap} must be at least 0 and less than the window's {size} "
-            "frames."
+            f"tracking.overlap={overlap} must be at least 0 and less than the window's "
+            f"{size} frames."
         )

@@ -70,6 +70,35 @@ def test_a_truncated_file_is_named(tmp_path):
         loading.load(path)
 
 
+def test_a_flipped_bit_is_seen(tmp_path):
+    path = tmp_path / "x.safetensors"
+    release.write(path, variables(), CONFIG)
+    sound = path.read_bytes()
+    kernel = np.asarray(variables()["params"]["body"]["kernel"]).tobytes()
+    for place, named in (
+        (sound.index(kernel) + 9, "params/body/kernel"),
+        (sound.index(b"xyff"), "its config"),
+    ):
+        damaged = bytearray(sound)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"x\.safetensors is damaged: {named}"):
+            loading.load(path)
+
+
+def test_a_release_from_before_digests_is_read_with_a_warning(tmp_path, caplog):
+    path = tmp_path / "x.safetensors"
+    metadata = {"format": "stemseg_jax", "config": json.dumps(CONFIG)}
+    safetensors.numpy.save_file({"params/w": np.ones(2, np.float32)}, path, metadata)
+    with caplog.at_level("WARNING"):
+        assert loading.load(path).config == CONFIG
+    assert "before digests" in caplog.text
+    metadata["config"] = ""
+    safetensors.numpy.save_file({"params/w": np.ones(2, np.float32)}, path, metadata)
+    with pytest.raises(ValueError, match="x.safetensors is damaged: .* no config"):
+        loading.load(path)
+
+
 def test_another_programs_state_dict(tmp_path):
     path = tmp_path / "resnet.safetensors"
     tensors = {"layer1.0.conv1.weight": np.ones((2, 3, 1, 1), np.float32)}

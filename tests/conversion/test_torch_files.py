@@ -3,6 +3,7 @@
 import os
 import pathlib
 import pickle
+import subprocess
 import sys
 import zipfile
 
@@ -10,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from stemseg_jax.conversion import pickles, torch_files
+from stemseg_jax.conversion import loading, pickles, torch_files
 from tests.conversion import torch_writer
 from tests.conversion.torch_writer import Call, Global, Storage, Tensor
 
@@ -18,6 +19,7 @@ GOLDENS = pathlib.Path(__file__).parents[1] / "parity/goldens"
 READ = {"zip": torch_files.read_zip, "legacy": torch_files.read_legacy}
 WRITE = {"zip": torch_writer.write_zip, "legacy": torch_writer.write_legacy}
 FORMS = sorted(READ)
+ROOT = pathlib.Path(__file__).parents[2]
 
 forms = pytest.mark.parametrize("form", FORMS)
 
@@ -375,3 +377,63 @@ def test_other_archives_are_refused(tmp_path):
         archive.writestr("a.txt", "hello")
     with pytest.raises(ValueError, match="it is no archive of torch.save"):
         torch_files.read_zip(path)
+
+
+def test_a_wrong_checksum_is_refused(tmp_path):
+    tensors = {"w": torch_writer.tensor("0", np.arange(50.0))}
+    path = torch_writer.write_zip(tmp_path / "x.pth", tensors)
+    content = bytearray(path.read_bytes())
+    place = content.index(np.float64(7).tobytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.pth was refused: .*data/0 .*checksum"):
+        loading.read(path)
+
+
+def nested(end: bytes) -> bytes:
+    """(t, t) of (t, t) of ... sixty times over, and what is done with it."""
+    twice = b"".join(b"q" + bytes([n]) + b"h" + bytes([n]) + b"\x86" for n in range(60))
+    return b"\x80\x02)" + twice + end
+
+
+@pytest.mark.parametrize(
+    "end",
+    {
+        "value": b".",
+        "key": b"qd}hdNs.",
+        "keys": b"qd}(hdNu.",
+        "dict": b"qd(hdNd.",
+        "set": b"qdc__builtin__\nset\n](hde\x85R.",
+        "ordered dict": b"qdccollections\nOrderedDict\n](](hdNee\x85R.",
+        "type": b"cnumpy\ndtype\nqd0hd\x85R.",
+        "persistent id": b"Q.",
+        "tensor": b"qd0ctorch._utils\n_rebuild_tensor\n(hdK\x00hdhdtR.",
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_nesting_does_not_multiply_work(tmp_path, end):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(nested(end[1]))
+    code = (
+        "from stemseg_jax.conversion import loading\n"
+        f"try: loading.read({str(path)!r})\n"
+        "except ValueError as error: assert 'x.pkl' in str(error)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=ROOT)
+
+
+def test_calls_cannot_copy_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(pickles, "MOST_COPIED", 10_000)
+    path = tmp_path / "x.pkl"
+    codec = b"c_codecs\nencode\nq\x01X\xe8\x03\x00\x00" + b"a" * 1000
+    codec += b"q\x02X\x06\x00\x00\x00latin1q\x03]("
+    path.write_bytes(b"\x80\x02" + codec + 20 * b"h\x01h\x02h\x03\x86R" + b"e.")
+    with pytest.raises(ValueError, match="its calls copy more than"):
+        loading.read(path)
+
+
+def test_a_length_beyond_the_file_is_not_believed(tmp_path):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b"a.")
+    with pytest.raises(ValueError, match="x.pkl is damaged or truncated.*more bytes"):
+        loading.read(path)

@@ -34,7 +34,7 @@ def cut(path, share=0.6):
 def test_a_cut_jpeg_is_broken(tmp_path):
     cut(frames_at(tmp_path) / "00002.jpg")
     video(tmp_path).clip([1, 3])
-    with pytest.raises(readers.BrokenSample, match="00002.jpg: the JPEG is cut short"):
+    with pytest.raises(readers.BrokenSample, match="00002.jpg: .*Truncated"):
         video(tmp_path).clip([1, 2])
 
 
@@ -85,7 +85,7 @@ def test_masks_saved_as_colours_are_broken(tmp_path):
 
 def test_a_cut_png_is_broken(tmp_path):
     cut(masks_at(tmp_path) / "00003.png", 0.9)
-    with pytest.raises(readers.BrokenSample, match="00003.png: not a PNG"):
+    with pytest.raises(readers.BrokenSample, match="00003.png: .*Truncated"):
         video(tmp_path).clip([3])
 
 

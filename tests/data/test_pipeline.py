@@ -2,6 +2,12 @@
 
 import itertools
 import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +18,7 @@ from stemseg_jax.data import pipeline
 from stemseg_jax.structures import ClipBatch
 from tests.data import folders
 
+ROOT = pathlib.Path(__file__).parents[2]
 SHAPES = {
     "num_videos": 5,
     "num_frames": 7,
@@ -50,6 +57,47 @@ def assert_same(batches, others):
         assert batch.keys() == other.keys()
         for name in {*ClipBatch._fields} - {"clean"}:
             np.testing.assert_array_equal(batch[name], other[name])
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import multiprocessing, time\n"
+        "from tests.data import test_pipeline\n"
+        "if __name__ == '__main__':\n"
+        "    batches = test_pipeline.pipeline.training_batches(\n"
+        "        test_pipeline.config_of(workers=2), batch_size=2)\n"
+        "    next(batches)\n"
+        "    workers = multiprocessing.active_children()\n"
+        "    print(*(worker.pid for worker in workers), flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        try:
+            assert len(workers) == 2 and all(map(alive, workers))
+        finally:
+            parent.kill()
+    deadline = time.monotonic() + 30
+    while any(map(alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    left = [pid for pid in workers if alive(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
+
+
+def alive(pid) -> bool:
+    """A process that nobody has waited for yet is no more."""
+    status = pathlib.Path(f"/proc/{pid}/stat")
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_batch_has_the_promised_shapes():

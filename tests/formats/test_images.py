@@ -1,5 +1,8 @@
 """Label images and the order of files; broken frames are in tests/data."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -43,7 +46,7 @@ def test_what_is_no_label_image_is_named(tmp_path):
     broken.write_bytes(broken.read_bytes()[:60])
     for file in (broken, tmp_path / "missing.png"):
         with pytest.raises(
-            ValueError, match=f"{file.name}: (not a PNG|cannot be read)"
+            ValueError, match=f"{file.name}: (not an image|cannot be read)"
         ):
             images.read_labels(file)
 
@@ -61,3 +64,31 @@ def test_a_picture_is_written_whole(tmp_path):
     path = images.write_png(tmp_path / "new" / "sheet.png", image)
     np.testing.assert_array_equal(np.array(Image.open(path)), image)
     assert [p.name for p in path.parent.iterdir()] == ["sheet.png"]
+
+
+def png(header, *chunks):
+    """A PNG of these chunks, with the right checksums."""
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, content in ((b"IHDR", header), *chunks, (b"IEND", b"")):
+        checksum = zlib.crc32(kind + content).to_bytes(4, "big")
+        data += len(content).to_bytes(4, "big") + kind + content + checksum
+    return data
+
+
+@pytest.mark.parametrize("side", [8193, 2**16, 2**31 - 1])
+def test_images_that_no_memory_holds_are_refused_by_their_header(tmp_path, side):
+    path = tmp_path / "huge.png"
+    path.write_bytes(png(struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)))
+    for read in (images.read_rgb, images.read_labels, images.size):
+        with pytest.raises(images.BrokenImageError, match="huge.png: .*(are|exceeds)"):
+            read(path)
+
+
+def test_a_flipped_bit_in_a_mask_is_named(tmp_path):
+    path = tmp_path / "mask.png"
+    images.write_labels(path, np.arange(64, dtype=np.uint8).reshape(8, 8))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IDAT") + 20] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(images.BrokenImageError, match="checksum of IDAT is wrong"):
+        images.read_labels(path)

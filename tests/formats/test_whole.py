@@ -1,8 +1,15 @@
 """What is written appears whole; what is not ours stays as it is."""
 
+import contextlib
+import pathlib
+import subprocess
+import sys
+
 import pytest
 
 from stemseg_jax.formats import whole
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def tree(folder):
@@ -180,3 +187,46 @@ def test_names_stay_inside(tmp_path):
     ):
         with pytest.raises(ValueError, match="cannot be a name in"):
             whole.inside(tmp_path, name)
+
+
+HOLD = """
+import sys, time
+from stemseg_jax.formats import whole
+{}
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@contextlib.contextmanager
+def other_process(code):
+    """Runs `with ...:` until it is killed; the test goes on once it is inside."""
+    command = [sys.executable, "-c", HOLD.format(code)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as other:
+        try:
+            assert other.stdout.readline() == "held\n"
+            yield other
+        finally:
+            other.kill()
+
+
+def test_a_second_run_is_told_who_is_at_work(tmp_path):
+    with other_process(f"with whole.lock({str(tmp_path)!r}, 'train'):") as other:
+        with pytest.raises(ValueError) as caught:
+            whole.lock(tmp_path, "train")
+        assert f"{tmp_path}: another train is at work" in str(caught.value)
+        assert f"process {other.pid} on" in str(caught.value)
+        whole.lock(tmp_path, "evaluate").close()  # other work may go on beside it
+    whole.lock(tmp_path, "train").close()  # it was killed
+
+
+def test_a_folder_that_another_process_writes_is_left_alone(tmp_path):
+    path = tmp_path / "results"
+    with other_process(f"with whole.folder({str(path)!r}, 'a test'):"):
+        with pytest.raises(ValueError, match="another process is writing here"):
+            write(path, new="1")
+        assert (tmp_path / ".results.partial").is_dir()
+    write(path, new="1")
+    assert tree(path) == {".stemseg_jax": b"a test\n", "new": b"1"}

@@ -127,3 +127,9 @@ def test_palette_images_are_drawn_as_they_are_read(scene):
     np.testing.assert_array_equal(
         overlay.draw(image, labels.astype(np.uint8)), overlay.draw(image, labels)
     )
+
+
+def test_enlargement_ends_for_absurd_shapes():
+    assert overlay.enlargement(64, 96) == 4 and overlay.enlargement(480, 854) == 1
+    assert overlay.enlargement(4, 4000) == overlay.enlargement(4000, 1) == 1
+    assert overlay.enlargement(1, 100) == 19

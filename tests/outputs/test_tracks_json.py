@@ -89,7 +89,7 @@ def test_an_older_file_stays_if_writing_fails(path, video):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(format="other"), "not a tracks file"),
+        (lambda c: c.update(format="other"), "format: invalid enum value"),
         (
             lambda c: c["tracks"][1]["segmentations"].pop(),
             "track 2 has 2 .* has 3 frames",

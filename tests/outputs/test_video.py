@@ -80,3 +80,18 @@ def test_no_frame_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"clip\.mp4: no frame was written"):
         written(tmp_path / "clip.mp4", [])
     assert not list(tmp_path.iterdir())
+
+
+def test_frames_that_h264_does_not_hold_are_refused(tmp_path):
+    with (
+        pytest.raises(ValueError, match="wide.mp4: frames of 2 x 16386; .* 16384"),
+        video.Writer(tmp_path / "wide.mp4", fps=5) as writer,
+    ):
+        writer.write(np.zeros((2, 16386, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_thin_frames_are_written(tmp_path):
+    with video.Writer(tmp_path / "thin.mp4", fps=5) as writer:
+        writer.write(np.zeros((4, 4000, 3), np.uint8))
+    assert (tmp_path / "thin.mp4").stat().st_size

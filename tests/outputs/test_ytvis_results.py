@@ -47,16 +47,18 @@ def test_the_zip_holds_the_same_file(tmp_path, video):
     with zipfile.ZipFile(tmp_path / "results.zip") as archive:
         assert archive.namelist() == ["results.json"]
         assert archive.read("results.json") == file.read_bytes()
-    assert coco_json.read(tmp_path / "results.zip") == coco_json.read(file)
+    assert coco_json.read_results(tmp_path / "results.zip") == coco_json.read_results(
+        file
+    )
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_videos_without_tracks_leave_a_valid_list(tmp_path, video, number):
     empty = [VideoTracks(f"v{k}", 8, 9, 3, ()) for k in range(number)]
     ids = IDS | {f"v{k}": 10 + k for k in range(number)}
-    assert coco_json.read(ytvis_results.write(tmp_path, empty, ids)) == []
+    assert coco_json.read_results(ytvis_results.write(tmp_path, empty, ids)) == []
     videos = [*empty[:1], video, *empty[1:]]
-    assert len(coco_json.read(ytvis_results.write(tmp_path, videos, ids))) == 2
+    assert len(coco_json.read_results(ytvis_results.write(tmp_path, videos, ids))) == 2
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_videos_without_tracks_leave_a_valid_list(tmp_path, video, number):
         (lambda v: [v._replace(name="owl")], "video owl has no id"),
         (lambda v: [v, v], "video dog is given twice"),
         (lambda v: [with_track(v, score=1.5)], "track 0, video 7: the score is 1.5"),
-        (lambda v: [with_track(v, score=float("nan"))], "expected a number"),
+        (lambda v: [with_track(v, score=float("nan"))], "the score is nan"),
         (lambda v: [v._replace(num_frames=2)], "3 segmentations for 2 frames"),
         (lambda v: [v._replace(width=8)], r"frame 0: a mask has size \[8, 9\]"),
     ],
@@ -84,17 +86,21 @@ def with_track(video, **changes):
     ("key", "value", "message"),
     [
         ("video_id", 8, "entry 0: video 8 is not in the annotation file"),
-        ("video_id", "7", "video '7' is not"),
+        ("video_id", "7", r"\$\[0\].video_id: expected `int`, got `str`"),
         ("category_id", 40, "category 40 does not exist"),
-        ("category_id", None, "the category is None"),
+        ("category_id", None, "category_id: expected `int`, got `null`"),
         ("score", -0.1, "the score is -0.1"),
-        ("score", "0.5", "the score is '0.5'"),
-        ("score", True, "the score is True"),
-        ("segmentations", None, "video 7: no list of segmentations for 3 frames"),
+        ("score", "0.5", "score: expected `float`, got `str`"),
+        ("score", True, "score: expected `float`, got `bool`"),
+        ("segmentations", None, "segmentations: expected `array`"),
         ("segmentations", [None] * 4, "4 segmentations for 3 frames"),
         ("segmentations", [None, None, {"size": [9, 8], "counts": "0"}], "frame 2: "),
         ("segmentations", [None, {"size": [8, 9], "counts": "0"}, None], "frame 1: "),
-        ("segmentations", [{"size": [8, 9], "counts": [72]}, None, None], "frame 0: "),
+        (
+            "segmentations",
+            [{"size": [8, 9], "counts": [72]}, None, None],
+            "counts: expected `str`",
+        ),
     ],
 )
 def test_foreign_files_are_checked(tmp_path, entry, key, value, message):
@@ -116,9 +122,9 @@ def test_a_mask_that_is_cut_off_is_named(tmp_path, entry):
     ("content", "message"),
     [
         ("[{", "no readable JSON"),
-        ('{"videos": []}', "expected a list of tracks"),
-        ('["a"]', "expected the keys"),
-        ('[{"video_id": 7}]', "expected the keys"),
+        ('{"videos": []}', "expected `array`, got `object`"),
+        ('["a"]', "expected `object`, got `str`"),
+        ('[{"video_id": 7}]', "missing required field `category_id`"),
     ],
 )
 def test_what_is_no_result_file_is_named(tmp_path, content, message):

@@ -14,7 +14,7 @@ import numpy as np
 from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import categories as classes
 from stemseg_jax.data.datasets import folders
-from stemseg_jax.formats import coco_json, rle
+from stemseg_jax.formats import coco_json, declared, rle
 
 
 def load(
@@ -37,51 +37,71 @@ def load(
     folder = folders.dataset_folder(
         root, names=("COCO", "coco", "coco2017", "MSCOCO"), holds=(file,)
     )
-    content = coco_json.read_object(folder / file)
+    tell = readers.told(report)
+    content = declared.read(folder / file, coco_json.ImageFile, report=tell)
     number_of = classes.mapping("coco", categories)
     images_at = folders.first_existing(
         folder, [f"{split}{year}", f"images/{split}{year}", f"{split}{year}/images"]
     )
-    annotations = {image["id"]: [] for image in content["images"]}
-    for annotation in content["annotations"]:
-        image = annotation["image_id"]
-        if image not in annotations:
-            where = f"{folder / file}: annotation {annotation['id']}"
-            what = f"belongs to image {image}, which the file does not list."
-            report(readers.Fault(where, "annotation", what))
-        elif annotation["category_id"] in number_of:
-            annotations[image].append(annotation)
+    where = str(folder / file)
+    listed = coco_json.unique(content.images, f"{where}: images", tell)
+    annotations = {image.id: [] for image in listed}
+    for one in coco_json.unique(content.annotations, f"{where}: annotations", tell):
+        fault = None
+        if one.image_id not in annotations:
+            fault = f"belongs to image {one.image_id}, which the file does not list."
+        elif one.category_id not in classes.COCO:
+            fault = f"has category {one.category_id}; known: {sorted(classes.COCO)}."
+        if fault:
+            tell(f"{where}: annotation {one.id}", "annotation", fault)
+        elif one.category_id in number_of:
+            annotations[one.image_id].append(one)
     videos = [
-        _image(image, images_at, annotations[image["id"]], number_of)
-        for image in content["images"]
-        if any(not a["iscrowd"] for a in annotations[image["id"]])
+        video
+        for image in listed
+        if any(not one.iscrowd for one in annotations[image.id])
+        and (video := _image(image, images_at, annotations[image.id], number_of, tell))
     ]
     return readers.Dataset("coco", classes.names("coco", categories), videos)
 
 
 def _image(
-    image: dict,
+    image: coco_json.Image,
     images_at: pathlib.Path,
-    annotations: list[dict],
+    annotations: list[coco_json.ImageObject],
     number_of: dict[int, int],
-) -> encoded_video.EncodedVideo:
-    size = image["height"], image["width"]
-    instances = [a for a in annotations if not a["iscrowd"]]
-    crowds = [
-        rle.from_json(a["segmentation"], *size) for a in annotations if a["iscrowd"]
-    ]
+    tell: declared.Report,
+) -> encoded_video.EncodedVideo | None:
+    size = image.height, image.width
+    instances = [one for one in annotations if not one.iscrowd]
+    ignore = {}
+    if fault := coco_json.size_fault(*size):
+        tell(image.file_name, "annotation", fault)
+        return None
+    try:
+        crowds = [
+            rle.from_json(one.segmentation, *size) for one in annotations if one.iscrowd
+        ]
+        rle.areas(crowds)  # all whole?
+        if crowds:
+            ignore[0] = rle.union(crowds)["counts"]
+    except ValueError as error:
+        tell(image.file_name, "mask", f"{error}, in a crowd of this image.")
+        return None
     labels = encoded_video.RleLabels(
-        {a["id"]: number_of[a["category_id"]] for a in instances},
-        [{a["id"]: _compact(a["segmentation"]) for a in instances}],
+        {one.id: number_of[one.category_id] for one in instances},
+        [{one.id: _compact(one.segmentation) for one in instances}],
         size=size,
-        name=image["file_name"],
-        ignore={0: rle.union(crowds)["counts"]} if crowds else {},
+        name=image.file_name,
+        ignore=ignore,
     )
-    file = images_at / image["file_name"]
+    file = images_at / image.file_name
     return encoded_video.EncodedVideo(file.stem, *size, [file], labels)
 
 
-def _compact(segmentation: dict | list) -> dict | list:
+def _compact(
+    segmentation: rle.Segmentation | rle.Polygons,
+) -> rle.Segmentation | list[np.ndarray]:
     """Arrays take a tenth of the memory of lists of floats; drawing them can wait."""
     if isinstance(segmentation, list):
         return [np.array(polygon) for polygon in segmentation]

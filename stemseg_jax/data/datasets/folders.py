@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from stemseg_jax.formats import images
+from stemseg_jax.formats import files, images
 
 Root = str | os.PathLike | None  # the folder of all datasets; None: see dataset_folder
 
@@ -54,20 +54,22 @@ def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
             f"{folder}: no such folder, expected the frames of a video there. "
             f"{_contents(folder.parent)}"
         )
-    files = images.natural(path for path in folder.iterdir() if images.is_image(path))
-    if not files:
+    paths = images.natural(path for path in folder.iterdir() if images.is_image(path))
+    if not paths:
         raise ValueError(
             f"{folder}: no images ({', '.join(images.SUFFIXES)}) in this folder, "
             f"expected the frames of a video. Was the archive unpacked fully?"
         )
-    return files
+    return paths
 
 
 def read_lines(path: pathlib.Path) -> list[str]:
     """The lines of a list file that hold something; at least one."""
     if not path.is_file():
         raise ValueError(f"{path}: no such list. {_contents(path.parent)}")
-    lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    lines = [
+        line.strip() for line in files.read_text(path).splitlines() if line.strip()
+    ]
     if not lines:
         raise ValueError(f"{path}: the list is empty, expected one name a line.")
     return lines
@@ -76,6 +78,6 @@ def read_lines(path: pathlib.Path) -> list[str]:
 def _contents(folder: pathlib.Path) -> str:
     if not folder.is_dir():
         return f"{folder} does not exist."
-    names = sorted(path.name for path in folder.iterdir())
+    names = [path.name for path in files.listed(folder)]
     more = " ..." if len(names) > 8 else ""
     return f"{folder} holds: {', '.join(names[:8]) or 'nothing'}{more}."

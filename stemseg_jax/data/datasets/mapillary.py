@@ -15,12 +15,13 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import cv2
+import msgspec
 import numpy as np
 
 from stemseg_jax import choices
 from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import categories, folders
-from stemseg_jax.formats import coco_json, images
+from stemseg_jax.formats import declared, images
 
 SPLITS = {"train": "training", "val": "validation"}
 NAMES = (
@@ -55,14 +56,16 @@ def load(
     if version == "v1.2":  # packed alone, it does not say its version
         config.append("config.json")
         instances.append(f"{part}/instances")
-    labels = coco_json.read_object(folders.first_existing(folder, config))["labels"]
+    file = folders.first_existing(folder, config)
+    names = [label.name for label in declared.read(file, Config).labels]
     meaning = Meaning(
-        number_of=_numbers([label["name"] for label in labels], config[0]),
+        number_of=_numbers(names, file),
         ignored=frozenset(
             index
-            for index, label in enumerate(labels)
-            if label["name"] in categories.MAPILLARY_IGNORED
+            for index, name in enumerate(names)
+            if name in categories.MAPILLARY_IGNORED
         ),
+        num_labels=len(names),
         min_area=min_area,
         max_instances=max_instances,
     )
@@ -82,7 +85,17 @@ def load(
     return readers.Dataset("mapillary", categories.KITTI_MOTS, videos)
 
 
-def _numbers(names: Sequence[str], file: str) -> dict[int, int]:
+class Label(msgspec.Struct):
+    name: str
+
+
+class Config(msgspec.Struct):
+    """What a config file declares; the place of a label in it is its number."""
+
+    labels: list[Label]
+
+
+def _numbers(names: Sequence[str], file: pathlib.Path) -> dict[int, int]:
     """Category of each label that stands for one."""
     number_of = {name: n for n, name in categories.KITTI_MOTS.items()}
     found = {
@@ -105,10 +118,16 @@ class Meaning:
 
     number_of: Mapping[int, int]
     ignored: frozenset[int]
+    num_labels: int
     min_area: int
     max_instances: int
 
     def __call__(self, numbers: np.ndarray) -> encoded_video.FrameLabels:
+        if (highest := int(numbers.max(initial=0)) >> 8) >= self.num_labels:
+            raise encoded_video.UnclearLabels(
+                f"holds label {highest}; the config lists {self.num_labels}, from 0. "
+                "Is it of the other version"
+            )
         wanted = np.isin(numbers >> 8, [*self.number_of, *self.ignored])
         areas = np.bincount(numbers[wanted].ravel())
         # The largest first; objects of ignored kinds compete, as in the authors' set.
@@ -144,4 +163,7 @@ class MapillaryLabels(encoded_video.Labels):
         if numbers.shape != self.size:
             nearest = cv2.INTER_NEAREST_EXACT
             numbers = cv2.resize(numbers, self.size[::-1], interpolation=nearest)
-        return self.meaning(numbers)
+        with encoded_video.broken_if_refused(
+            f"{self.file}: ", of=encoded_video.UnclearLabels
+        ):
+            return self.meaning(numbers)

@@ -23,7 +23,7 @@ from stemseg_jax import choices
 from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import folders
 from stemseg_jax.data.datasets.categories import KITTI_MOTS
-from stemseg_jax.formats import images, mots_txt
+from stemseg_jax.formats import files, images, mots_txt
 
 KITTI_SPLITS = {
     "train": (0, 1, 3, 4, 5, 9, 11, 12, 15, 17, 19, 20),
@@ -138,12 +138,12 @@ def _videos(
             missing.append(name)
             continue
         try:
-            files = folders.image_files(frames_at)
-            size = images.size(files[0])
+            paths = folders.image_files(frames_at)
+            size = images.size(paths[0])
         except ValueError as error:
             report(readers.Fault(name, "frame", str(error)))
             continue
-        numbers = _frame_numbers(files)
+        numbers = _frame_numbers(paths)
         annotation = None
         first, second = (txt, png) if labels == "txt" else (png, txt)
         if (path := found(first, name) or found(second, name)) is not None:
@@ -155,7 +155,7 @@ def _videos(
         if (path := found(calibration, name)) is not None:
             intrinsics = _intrinsics(path, report)
         videos.append(
-            encoded_video.EncodedVideo(name, *size, files, annotation, intrinsics)
+            encoded_video.EncodedVideo(name, *size, paths, annotation, intrinsics)
         )
     if not videos:
         expected = " or ".join(
@@ -170,13 +170,13 @@ def _videos(
     return videos
 
 
-def _frame_numbers(files: Sequence[pathlib.Path]) -> dict[int, int]:
+def _frame_numbers(paths: Sequence[pathlib.Path]) -> dict[int, int]:
     """Index of each frame number: KITTI counts from 0, MOTSChallenge from 1."""
     try:
-        return {int(file.stem): index for index, file in enumerate(files)}
+        return {int(path.stem): index for index, path in enumerate(paths)}
     except ValueError as error:
         raise ValueError(
-            f"{files[0].parent}: frames are named by their number here, e.g. "
+            f"{paths[0].parent}: frames are named by their number here, e.g. "
             f"000000.png ({error})."
         ) from error
 
@@ -185,7 +185,8 @@ def _intrinsics(
     path: pathlib.Path, report: readers.Report
 ) -> readers.Intrinsics | None:
     """Of the left colour camera: the first three columns of its 3 x 4 matrix P2."""
-    words = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    text = files.read_text(path)
+    words = [line.split() for line in text.splitlines() if line.strip()]
     lines = {key: numbers for key, *numbers in words}
     try:
         return np.array(lines["P2:"], float).reshape(3, 4)[:, :3]
@@ -225,6 +226,10 @@ def _txt_labels(
             images.check_size(mask["size"], size, "a mask", "the frames are")
         except ValueError as error:
             return "mask", str(error)
+        if instance in frames[index]:
+            return "identity", f"object {instance} for a second time in this frame."
+        if category == mots_txt.IGNORE and index in ignore:
+            return "identity", "a second region to ignore in this frame; unite them."
         if category == mots_txt.IGNORE:
             ignore[index] = counts
         elif category not in KITTI_MOTS:
@@ -241,7 +246,7 @@ def _txt_labels(
             frames[index][instance] = counts
         return None
 
-    for count, line in enumerate(path.read_text().splitlines(), start=1):
+    for count, line in enumerate(files.read_text(path).splitlines(), start=1):
         if line.strip() and (fault := add(line)):
             report(readers.Fault(f"{path}, line {count}", *fault))
     return encoded_video.RleLabels(
@@ -252,8 +257,9 @@ def _txt_labels(
 def _png_labels(
     folder: pathlib.Path, numbers: dict[int, int]
 ) -> encoded_video.PngLabels:
-    files = {int(file.stem): file for file in folders.image_files(folder)}
-    return encoded_video.PngLabels([files.get(number) for number in numbers], _meaning)
+    paths = folders.image_files(folder)
+    masks = {number: paths[index] for number, index in _frame_numbers(paths).items()}
+    return encoded_video.PngLabels([masks.get(number) for number in numbers], _meaning)
 
 
 def _meaning(numbers: np.ndarray) -> encoded_video.FrameLabels:
@@ -263,11 +269,11 @@ def _meaning(numbers: np.ndarray) -> encoded_video.FrameLabels:
         for n in list(masks)
         if n // mots_txt.IDS_PER_CLASS == mots_txt.IGNORE
     ]
-    masks = {
-        n: mask
-        for n, mask in masks.items()
-        if n // mots_txt.IDS_PER_CLASS in KITTI_MOTS
-    }
+    if unknown := [n for n in masks if n // mots_txt.IDS_PER_CLASS not in KITTI_MOTS]:
+        raise encoded_video.UnclearLabels(
+            f"holds the number {unknown[0]}; objects are numbered 1000 * class + n, of "
+            f"class {', '.join(map(str, [*KITTI_MOTS, mots_txt.IGNORE]))}"
+        )
     return encoded_video.FrameLabels(
         masks,
         {n: n // mots_txt.IDS_PER_CLASS for n in masks},

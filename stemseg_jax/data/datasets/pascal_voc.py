@@ -88,6 +88,16 @@ class VocLabels(encoded_video.Labels):
     def read(self, index: int) -> encoded_video.FrameLabels:
         numbers = encoded_video.read_numbers(self.objects)
         kinds = encoded_video.read_numbers(self.classes)
+        with encoded_video.broken_if_refused():
+            images.check_size(
+                kinds.shape, numbers.shape, self.classes, f"{self.objects.parent} is"
+            )
+            unknown = set(np.unique(kinds).tolist()) - {0, *classes.PASCAL_VOC, VOID}
+            if unknown:
+                raise encoded_video.UnclearLabels(
+                    f"{self.classes}: holds the class {min(unknown)}; known are 1 to "
+                    f"{max(classes.PASCAL_VOC)}"
+                )
         void = (numbers == VOID) | (kinds == VOID)
         masks, categories = {}, {}
         for number, mask in encoded_video.masks_of(

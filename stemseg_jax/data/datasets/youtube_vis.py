@@ -111,29 +111,24 @@ def read(
         frames: Folders of the root where the `file_names` may lie; the first that holds
             the first frame is taken for all.
     """
-    content = coco_json.read_object(path)
-    videos = content.get("videos")
+    content = coco_json.read_videos(path, report=readers.told(report))
+    videos = [video for video in content.videos if _has_frames(video, path, report)]
     if not videos:
         raise ValueError(
-            f"{path}: no videos in this file (keys: {sorted(content)}). Expected the "
-            f"YouTube-VIS form: videos, annotations, categories."
+            f"{path}: no videos in this file. Expected the YouTube-VIS form: videos, "
+            "annotations, categories."
         )
-    frames_at = _frames_folder(root, frames, videos[0]["file_names"][0])
-    classes = {c["id"]: c["name"] for c in content.get("categories", ())}
+    frames_at = _frames_folder(root, frames, videos[0].file_names[0])
+    classes = {category.id: category.name for category in content.categories}
     if categories not in (None, "object"):
         raise ValueError(
             f"categories={categories!r}: videos in YouTube-VIS form keep their own "
             f"classes (None) or become class-agnostic ('object')."
         )
-    annotations = content.get("annotations") or None  # valid and test hold null
-    by_id = {video["id"]: video for video in videos}
-    tracks = {number: [] for number in by_id}
-    for annotation in annotations or ():
-        if fault := _contradiction(annotation, by_id, classes):
-            where = f"{path}: annotation {annotation['id']}"
-            report(readers.Fault(where, "annotation", fault))
-        else:
-            tracks[annotation["video_id"]].append(annotation)
+    tracks = {video.id: [] for video in videos}
+    for annotation in content.annotations or ():
+        if annotation.video_id in tracks:  # else its video was left out
+            tracks[annotation.video_id].append(annotation)
     agnostic = categories == "object"
     return readers.Dataset(
         name=name,
@@ -142,7 +137,8 @@ def read(
             _video(
                 video,
                 frames_at,
-                tracks[video["id"]] if annotations is not None else None,
+                # valid and test hold null, or an empty list
+                tracks[video.id] if content.annotations else None,
                 dict.fromkeys(classes, 1) if agnostic else {c: c for c in classes},
             )
             for video in videos
@@ -150,25 +146,13 @@ def read(
     )
 
 
-def _contradiction(annotation: dict, videos: dict, classes: dict) -> str | None:
-    """What makes an annotation meaningless, if anything."""
-    video = videos.get(annotation["video_id"])
-    if video is None:
-        return (
-            f"belongs to video {annotation['video_id']}, which the file does not list."
-        )
-    if annotation["category_id"] not in classes:
-        return (
-            f"has category {annotation['category_id']}; the file lists "
-            f"{sorted(classes)}."
-        )
-    count, frames = len(annotation["segmentations"]), len(video["file_names"])
-    if count != frames:
-        return (
-            f"has {count} segmentations for {frames} frames; expected one (or null) "
-            f"each."
-        )
-    return None
+def _has_frames(
+    video: coco_json.Video, path: pathlib.Path, report: readers.Report
+) -> bool:
+    if not video.file_names:
+        where = f"{path}: video {video.id}"
+        report(readers.Fault(where, "annotation", "lists no file_names."))
+    return bool(video.file_names)
 
 
 def _frames_folder(
@@ -184,41 +168,40 @@ def _frames_folder(
 
 
 def _video(
-    video: dict,
+    video: coco_json.Video,
     frames_at: pathlib.Path,
-    tracks: list[dict] | None,
+    tracks: list[coco_json.VideoObject] | None,
     category_of: dict[int, int],
 ) -> encoded_video.EncodedVideo:
-    files = [frames_at / file for file in video["file_names"]]
-    size = video["height"], video["width"]
-    name = coco_json.video_name(video)
+    files = [frames_at / file for file in video.file_names]
+    size = video.height, video.width
     labels = None
     if tracks is not None:
         labels = encoded_video.RleLabels(
-            {track["id"]: category_of[track["category_id"]] for track in tracks},
+            {track.id: category_of[track.category_id] for track in tracks},
             _frames(tracks, len(files), size),
             size=size,
-            name=name,
+            name=video.name,
         )
-    return encoded_video.EncodedVideo(name, *size, files, labels)
+    return encoded_video.EncodedVideo(video.name, *size, files, labels)
 
 
 def _frames(
-    tracks: list[dict], num_frames: int, size: tuple[int, int]
-) -> list[dict[int, bytes | dict | list]]:
+    tracks: list[coco_json.VideoObject], num_frames: int, size: tuple[int, int]
+) -> list[dict[int, bytes | rle.Segmentation | rle.Polygons]]:
     """Compressed counts by frame and instance; absences are left out."""
     frames = [{} for _ in range(num_frames)]
     for track in tracks:
-        for frame, segmentation in zip(frames, track["segmentations"], strict=True):
+        for frame, segmentation in zip(frames, track.segmentations, strict=True):
             if segmentation:
-                frame[track["id"]] = _compressed(segmentation, size)
+                frame[track.id] = _compressed(segmentation, size)
     return frames
 
 
 def _compressed(
-    segmentation: dict | list, size: tuple[int, int]
-) -> bytes | dict | list:
-    """What has another form stays as it is, to be refused when it is read."""
+    segmentation: rle.Segmentation | rle.Polygons, size: tuple[int, int]
+) -> bytes | rle.Segmentation | rle.Polygons:
+    """What is broken stays as it is, to be refused when it is read."""
     try:
         return rle.from_json(segmentation, *size)["counts"]
     except ValueError:

@@ -83,14 +83,15 @@ def test_an_rle_of_no_meaning_is_named(tmp_path):
     def scramble(content):
         content["annotations"][0]["segmentations"][2] = {"counts": "o", "size": []}
 
-    with pytest.raises(readers.BrokenSample, match=r"a mask has size \[\]"):
-        broken(tmp_path, scramble).clip([2])
+    place = r"\$.annotations\[0\].segmentations\[2\].size: expected `array` of length 2"
+    with pytest.raises(ValueError, match=f"train.json: {place}"):
+        broken(tmp_path, scramble)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.pop("videos"), "no videos in this file"),
+        (lambda c: c.pop("videos"), "missing required field `videos`"),
         (lambda c: c["annotations"][0].update(video_id=9), "video 9.*does not list"),
         (
             lambda c: c["annotations"][0].update(category_id=9),
@@ -98,7 +99,7 @@ def test_an_rle_of_no_meaning_is_named(tmp_path):
         ),
         (lambda c: c["annotations"][0]["segmentations"].pop(), "5 segmentations for 6"),
         (
-            lambda c: c["videos"][0].update(file_names=["bb/1.jpg"]),
+            lambda c: c["videos"][0].update(file_names=["bb/1.jpg"] * 6),
             "frame bb/1.jpg is in none of train/JPEG",
         ),
     ],
