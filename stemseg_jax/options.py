@@ -1,6 +1,6 @@
 """What each option of a config may be, checked once, before anything is done with it.
 
-Defaults and meanings stand in configs/, and a system's own ranges in its file; a test
+Defaults and meanings stand in configs/, and a system's own ranges beside it; a test
 holds them together: an option without a range does not pass.
 """
 

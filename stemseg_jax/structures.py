@@ -13,6 +13,11 @@ Variables = dict[str, Any]  # Flax collections: {"params": ..., "constants": ...
 Collections = dict[str, Any]  # the same without "params"
 
 
+def collections(variables: Variables) -> Collections:
+    """What variables hold beside the parameters."""
+    return {name: value for name, value in variables.items() if name != "params"}
+
+
 class ClipBatch(NamedTuple):
     """Training clips of one fixed shape; one clip alone under `jax.vmap`, without B.
 

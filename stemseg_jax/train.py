@@ -9,7 +9,14 @@ import optax
 from absl import logging
 from ml_collections import ConfigDict
 
-from stemseg_jax import checkpoints, models, optimization, parallel, run_log
+from stemseg_jax import (
+    checkpoints,
+    models,
+    optimization,
+    parallel,
+    run_log,
+    structures,
+)
 from stemseg_jax.data import pipeline
 from stemseg_jax.formats import whole
 from stemseg_jax.structures import ClipBatch, Collections
@@ -71,7 +78,7 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
     )
 
     def new_state(variables) -> TrainState:
-        collections = {k: v for k, v in variables.items() if k != "params"}
+        collections = structures.collections(variables)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=variables["params"],

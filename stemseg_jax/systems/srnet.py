@@ -11,7 +11,7 @@ Where the paper leaves something open, the docstring of the part says what is do
 
 import dataclasses
 import functools
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 import jax
@@ -20,7 +20,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int32, Key, UInt8
 from ml_collections import ConfigDict
 
-from stemseg_jax import choices
+from stemseg_jax import choices, structures
 from stemseg_jax.clustering import sequential
 from stemseg_jax.geometry import Geometry, Size, SizeRule, padded
 from stemseg_jax.losses import displacement, embedding, segmentation
@@ -28,16 +28,6 @@ from stemseg_jax.modules import heads, initialisers, norms, two_frame_decoder
 from stemseg_jax.modules.encoder import STRIDE, Encoder, Pyramid
 from stemseg_jax.ops import gaussian, heatmap, mixing, pixels, resize
 from stemseg_jax.ops import masks as masks_ops
-from stemseg_jax.ranges import (
-    PROBABILITY,
-    Each,
-    Flag,
-    Maybe,
-    OneOf,
-    Range,
-    Real,
-    Whole,
-)
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
 from stemseg_jax.tracking import association, online, statistics
 from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
@@ -45,46 +35,6 @@ from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
 ACTIVATIONS = {"tanh": lambda x: jnp.tanh(0.25 * x), "none": lambda x: x}
 CENTRES = ("mass", "embedding", "box")
 PAST = ("previous", "current")
-
-# ----------------------------------------------------------------------------- options
-
-# What its own options may be; configs/srnet.py has their defaults and meanings.
-OPTIONS: Mapping[str, Range] = {
-    "parity": OneOf(("paper",)),  # no program was released
-    "num_frames": OneOf((2,)),
-    "model.mixing": OneOf(mixing.PLANAR),
-    "model.free_dim_std": Real(above=0),
-    "model.embedding_activation": OneOf(tuple(ACTIVATIONS)),
-    "model.decoder_channels": Each(Whole(least=1, most=2**14), lengths=(4,)),
-    "model.decoder_norm_groups": Whole(least=1),
-    "model.head_channels": Whole(least=1, most=2**14),
-    "model.objectness_bias": Maybe(Real()),
-    "model.initialiser": OneOf(tuple(initialisers.INITIALISERS)),
-    "loss.overlap": OneOf(tuple(embedding.OVERLAPS)),
-    **dict.fromkeys(
-        (
-            "loss.weights.overlap",
-            "loss.weights.smoothness",
-            "loss.weights.score",
-            "loss.weights.tracking",
-            "loss.weights.category",
-        ),
-        Real(least=0),
-    ),
-    "loss.target": OneOf(tuple(masks_ops.TO_STRIDE)),
-    "loss.heatmap_noise.jitter": Real(least=0),
-    "loss.heatmap_noise.dropped": PROBABILITY,
-    "loss.heatmap_noise.spurious": PROBABILITY,
-    "clustering.rule": OneOf(sequential.RULES),
-    "clustering.max_instances": Whole(least=1, most=2**12),
-    "clustering.min_seediness": PROBABILITY,
-    "clustering.primary_threshold": PROBABILITY,
-    "clustering.min_cells": Whole(least=1, most=2**20),
-    "tracking.instance_heatmap": Flag(),
-    "tracking.temporal_features": OneOf(PAST),
-    "tracking.upsample": Flag(),
-    "tracking.centre": OneOf(CENTRES),
-}
 
 # ----------------------------------------------------------------------------- network
 
@@ -105,7 +55,7 @@ class Network(nn.Module):
     Only the tracking head sees the heat map of previous objects: no mask depends on it.
 
     Attributes:
-        mixing: "xy", with any number of free dimensions.
+        mixing: "xy", with up to three free dimensions.
         head_channels: Of the first convolution of every head.
         objectness_bias: Initial bias of the objectness logit; none: the initialiser's.
         num_classes: Background included; 0: there is no category head.
@@ -116,12 +66,12 @@ class Network(nn.Module):
 
     encoder: Encoder
     decoder: two_frame_decoder.TwoFrameDecoder
-    mixing: str = "xyff"
-    embedding_activation: str = "tanh"
-    head_channels: int = 128
-    objectness_bias: float | None = None
-    num_classes: int = 0
-    initialiser: str = "torch"
+    mixing: str
+    embedding_activation: str
+    head_channels: int
+    objectness_bias: float | None
+    num_classes: int
+    initialiser: str
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> "Network":
@@ -296,7 +246,8 @@ class SRNet:
         The keys draw the disturbance of the first frame's heat map.
 
         Source: SRNet, Eq. 3-9. Smoothness is on raw logits, as in STEm-Seg's code.
-            Differs from the paper in: background that is to be ignored does not count.
+            Differs from the paper in: background that is to be ignored does not count;
+            smoothness is squared, as `losses.embedding.terms` says.
         """
         masks = masks_ops.TO_STRIDE[self.target](batch.masks)  # [B N 2 h w]
         masks = masks & batch.valid[:, :, None, None, None]
@@ -305,8 +256,7 @@ class SRNet:
         maps = self.network.apply(variables, images, heatmaps)
         terms = jax.vmap(self._pair_terms)(maps, masks, batch)
         report = LossReport.of_clips(terms, dict(self.loss_weights))
-        collections = {k: v for k, v in variables.items() if k != "params"}
-        return report.total(), report, collections
+        return report.total(), report, structures.collections(variables)
 
     def _disturbed_heatmap(
         self, key: Key[Array, ""], masks: Bool[Array, "N h w"]
@@ -348,6 +298,9 @@ class SRNet:
         """Frame by frame. An object that was missed for one frame has a new id.
 
         Source: SRNet, Algorithm 1.
+            Differs from it in: see `clustering.sequential`. The score of a track, the
+            mean objectness of its seeds, and its class, of the largest sum of logits,
+            are ours.
         """
         return online.track(self, variables, frames)
 

@@ -11,7 +11,7 @@ each such choice is named at its line.
 
 import dataclasses
 import functools
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +21,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int32, Key
 from ml_collections import ConfigDict
 
-from stemseg_jax import choices
+from stemseg_jax import choices, structures
 from stemseg_jax.clustering import sequential
 from stemseg_jax.geometry import Size, SizeRule
 from stemseg_jax.losses import embedding, segmentation
@@ -29,58 +29,9 @@ from stemseg_jax.modules import conv3d, heads, initialisers, norms, squeeze_expa
 from stemseg_jax.modules.encoder import STRIDE, Encoder, Pyramid
 from stemseg_jax.ops import gaussian, mixing, pixels, resize
 from stemseg_jax.ops import masks as masks_ops
-from stemseg_jax.ranges import (
-    PROBABILITY,
-    Each,
-    Flag,
-    Maybe,
-    OneOf,
-    Range,
-    Real,
-    Whole,
-)
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
 from stemseg_jax.tracking import statistics, stitching, windows
 from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
-
-# ----------------------------------------------------------------------------- options
-
-WIDTHS = Each(Whole(least=1, most=2**14), lengths=(4,))
-# What its own options may be; configs/stemseg.py has their defaults and meanings.
-OPTIONS: Mapping[str, Range] = {
-    "num_frames": OneOf(tuple(squeeze_expand.HALVINGS)),
-    "model.mixing": OneOf(tuple(mixing.MIXINGS)),
-    "model.free_dim_std": Real(above=0),
-    "model.decoder_channels": WIDTHS,
-    "model.seediness_decoder": Flag(),
-    "model.seediness_bias": Maybe(Real()),
-    "model.foreground": Flag(),
-    "model.semantic_channels": WIDTHS,
-    "model.decoder_norm_groups": Whole(least=1),
-    "model.initialiser": OneOf(tuple(initialisers.INITIALISERS)),
-    "model.conv3d": OneOf(tuple(conv3d.FORMS)),
-    **dict.fromkeys(
-        (
-            "loss.weights.lovasz",
-            "loss.weights.smoothness",
-            "loss.weights.seediness",
-            "loss.weights.semantic",
-            "loss.weights.foreground",
-        ),
-        Real(least=0),
-    ),
-    "loss.target": OneOf(tuple(masks_ops.TO_STRIDE)),
-    "clustering.rule": OneOf(("paper", "released", "refined")),
-    "clustering.max_instances": Whole(least=1, most=2**12),
-    "clustering.min_seediness": PROBABILITY,
-    "clustering.primary_threshold": PROBABILITY,
-    "clustering.secondary_threshold": PROBABILITY,
-    "clustering.min_cells": Whole(least=1),
-    "clustering.min_probability": PROBABILITY,
-    "tracking.overlap": Whole(),
-    "tracking.foreground_threshold": PROBABILITY,
-    "tracking.full_size": Flag(),
-}
 
 # ----------------------------------------------------------------------------- network
 
@@ -301,8 +252,7 @@ class STEmSeg:
         maps = self.network.apply(variables, self._normalise(batch.frames))
         terms = jax.vmap(self._clip_terms)(maps, batch)
         report = LossReport.of_clips(terms, dict(self.loss_weights))
-        collections = {k: v for k, v in variables.items() if k != "params"}
-        return report.total(), report, collections
+        return report.total(), report, structures.collections(variables)
 
     def _clip_terms(self, maps: Maps, clip: ClipBatch) -> dict[str, Scalar]:
         """Of one clip: fields without the axis B."""
