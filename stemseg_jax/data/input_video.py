@@ -247,7 +247,7 @@ class ImageSequence:
         except images.BrokenImageError as error:
             raise ValueError(
                 f"{self.paths[index]}: frame {index} of {self.name!r} cannot be read. "
-                "Copy the file again, or choose the frames with a glob."
+                f"{error} Or choose the frames with a glob."
             ) from error
 
 
