@@ -117,7 +117,7 @@ def test_every_fault_of_a_json_is_found_at_once(tmp_path, capsys):
         "00002.jpg: not an image that can be opened (Truncated",
         "00003.jpg is 24 x 44 (height x width)",
         "frame 4, instance 11: the runs of a mask cover 961 pixels",
-        "annotation 11, frame 3: box [30, 4, 20, 8] leaves the frame",
+        "annotation 11, frame 3: box [30, 4, 20, 8] leaves the frame of 24 x 40",
         "annotations, id 12: two entries have this id, of category 40 and of 20",
         "annotation 15: has category 77",
         "annotation 16: belongs to video 9",

@@ -185,6 +185,8 @@ def _pairs(video: encoded_video.EncodedVideo) -> Iterator[Fault]:
         return
     masks = video.labels.files
     there = [index for index, mask in enumerate(masks) if mask is not None]
+    if not there:
+        return
     stride = min(np.diff(there), default=len(masks))
     for index in range(there[0] % stride, len(masks), stride):
         if masks[index] is None:
@@ -206,6 +208,7 @@ def _damage(data: bytes) -> str | None:
         return None
     decoder = av.CodecContext.create("mjpeg", "r")
     decoder.options = {"err_detect": "explode"}
+    decoder.thread_count = 1
     try:
         decoder.decode(av.Packet(data))
     except av.error.InvalidDataError:
@@ -329,7 +332,7 @@ def _boxes(path: pathlib.Path) -> Iterator[Fault]:
     content = coco_json.read_videos(path, report=lambda *fault: None)  # told before
     sizes = {video.id: (video.width, video.height) for video in content.videos}
     for annotation in content.annotations or ():
-        size = np.add(sizes[annotation.video_id], BOX_TOLERANCE)
+        width, height = size = sizes[annotation.video_id]
         for frame, box in enumerate(annotation.bboxes or ()):
             if not box:
                 continue
@@ -338,9 +341,8 @@ def _boxes(path: pathlib.Path) -> Iterator[Fault]:
                 what = f"a box of {len(box)} numbers; expected x, y, width, height."
                 yield Fault(where, "box", what)
                 continue
-            low, high = np.array(box[:2]), np.add(box[:2], box[2:])
-            if (low < -BOX_TOLERANCE).any() or (high > size).any():
+            low, high = np.array(box[:2]), np.add(box[:2], box[2:]) - size
+            if low.min() < -BOX_TOLERANCE or high.max() > BOX_TOLERANCE:
                 numbers = ", ".join(f"{number:g}" for number in box)
-                frame = f"{size[1]:.0f} x {size[0]:.0f}"
-                what = f"box [{numbers}] leaves the frame of {frame}."
+                what = f"box [{numbers}] leaves the frame of {height} x {width}."
                 yield Fault(where, "box", what)

@@ -19,6 +19,7 @@ from absl import logging
 from jaxtyping import UInt8
 
 from stemseg_jax.formats import containers, files, images
+from stemseg_jax.formats.declared import MOST_PIXELS
 
 # Of FFmpeg's; no playlists and no streams.
 CONTAINERS = (
@@ -81,7 +82,8 @@ class VideoFile:
         self.name = _name(self.path.stem)
         with self._open() as container:
             stream = container.streams.video[0]
-            rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
+            rates = (stream.average_rate, stream.guessed_rate, DEFAULT_FPS)
+            rate = next(rate for rate in rates if rate and rate > 0)
             self.fps = Fraction(rate.numerator, rate.denominator)  # PyAV 19 has its own
             self._seconds = _seconds(container, stream)
             self.num_frames = stream.frames or None
@@ -104,6 +106,11 @@ class VideoFile:
             stream = container.streams.video[0]
             index, end = 0, None
             for frame in self._decode(container):
+                if frame.height * frame.width > MOST_PIXELS:
+                    raise ValueError(
+                        f"{self.path}: frame {index} is {frame.height} x {frame.width}"
+                        f"; no more than {MOST_PIXELS} pixels are read."
+                    )
                 # A display matrix counts anticlockwise, as rot90 does.
                 image = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
                 if self.height:
@@ -240,7 +247,7 @@ class ImageSequence:
         except images.BrokenImageError as error:
             raise ValueError(
                 f"{self.paths[index]}: frame {index} of {self.name!r} cannot be read. "
-                "Copy the file again, or choose the frames with a glob."
+                f"{error} Or choose the frames with a glob."
             ) from error
 
 

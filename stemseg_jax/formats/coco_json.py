@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from stemseg_jax.formats import declared, rle, whole
-from stemseg_jax.formats.declared import Count, Id, Side
+from stemseg_jax.formats.declared import Count, Id, Name, Side
 
 
 class Category(msgspec.Struct):
@@ -29,7 +29,7 @@ class Video(msgspec.Struct):
     id: Id
     height: Side
     width: Side
-    file_names: list[str] | None = None  # of its frames; results need them not
+    file_names: list[Name] | None = None  # of its frames; results need them not
     length: Count | None = None
 
     @property
@@ -66,7 +66,7 @@ class VideoFile(msgspec.Struct):
 
 class Image(msgspec.Struct):
     id: Id
-    file_name: str
+    file_name: Name
     height: Side
     width: Side
 

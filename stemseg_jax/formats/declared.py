@@ -19,6 +19,7 @@ Report = Callable[[str, str, str], None]  # where, kind of fault, what is wrong
 
 Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # what NumPy counts with
 Side = Annotated[int, Meta(ge=1, le=65535)]  # pixels; the most that JPEG has
+Name = Annotated[str, Meta(min_length=1)]  # of a file
 Count = Annotated[int, Meta(ge=0, le=10**6)]  # frames
 
 MOST_PIXELS = 2**26  # of a frame; a file may say it has more than memory can hold

@@ -272,6 +272,14 @@ def test_a_damaged_frame_is_named(tmp_path):
         input_video.find(folder)
 
 
+def test_an_image_under_another_ending_is_told(tmp_path):
+    folder = write_images(tmp_path / "frames", ["0.png", "1.png"])
+    (folder / "1.png").rename(folder / "1.jpg")
+    message = "frame 1 of 'frames' cannot be read.*holds a PNG.*Rename"
+    with pytest.raises(ValueError, match=message):
+        input_video.find(folder)
+
+
 def test_a_damaged_video_frame_is_named(shared, tmp_path):
     data = bytearray((shared / "data/videos/person_and_dog.mp4").read_bytes())
     middle = len(data) // 2

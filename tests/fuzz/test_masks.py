@@ -67,7 +67,12 @@ CORNERS = (
 )
 
 
-@hypothesis.given(st.lists(st.lists(CORNERS, max_size=9), max_size=3))
+SOUND = st.lists(st.floats(-7, 12), min_size=6, max_size=11).map(
+    lambda numbers: numbers[: len(numbers) // 2 * 2]
+)
+
+
+@hypothesis.given(st.lists(SOUND | st.lists(CORNERS, max_size=9), max_size=3))
 @hypothesis.example([[0.0, 0, 1e9, 1e9, -1e9, 0, 5, 5]])
 @hypothesis.example([[float("nan")] * 6])
 def test_polygons(polygons):

@@ -145,3 +145,13 @@ def test_the_real_sequence_has_the_stated_counts(shared):
     assert len(clip.ids) == 13
     assert clip.ignore.any(axis=(1, 2)).all()
     np.testing.assert_array_equal(clip.masks, png.clip([0, 1, 2]).masks)
+
+
+@pytest.mark.parametrize("number", [42, 3001, 65535])
+def test_numbers_of_no_class_are_named(tmp_path, number):
+    folders.kitti_mots(tmp_path, names=("0000",), txt=False)
+    path = tmp_path / "KITTI_MOTS/instances/0000/000002.png"
+    folders.save(path, np.full((folders.HEIGHT, folders.WIDTH), number, np.uint16))
+    video = DATASETS["kitti_mots"](tmp_path, "train").videos[0]
+    with pytest.raises(readers.BrokenSample, match=f"000002.png: .* number {number};"):
+        video.clip([2])
