@@ -187,7 +187,7 @@ class SRNet:
 
     network: Network
     sizes: SizeRule
-    free_dim_std: float
+    free_std: tuple[float, ...]  # of each free dimension
     loss_weights: tuple[tuple[str, float], ...]
     target: str  # see `ops.masks.TO_STRIDE`
     overlap: str  # see `losses.embedding.OVERLAPS`
@@ -197,7 +197,7 @@ class SRNet:
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> "SRNet":
-        loss, frames = config.loss, config.evaluation
+        model, loss, frames = config.model, config.loss, config.evaluation
         options = dict(config.clustering)
         choices.known("parity", config.parity, ("paper",))  # no program was released
         if config.num_frames != 2:
@@ -211,7 +211,7 @@ class SRNet:
         return cls(
             network=Network.from_config(config),
             sizes=SizeRule(min_dim=frames.min_dim, max_dim=frames.max_dim),
-            free_dim_std=config.model.free_dim_std,
+            free_std=(model.free_dim_std,) * mixing.get(model.mixing).free,
             loss_weights=tuple(loss.weights.items()),
             target=choices.known("loss.target", loss.target, masks_ops.TO_STRIDE),
             overlap=choices.known("loss.overlap", loss.overlap, embedding.OVERLAPS),
@@ -231,10 +231,6 @@ class SRNet:
 
     def _normalise(self, frames):
         return self.network.encoder.convention.normalise(frames)
-
-    @property
-    def _free_std(self) -> tuple[float, ...]:
-        return (self.free_dim_std,) * mixing.get(self.network.mixing).free
 
     # -------------------------------------------------------------------------- loss
 
@@ -274,7 +270,7 @@ class SRNet:
         found = embedding.terms(
             *(maps.embeddings[None], maps.log_bandwidths[None], maps.objectness[None]),
             *(now, pair.valid, ignore),
-            free_std=self._free_std,
+            free_std=self.free_std,
             overlap=self.overlap,
             seediness_mean="points",
         )
@@ -375,7 +371,7 @@ class SRNet:
         """The objects of a frame, best first and still without ids, and where they say
         that they were."""
         size = maps.objectness.shape
-        bandwidths = gaussian.bandwidths(maps.log_bandwidths, self._free_std)
+        bandwidths = gaussian.bandwidths(maps.log_bandwidths, self.free_std)
         clusters = sequential.cluster(
             maps.embeddings.reshape(-1, maps.embeddings.shape[-1]),
             bandwidths.reshape(-1, bandwidths.shape[-1]),

@@ -193,7 +193,7 @@ class STEmSeg:
 
     network: Network
     sizes: SizeRule
-    free_dim_std: float
+    free_std: tuple[float, ...]  # of each free dimension
     loss_weights: tuple[tuple[str, float], ...]
     target: str  # see `ops.masks.TO_STRIDE`
     parity: str  # "paper" or "released"
@@ -214,7 +214,8 @@ class STEmSeg:
             sizes=SizeRule(
                 min_dim=config.evaluation.min_dim, max_dim=config.evaluation.max_dim
             ),
-            free_dim_std=config.model.free_dim_std,
+            free_std=(config.model.free_dim_std,)
+            * mixing.get(config.model.mixing).free,
             loss_weights=tuple(config.loss.weights.items()),
             target=target,
             parity=parity,
@@ -232,10 +233,6 @@ class STEmSeg:
 
     def _normalise(self, frames):
         return self.network.encoder.convention.normalise(frames)
-
-    @property
-    def _free_std(self) -> tuple[float, ...]:
-        return (self.free_dim_std,) * mixing.get(self.network.mixing).free
 
     # -------------------------------------------------------------------------- loss
 
@@ -269,7 +266,7 @@ class STEmSeg:
             masks,
             clip.valid,
             ignore,
-            free_std=self._free_std,
+            free_std=self.free_std,
             parity=self.parity,
         )
         terms = {
@@ -414,7 +411,7 @@ class STEmSeg:
         mean = jax.tree.map(lambda x: _per_frame(1 / mean.count, x) * x, mean)
         points = Points(
             embeddings=maps.embeddings,
-            bandwidths=gaussian.bandwidths(maps.log_bandwidths, self._free_std),
+            bandwidths=gaussian.bandwidths(maps.log_bandwidths, self.free_std),
             seediness=maps.seediness,
             foreground=mean.foreground,
             class_logits=mean.class_logits,

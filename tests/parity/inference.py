@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stemseg_jax.ops import gaussian, mixing, pixels, resize
+from stemseg_jax.ops import gaussian, pixels, resize
 from stemseg_jax.outputs import collector
 from stemseg_jax.systems import stemseg
 from stemseg_jax.tracking import windows
@@ -202,14 +202,14 @@ def _near_a_cluster(
     """Pixels about a threshold of the clustering in the window that labels them."""
     near = np.zeros(foreground.shape, bool)
     done: set[int] = set()
-    free = mixing.get(system.network.mixing).free
+    constants = np.float32(system.free_std) ** -2
     for window in maps:
         parts = window[1:]
         if system.tracking.full_size:
             parts = [_enlarged(part) for part in parts]
         embeddings, bandwidths, seediness = parts
-        constant = np.full((*bandwidths.shape[:-1], free), system.free_dim_std**-2)
-        bandwidths = np.concatenate([bandwidths, constant.astype(np.float32)], axis=-1)
+        constant = np.broadcast_to(constants, (*bandwidths.shape[:-1], len(constants)))
+        bandwidths = np.concatenate([bandwidths, constant], axis=-1)
         clusters = grouping.cluster(
             embeddings.reshape(-1, embeddings.shape[-1]),
             bandwidths.reshape(-1, bandwidths.shape[-1]),

@@ -51,7 +51,7 @@ def test_numbers_of_the_paper_and_those_that_it_leaves_open():
         assert system.frozen_modules() == ("body/stem", "body/stage1")
         assert system.clustering.min_seediness == 0.8
         assert system.clustering.min_cells == 512
-        assert system.free_dim_std == 0.3
+        assert system.free_std == (0.3, 0.3)
         optim = config.optim
         assert (optim.steps, optim.batch_size, optim.momentum) == (160_000, 4, 0.9)
         rate = optimization.schedule(optim)
@@ -96,7 +96,7 @@ def test_extra_dimensions_are_as_many_as_the_mixing_has():
         system, variables = models.abstract(config)
         kernel = variables["params"]["embedding_head"]["conv_out"]["kernel"]
         assert kernel.shape[-1] == count
-        assert len(system._free_std) == count - 2
+        assert len(system.free_std) == count - 2
 
 
 @pytest.mark.parametrize(

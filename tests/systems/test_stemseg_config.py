@@ -174,7 +174,7 @@ def test_pixels_enter_as_the_weights_expect(config, expected):
 def test_free_dimensions_have_the_deviation_of_the_config():
     assert mixing.get("xyff").free == 2
     system = STEmSeg.from_config(config_of("davis", model__free_dim_std=0.5))
-    assert system.free_dim_std == 0.5
+    assert system.free_std == (0.5, 0.5)
 
 
 # --------------------------------------------------------------------------- refusals
