@@ -35,7 +35,7 @@ class Row(NamedTuple):
 ROWS = {
     "stemseg": Row(moving_shapes),
     "srnet": Row(),
-    "smoothness_1": Row(changes=(("loss.weights.smoothness", 1.0),)),
+    "smoothness_10": Row(changes=(("loss.weights.smoothness", 10.0),)),
     "dice": Row(changes=(("loss.overlap", "dice"),)),
     "no_extra_dimensions": Row(changes=(("model.mixing", "xy"),)),
     "no_heatmap": Row(changes=(("tracking.instance_heatmap", False),), weights="srnet"),
