@@ -76,6 +76,24 @@ class Changes:
         return "options with the values that they are changed to"
 
 
+class Sources:
+    """Datasets, with the options of their readers."""
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, Mapping) and all(
+            name in READERS
+            and isinstance(given, Mapping)
+            and all(
+                option in own and own[option].holds(of) for option, of in given.items()
+            )
+            for name, given in value.items()
+            for own in [{"split": SPLIT, **READERS.get(name, {})}]
+        )
+
+    def __str__(self) -> str:
+        return "datasets by name, each with options of its reader"
+
+
 SHARED: Mapping[str, Range] = {
     "system": OneOf(tuple(SYSTEMS)),
     "parity": OneOf(("paper", "released")),
@@ -87,7 +105,7 @@ SHARED: Mapping[str, Range] = {
     "model.norm": OneOf(tuple(norms.NORMS)),
     "model.norm_epsilon": Real(least=0, most=1),
     "model.stride_in_1x1": Flag(),
-    "model.freeze_stages": Whole(most=16),
+    "model.freeze_stages": Whole(most=64),
     "model.freeze_backbone": Flag(),
     "model.fpn_channels": Whole(least=1, most=2**14),
     "model.num_classes": Whole(most=2**16),
@@ -157,7 +175,11 @@ SHARED: Mapping[str, Range] = {
 }
 _NAMES = Maybe(Each(Text(empty=False)))
 _CATEGORIES = {"categories": Maybe(OneOf(("object", *categories.CATEGORIES)))}
-_DAVIS = {"resolution": Text(empty=False), "exhaustive": Flag()}
+_DAVIS = {
+    "resolution": Text(empty=False),
+    "exhaustive": Flag(),
+    "sequences": Each(Text(empty=False)),
+}
 _MOTS = {"sequences": _NAMES, "labels": OneOf(("txt", "png"))}
 _AREA = {"min_area": Whole()}
 # Of the readers of datasets; which of them a config names is up to it.
@@ -171,6 +193,15 @@ READERS: Mapping[str, Mapping[str, Range]] = {
         "objects": Each(Whole(least=1, most=100), lengths=(2,), rising=True),
         "radius": Each(Real(above=0, most=1), lengths=(2,), rising=True),
         "categories": Whole(least=1, most=100),
+    },
+    "composed": {
+        "sources": Sources(),
+        "bases": Each(OneOf(tuple(DATASETS))),
+        "num_videos": Whole(least=1),
+        "num_frames": Whole(least=1),
+        "objects": Each(Whole(least=1, most=100), lengths=(2,), rising=True),
+        "light": PROBABILITY,
+        "seed": Whole(),
     },
     **dict.fromkeys(("davis16", "davis17", "davis19"), _DAVIS),
     **dict.fromkeys(("ytvis", "ytvis21", "ovis", "own"), _CATEGORIES),

@@ -62,7 +62,7 @@ def test_every_option_of_a_reader_has_a_range():
     assert options.READERS.keys() == DATASETS.keys()
     for name, load in DATASETS.items():
         load = moving_shapes.load if name == "moving_shapes" else load
-        fixed = {"report", *getattr(load, "keywords", ())}
+        fixed = {"report", *getattr(load, "keywords", ())}  # those are given already
         own = {
             option.name
             for option in inspect.signature(load).parameters.values()
@@ -194,3 +194,19 @@ def test_no_device_is_touched_before():
     assert ended.returncode == 1
     assert ended.stderr.startswith("ValueError: tracking.overlap=9 must be")
     assert not (ROOT / "unused").exists()
+
+
+def test_sources_of_composed_videos_have_the_options_of_their_readers():
+    config = config_of("real_video", "")
+    for sources, good in (
+        ({"davis16": {"sequences": ("bear",), "split": "train"}, "coco": {}}, True),
+        ({"davis16": {"sequence": ("bear",)}}, False),
+        ({"davis18": {}}, False),
+        ({"coco": {"year": "2017"}}, False),
+    ):
+        config.data.options.composed.sources = sources
+        if good:
+            options.check(config)
+        else:
+            with pytest.raises(ValueError, match="composed.sources=.*of its reader"):
+                options.check(config)
