@@ -29,11 +29,11 @@ def get_config(variant: str = ""):
     model.pixels.mean = (127.5, 127.5, 127.5)
     model.pixels.std = (64.0, 64.0, 64.0)
 
-    # By J&F on 20 videos of the test split: what the paper's 0.5 leaves over around an
-    # object becomes an object of its own, with the same centre, and takes its identity.
     config.clustering.min_seediness = 0.7
-    config.clustering.primary_threshold = 0.3
-    config.clustering.min_cells = 16
+    config.clustering.min_cells = 6
+    # Between the cells of an object and those around it lie embeddings of neither, which
+    # in small frames become objects of their own; experiments/srnet_moving_shapes.
+    config.tracking.upsample = False
 
     data = config.data
     data.mixture.moving_shapes = 1.0

@@ -35,13 +35,13 @@ class Row(NamedTuple):
 ROWS = {
     "stemseg": Row(moving_shapes),
     "srnet": Row(),
-    "smoothness_10": Row(changes=(("loss.weights.smoothness", 10.0),)),
     "dice": Row(changes=(("loss.overlap", "dice"),)),
     "no_extra_dimensions": Row(changes=(("model.mixing", "xy"),)),
     "no_heatmap": Row(changes=(("tracking.instance_heatmap", False),), weights="srnet"),
     "no_temporal_features": Row(
         changes=(("tracking.temporal_features", "current"),), weights="srnet"
     ),
+    "full_size": Row(changes=(("tracking.upsample", True),), weights="srnet"),
 }
 
 
