@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 Read = TypeVar("Read")
+COMMITTED = "_CHECKPOINT_METADATA"  # orbax writes it once the arrays are there
 
 
 class OtherModel(ValueError):
@@ -43,10 +44,22 @@ class Checkpoints:
     The latest `keep` are kept. Saving is asynchronous; `close` (or leaving the context)
     waits for what is still being written. A folder with a checkpoint is complete:
     orbax gives it its name last.
+
+    Raises:
+        ValueError: `folder` holds something else that orbax would take for a
+            checkpoint, and delete in time.
     """
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2):
         self.folder = pathlib.Path(folder).absolute()
+        own = steps(self.folder)
+        for path in self.folder.glob("*"):
+            if path.name.isdigit() and path not in own:
+                raise ValueError(
+                    f"{path} is no checkpoint (there is no {COMMITTED} in it), but "
+                    "has the name of one: the run would delete it. Move it away, or "
+                    "choose another --workdir."
+                )
         self._last: int | None = None  # that was saved
         self._manager = ocp.CheckpointManager(
             self.folder,
@@ -69,7 +82,7 @@ class Checkpoints:
     def config(self) -> dict:
         """The config of the latest checkpoint that has one."""
         return _first_sound(
-            _steps(self.folder), lambda folder: _config(folder, _proof(folder))
+            steps(self.folder), lambda folder: _config(folder, _proof(folder))
         )
 
     def save(self, step: int, state: Any, config: ConfigDict) -> None:
@@ -114,11 +127,11 @@ class Checkpoints:
             _verify(state, arrays)
             return int(folder.name), state
 
-        steps = _steps(self.folder)
+        folders = steps(self.folder)
         if jax.process_count() > 1:  # all have to take the same
-            return _first_sound(steps[:1], of)
-        step, state = _first_sound(steps, of)
-        for folder in steps:
+            return _first_sound(folders[:1], of)
+        step, state = _first_sound(folders, of)
+        for folder in folders:
             if int(folder.name) > step:
                 _set_aside(folder)
         self._manager.reload()
@@ -141,7 +154,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # orbax raises nearly anything, over pages
-            earlier = [folder.name for folder in _steps(self.folder)]
+            earlier = [folder.name for folder in steps(self.folder)]
             raise OSError(
                 f"{self.folder / str(step)} could not be saved ({_brief(error)}). "
                 f"Still there: {', '.join(earlier) or 'nothing'}. Make room on the "
@@ -177,8 +190,8 @@ def read(path: pathlib.Path) -> Saved:
 def _candidates(path: pathlib.Path) -> list[pathlib.Path]:
     path = pathlib.Path(path).absolute()
     for folder in (path / "checkpoints", path):
-        if steps := _steps(folder):
-            return steps
+        if found := steps(folder):
+            return found
     if (path / "state").is_dir():
         return [path]
     raise ValueError(
@@ -187,10 +200,15 @@ def _candidates(path: pathlib.Path) -> list[pathlib.Path]:
     )
 
 
-def _steps(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The newest first."""
-    steps = [d for d in folder.glob("*") if d.name.isdecimal() and d.is_dir()]
-    return sorted(steps, key=lambda d: int(d.name), reverse=True)
+def steps(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The checkpoints in a folder, the newest first; a file may be missing."""
+    found = {
+        file.parents[depth]
+        for depth, name in enumerate((COMMITTED, "state/_METADATA"))
+        for file in folder.glob(f"*/{name}")
+    }
+    found = [step for step in found if step.name.isdecimal()]
+    return sorted(found, key=lambda step: int(step.name), reverse=True)
 
 
 def _set_aside(folder: pathlib.Path) -> None:
@@ -261,7 +279,7 @@ def _proof(folder: pathlib.Path) -> dict[str, Any]:
         ValueError: They were changed.
     """
     if not (folder / "digests").exists():
-        if '"digests"' in (folder / "_CHECKPOINT_METADATA").read_text():
+        if '"digests"' in (folder / COMMITTED).read_text():
             raise ValueError("digests/ is missing.")
         logging.warning("%s is from before digests: it is not verified.", folder)
         return {}
