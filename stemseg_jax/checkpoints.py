@@ -7,8 +7,10 @@ a checkpoint that is not what was saved is named, and the one before it is taken
 import contextlib
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -17,6 +19,8 @@ import orbax.checkpoint as ocp
 from absl import logging
 from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from stemseg_jax.formats import whole
 
 Read = TypeVar("Read")
 COMMITTED = "_CHECKPOINT_METADATA"  # orbax writes it once the arrays are there
@@ -78,12 +82,6 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         return self._manager.latest_step()
-
-    def config(self) -> dict:
-        """The config of the latest checkpoint that has one."""
-        return _first_sound(
-            steps(self.folder), lambda folder: _config(folder, _proof(folder))
-        )
 
     def save(self, step: int, state: Any, config: ConfigDict) -> None:
         """Saves unless this step is already there.
@@ -155,10 +153,11 @@ class Checkpoints:
             yield
         except Exception as error:  # orbax raises nearly anything, over pages
             earlier = [folder.name for folder in steps(self.folder)]
+            advice = "Make room on the disk; the" if _is_full(error) else "The"
             raise OSError(
                 f"{self.folder / str(step)} could not be saved ({_brief(error)}). "
-                f"Still there: {', '.join(earlier) or 'nothing'}. Make room on the "
-                "disk; the same command goes on from there."
+                f"Still there: {', '.join(earlier) or 'nothing'}. {advice} same "
+                "command goes on from there."
             ) from error
 
 
@@ -185,6 +184,17 @@ def read(path: pathlib.Path) -> Saved:
         return Saved(folder, _variables(folder, proof), _config(folder, proof))
 
     return _first_sound(_candidates(path), of)
+
+
+def config(path: pathlib.Path) -> dict[str, Any]:
+    """That of the newest checkpoint that has a sound one; no array is read.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    return _first_sound(
+        _candidates(path), lambda folder: _config(folder, _proof(folder))
+    )
 
 
 def _candidates(path: pathlib.Path) -> list[pathlib.Path]:
@@ -241,6 +251,15 @@ def _first_sound(
     )
 
 
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a disk is: orbax wraps errors, and tensorstore writes them as text."""
+    if error is None:
+        return False
+    said = isinstance(error, OSError) and error.errno in whole.FULL
+    said |= any(os.strerror(number) in str(error) for number in whole.FULL)
+    return said or _is_full(error.__cause__ or error.__context__)
+
+
 def _brief(error: Exception) -> str:
     line = (str(error).strip().splitlines() or [""])[0]
     if len(line) > 300:  # the reason stands at the end
@@ -252,18 +271,17 @@ def _brief(error: Exception) -> str:
 
 
 def _digests(tree: Any) -> dict[str, dict[str, Any]]:
-    """Path -> shape, type and SHA-256 of each array."""
+    """Path -> shape, type and SHA-256 of each array, hashed side by side."""
+    leaves = _leaves(tree)
+    with futures.ThreadPoolExecutor() as pool:
+        hashed = pool.map(_digest, leaves.values())
     return {
-        name: {
-            "shape": list(leaf.shape),
-            "dtype": str(leaf.dtype),
-            "sha256": _digest(np.asarray(leaf)),
-        }
-        for name, leaf in _leaves(tree).items()
+        name: {"shape": list(leaf.shape), "dtype": str(leaf.dtype), "sha256": digest}
+        for (name, leaf), digest in zip(leaves.items(), hashed, strict=True)
     }
 
 
-def _digest(array: np.ndarray) -> str:
+def _digest(array: Any) -> str:
     flat = np.ascontiguousarray(array).reshape(-1)
     return hashlib.sha256(flat.view(np.uint8)).hexdigest()
 
@@ -295,11 +313,10 @@ def _verify(tree: Any, arrays: Mapping[str, Mapping[str, Any]] | None) -> None:
     Raises:
         ValueError: One is not what was saved, or holds weights that are not finite.
     """
+    found = _digests(tree) if arrays is not None else {}
     for name, leaf in _leaves(tree).items():
-        if arrays is not None:
-            found = _digests({name: leaf})[name]
-            if found != arrays.get(name):
-                raise ValueError(f"{name} is not what was saved.")
+        if arrays is not None and found[name] != arrays.get(name):
+            raise ValueError(f"{name} is not what was saved.")
         if name.startswith(("params/", "average/")) and not _finite(leaf):
             raise ValueError(f"{name} holds NaN or infinity.")
 

@@ -71,7 +71,7 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
     )
     resumes = saved.latest() is not None
     if resumes:
-        config = models.with_saved_conventions(config, saved.config())
+        config = models.with_saved_conventions(config, checkpoints.config(saved.folder))
         system, variables = models.abstract(config)
     else:
         config, system, variables = models.initial(config)

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import os
 import pathlib
-import re
 import secrets
 import shutil
 import socket
@@ -78,7 +77,7 @@ def lock(
                 f"{file.read().strip() or 'unknown'}). Wait for its end, or choose "
                 "another --workdir."
             )
-        if (before := file.read()) and not re.match(r"\d+ on ", before):
+        if (before := file.read()) and not before[0].isdigit():
             raise ValueError(f"{path} is not ours: {before[:40]!r}. Move it away.")
         holder = f"{os.getpid()} on {socket.gethostname()}: {' '.join(sys.argv)[:400]}"
         with named(path):
