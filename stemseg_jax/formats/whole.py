@@ -20,8 +20,9 @@ from typing import IO
 
 MARKER = ".stemseg_jax"
 CLAIMED = ".stemseg_jax_files"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Only writing brings these, so that they need no name to be known as its errors.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+OF_WRITING = (*FULL, errno.EROFS)
 UNLOCKABLE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # file systems without locks
 
 
@@ -46,11 +47,12 @@ def named(path: str | pathlib.Path, partial: pathlib.Path | None = None) -> Iter
         own = isinstance(error.filename, str | os.PathLike) and (
             pathlib.Path(error.filename).is_relative_to(place)
         )
-        if not own and (error.filename is not None or error.errno not in FULL):
+        if not own and (error.filename is not None or error.errno not in OF_WRITING):
             raise
+        advice = "make room on the disk, or " if error.errno in FULL else ""
         raise NotWritten(
             f"{path} could not be written ({error.strerror or error}). What was there "
-            "before still is; make room on the disk, or write elsewhere."
+            f"before still is; {advice}write elsewhere."
         ) from error
 
 

@@ -4,6 +4,8 @@ The limit of a file's size stands for the end of a disk: the kernel refuses both
 """
 
 import contextlib
+import errno
+import os
 import resource
 
 import numpy as np
@@ -81,6 +83,16 @@ def test_a_lock_that_cannot_be_written_is_named(tmp_path):
     with full_disk(0), pytest.raises(whole.NotWritten, match=".train.lock could not"):
         whole.lock(tmp_path, "train")
     whole.lock(tmp_path, "train").close()
+
+
+def test_only_a_full_disk_asks_for_room(tmp_path):
+    for number, room in ((errno.ENOSPC, True), (errno.EACCES, False)):
+        with (
+            pytest.raises(whole.NotWritten, match="write elsewhere") as caught,
+            whole.file(tmp_path / "a") as partial,
+        ):
+            raise OSError(number, os.strerror(number), str(partial))
+        assert ("room" in str(caught.value)) == room
 
 
 def test_other_errors_are_not_called_those_of_the_disk(tmp_path):
