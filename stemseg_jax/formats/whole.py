@@ -84,7 +84,7 @@ def lock(
         holder = f"{os.getpid()} on {socket.gethostname()}: {' '.join(sys.argv)[:400]}"
         with named(path):
             os.ftruncate(file.fileno(), 0)
-            os.write(file.fileno(), f"{holder}\n".encode())
+            os.pwrite(file.fileno(), f"{holder}\n".encode(errors="replace"), 0)
         stack.pop_all()
     return file
 
@@ -247,15 +247,19 @@ def _alone(path: pathlib.Path) -> Iterator[None]:
                 )
             if os.fstat(file.fileno()).st_size:
                 raise ValueError(f"{lock} is not ours: it is not empty. Move it away.")
-            if lock.exists() and os.path.samestat(
-                os.fstat(file.fileno()), lock.stat(follow_symlinks=False)
-            ):
+            if _is_at(lock, file.fileno()):
                 try:
                     yield
                 finally:
                     lock.unlink(missing_ok=True)  # while nobody else can have it
                 return
         # Who had it before took it away; another one may have made it anew.
+
+
+def _is_at(path: pathlib.Path, descriptor: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    return False
 
 
 def _refuse_foreign(path: pathlib.Path, writer: str, *, within: bool = False) -> None:

@@ -248,6 +248,20 @@ def test_two_writers_of_a_file_do_not_meet(tmp_path):
     assert len(modes) == 1
 
 
+def test_a_lock_that_was_taken_away_meanwhile_is_made_anew(tmp_path, monkeypatch):
+    lock, taken = tmp_path / ".results.lock", []
+
+    def locked(descriptor):
+        if not taken:
+            taken.append(lock.unlink())  # by who held it before
+        return True
+
+    monkeypatch.setattr(whole, "_locked", locked)
+    with whole.folder(tmp_path / "results", "a test"):
+        assert taken and lock.exists()
+    assert not lock.exists()
+
+
 def test_who_comes_between_two_renames_takes_nothing_away(tmp_path):
     write(tmp_path / "results", old="1")
     with whole.folder(tmp_path / "results", "a test") as folder:
@@ -289,7 +303,10 @@ def test_a_second_run_is_told_who_is_at_work(tmp_path):
         assert f"{tmp_path}: another train is at work" in str(caught.value)
         assert f"process {other.pid} on" in str(caught.value)
         whole.lock(tmp_path, "evaluate").close()  # other work may go on beside it
-    whole.lock(tmp_path, "train").close()  # it was killed
+    for _ in range(3):
+        whole.lock(tmp_path, "train").close()  # it was killed
+    holder = (tmp_path / ".train.lock").read_text()
+    assert holder.startswith(f"{os.getpid()} on") and holder.count("\n") == 1
 
 
 def test_a_folder_that_another_process_writes_is_left_alone(tmp_path):

@@ -95,7 +95,7 @@ def refuse_packed(folder: pathlib.Path, name: str) -> None:
     if place.exists():
         raise ValueError(
             f"{place} is there already; a packed set is not replaced. Train with it by "
-            f"--config.data.packed={folder}, or delete it, or choose another --output."
+            f"--config.data.packed={folder}, delete it, or choose another --output."
         )
 
 
