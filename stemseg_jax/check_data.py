@@ -26,6 +26,11 @@ def run(input_folder: str, json_file: str | None = None) -> int:
     """
     name = pathlib.Path(input_folder).resolve().name.lstrip(".") or "data"
     path = pathlib.Path(json_file or f"runs/check_data/{name}.json")
+    if path.suffix.lower() == ".png":
+        raise ValueError(
+            f"--json={path}: the report is text, and pictures go beside it as .png; "
+            "expected another ending, such as .json."
+        )
     pictures = path.with_suffix(".png")
     report.refuse_foreign(pictures)
     found = checking.find(input_folder)

@@ -7,8 +7,10 @@ a checkpoint that is not what was saved is named, and the one before it is taken
 import contextlib
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -18,7 +20,10 @@ from absl import logging
 from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from stemseg_jax.formats import whole
+
 Read = TypeVar("Read")
+COMMITTED = "_CHECKPOINT_METADATA"  # orbax writes it once the arrays are there
 
 
 class OtherModel(ValueError):
@@ -43,10 +48,22 @@ class Checkpoints:
     The latest `keep` are kept. Saving is asynchronous; `close` (or leaving the context)
     waits for what is still being written. A folder with a checkpoint is complete:
     orbax gives it its name last.
+
+    Raises:
+        ValueError: `folder` holds something else that orbax would take for a
+            checkpoint, and delete in time.
     """
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2):
         self.folder = pathlib.Path(folder).absolute()
+        own = steps(self.folder)
+        for path in self.folder.glob("*"):
+            if path.name.isdigit() and path not in own:
+                raise ValueError(
+                    f"{path} is no checkpoint (there is no {COMMITTED} in it), but "
+                    "has the name of one: the run would delete it. Move it away, or "
+                    "choose another --workdir."
+                )
         self._last: int | None = None  # that was saved
         self._manager = ocp.CheckpointManager(
             self.folder,
@@ -65,12 +82,6 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         return self._manager.latest_step()
-
-    def config(self) -> dict:
-        """The config of the latest checkpoint that has one."""
-        return _first_sound(
-            _steps(self.folder), lambda folder: _config(folder, _proof(folder))
-        )
 
     def save(self, step: int, state: Any, config: ConfigDict) -> None:
         """Saves unless this step is already there.
@@ -114,11 +125,11 @@ class Checkpoints:
             _verify(state, arrays)
             return int(folder.name), state
 
-        steps = _steps(self.folder)
+        folders = steps(self.folder)
         if jax.process_count() > 1:  # all have to take the same
-            return _first_sound(steps[:1], of)
-        step, state = _first_sound(steps, of)
-        for folder in steps:
+            return _first_sound(folders[:1], of)
+        step, state = _first_sound(folders, of)
+        for folder in folders:
             if int(folder.name) > step:
                 _set_aside(folder)
         self._manager.reload()
@@ -141,11 +152,12 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # orbax raises nearly anything, over pages
-            earlier = [folder.name for folder in _steps(self.folder)]
+            earlier = [folder.name for folder in steps(self.folder)]
+            advice = "Make room on the disk; the" if _is_full(error) else "The"
             raise OSError(
                 f"{self.folder / str(step)} could not be saved ({_brief(error)}). "
-                f"Still there: {', '.join(earlier) or 'nothing'}. Make room on the "
-                "disk; the same command goes on from there."
+                f"Still there: {', '.join(earlier) or 'nothing'}. {advice} same "
+                "command goes on from there."
             ) from error
 
 
@@ -174,11 +186,22 @@ def read(path: pathlib.Path) -> Saved:
     return _first_sound(_candidates(path), of)
 
 
+def config(path: pathlib.Path) -> dict[str, Any]:
+    """That of the newest checkpoint that has a sound one; no array is read.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    return _first_sound(
+        _candidates(path), lambda folder: _config(folder, _proof(folder))
+    )
+
+
 def _candidates(path: pathlib.Path) -> list[pathlib.Path]:
     path = pathlib.Path(path).absolute()
     for folder in (path / "checkpoints", path):
-        if steps := _steps(folder):
-            return steps
+        if found := steps(folder):
+            return found
     if (path / "state").is_dir():
         return [path]
     raise ValueError(
@@ -187,10 +210,15 @@ def _candidates(path: pathlib.Path) -> list[pathlib.Path]:
     )
 
 
-def _steps(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The newest first."""
-    steps = [d for d in folder.glob("*") if d.name.isdecimal() and d.is_dir()]
-    return sorted(steps, key=lambda d: int(d.name), reverse=True)
+def steps(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The checkpoints in a folder, the newest first; a file may be missing."""
+    found = {
+        file.parents[depth]
+        for depth, name in enumerate((COMMITTED, "state/_METADATA"))
+        for file in folder.glob(f"*/{name}")
+    }
+    found = [step for step in found if step.name.isdecimal()]
+    return sorted(found, key=lambda step: int(step.name), reverse=True)
 
 
 def _set_aside(folder: pathlib.Path) -> None:
@@ -223,6 +251,15 @@ def _first_sound(
     )
 
 
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a disk is: orbax wraps errors, and tensorstore writes them as text."""
+    if error is None:
+        return False
+    said = isinstance(error, OSError) and error.errno in whole.FULL
+    said |= any(os.strerror(number) in str(error) for number in whole.FULL)
+    return said or _is_full(error.__cause__ or error.__context__)
+
+
 def _brief(error: Exception) -> str:
     line = (str(error).strip().splitlines() or [""])[0]
     if len(line) > 300:  # the reason stands at the end
@@ -234,18 +271,17 @@ def _brief(error: Exception) -> str:
 
 
 def _digests(tree: Any) -> dict[str, dict[str, Any]]:
-    """Path -> shape, type and SHA-256 of each array."""
+    """Path -> shape, type and SHA-256 of each array, hashed side by side."""
+    leaves = _leaves(tree)
+    with futures.ThreadPoolExecutor() as pool:
+        hashed = pool.map(_digest, leaves.values())
     return {
-        name: {
-            "shape": list(leaf.shape),
-            "dtype": str(leaf.dtype),
-            "sha256": _digest(np.asarray(leaf)),
-        }
-        for name, leaf in _leaves(tree).items()
+        name: {"shape": list(leaf.shape), "dtype": str(leaf.dtype), "sha256": digest}
+        for (name, leaf), digest in zip(leaves.items(), hashed, strict=True)
     }
 
 
-def _digest(array: np.ndarray) -> str:
+def _digest(array: Any) -> str:
     flat = np.ascontiguousarray(array).reshape(-1)
     return hashlib.sha256(flat.view(np.uint8)).hexdigest()
 
@@ -261,7 +297,7 @@ def _proof(folder: pathlib.Path) -> dict[str, Any]:
         ValueError: They were changed.
     """
     if not (folder / "digests").exists():
-        if '"digests"' in (folder / "_CHECKPOINT_METADATA").read_text():
+        if '"digests"' in (folder / COMMITTED).read_text():
             raise ValueError("digests/ is missing.")
         logging.warning("%s is from before digests: it is not verified.", folder)
         return {}
@@ -277,11 +313,10 @@ def _verify(tree: Any, arrays: Mapping[str, Mapping[str, Any]] | None) -> None:
     Raises:
         ValueError: One is not what was saved, or holds weights that are not finite.
     """
+    found = _digests(tree) if arrays is not None else {}
     for name, leaf in _leaves(tree).items():
-        if arrays is not None:
-            found = _digests({name: leaf})[name]
-            if found != arrays.get(name):
-                raise ValueError(f"{name} is not what was saved.")
+        if arrays is not None and found[name] != arrays.get(name):
+            raise ValueError(f"{name} is not what was saved.")
         if name.startswith(("params/", "average/")) and not _finite(leaf):
             raise ValueError(f"{name} holds NaN or infinity.")
 

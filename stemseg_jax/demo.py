@@ -18,6 +18,7 @@ SHOWN = 4  # videos as overlays and on the contact sheet,
 COLUMNS = 6  # with so many frames each
 FPS = 10
 SHEET = "contact_sheet.png"
+WRITES = ("scores.json", "overlays")
 FIGURES = ("J&F-Mean", "J-Mean", "J-Recall", "F-Mean", "F-Recall")
 
 
@@ -36,7 +37,7 @@ def run(config: ConfigDict, *, workdir: str) -> None:
     for name, _ in config.demo.variants:
         whole.inside(workdir, name)  # refuses what would lead out
     report.refuse_foreign(pathlib.Path(workdir) / SHEET)
-    with whole.lock(workdir, "demo", writes=("scores.json", "overlays")):
+    with whole.lock(workdir, "demo", writes=WRITES):
         _run(config, pathlib.Path(workdir))
 
 
@@ -66,6 +67,7 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
     scores["one_object"] = score(
         "one_object", map(one_object, benchmark.dataset.videos)
     )
+    whole.claim(folder, "scores.json")
     whole.write_text(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
     print_summary(config, scores, folder)
 
@@ -102,6 +104,7 @@ def show(
 ) -> None:
     """Writes overlays of the first videos and a sheet of frames, truth and model."""
     rows, captions = [], []
+    whole.claim(folder, "overlays")
     for truth, found in zip(dataset.videos[:SHOWN], tracks, strict=False):
         frames = [truth.frame(t) for t in range(truth.num_frames)]
         true = list(draw_truth(truth, frames))

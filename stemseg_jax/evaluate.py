@@ -37,9 +37,11 @@ def run(
         benchmark = prepare(config, folder / "ground_truth")
         model = models.load(config, checkpoint)
         videos = track(model, benchmark.dataset)
-        return benchmark.score(
-            videos, folder / "predictions", json_file or folder / "scores.json"
-        )
+        figures = benchmark.score(videos, folder / "predictions", json_file)
+        if writes and figures:
+            whole.claim(folder, *writes)
+            score.write_json(folder / "scores.json", figures)
+        return figures
 
 
 class Form(NamedTuple):
@@ -70,7 +72,7 @@ class Benchmark(NamedTuple):
         self,
         videos: Iterable[VideoTracks],
         folder: pathlib.Path,
-        json_file: str | pathlib.Path,
+        json_file: str | pathlib.Path | None = None,
     ) -> dict[str, Any]:
         """Writes the results of all videos to `folder` and scores these files.
 

@@ -158,18 +158,21 @@ def read(checkpoint: str) -> sources.Loaded:
 
 
 def saved_config(checkpoint: str) -> ConfigDict:
-    """The config that a run's folder or a release carries.
+    """The config that a run's folder or a release carries; no device is touched.
 
     Raises:
         ValueError: If it carries none, as files of other programs do.
     """
-    loaded = read(checkpoint)
-    if loaded.config is None:
+    if pathlib.Path(checkpoint).is_dir():
+        saved = checkpoints.config(pathlib.Path(checkpoint))
+    else:
+        saved = read(checkpoint).config
+    if saved is None:
         raise ValueError(
-            f"{loaded.origin} carries no config: name the one that goes with it by "
+            f"{checkpoint} carries no config: name the one that goes with it by "
             "--config=FILE (docs/model_zoo.md)."
         )
-    config = ConfigDict(loaded.config)
+    config = ConfigDict(saved)
     if "categories" not in config.model:  # from before it was an option of the model
         scored = categories.CATEGORIES.get(config.evaluation.dataset)
         fits = scored and max(scored) + 1 == config.model.num_classes

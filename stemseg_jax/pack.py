@@ -13,19 +13,23 @@ def run(config: ConfigDict, output_folder: str) -> int:
     """Writes each dataset of the mixture; train with `--config.data.packed=DIR`.
 
     Raises:
-        ValueError: A sample cannot be read. Nothing of its dataset is left behind.
+        ValueError: A sample cannot be read, and nothing of its dataset is left behind;
+            or a dataset is packed there already.
     """
     if config.data.packed:
         raise ValueError(
             "config.data.packed is set: these datasets are packed already."
         )
     folder = pathlib.Path(output_folder).resolve()
+    sets = {}
     for name in config.data.mixture:
-        dataset = pipeline.load(config, name)
         split, options = pipeline.reader_options(config, name)
-        place = whole.inside(folder, f"{name}_{split}")
+        sets[name] = whole.inside(folder, f"{name}_{split}").name, options
+        tfds_builder.refuse_packed(folder, sets[name][0])
+    for name, (packed, options) in sets.items():
+        dataset = pipeline.load(config, name)
         with whole.named(folder):
-            path = tfds_builder.pack(dataset, folder, name=place.name, options=options)
+            path = tfds_builder.pack(dataset, folder, name=packed, options=options)
         frames = sum(video.num_frames for video in dataset.videos)
         size = sum(file.stat().st_size for file in path.iterdir()) / 1e6
         print(f"{path}: {len(dataset.videos)} videos, {frames} frames, {size:.1f} MB")

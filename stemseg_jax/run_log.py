@@ -17,6 +17,8 @@ from tqdm import tqdm
 
 from stemseg_jax.formats import whole
 
+WRITES = ("config.json", "metrics.jsonl")
+
 
 class Interruption:
     """Turns SIGTERM and the first Ctrl-C into a wish to stop after this update."""
@@ -72,7 +74,7 @@ class Log:
             )
         )
         if self._main:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            whole.claim(self._folder, *WRITES, resumed=self._start > 0)
             self._lines = self._stack.enter_context(self._open_lines())
             self._board = self._stack.enter_context(SummaryWriter(str(self._folder)))
         return self

@@ -40,13 +40,15 @@ def run(config: ConfigDict, workdir: str) -> None:
     Raises:
         FloatingPointError: If a loss is not finite, naming step, terms and clips.
         OSError: If something cannot be written, a checkpoint above all.
-        ValueError: If the checkpoint in `workdir` belongs to another model, or another
-            run is at work there.
+        ValueError: If the checkpoint in `workdir` belongs to another model, another run
+            is at work there, or what would be replaced is not a run's.
     """
     folder = pathlib.Path(workdir)
     if jax.process_index() > 0:
         return _run(config, folder)
-    with whole.lock(folder, "train", writes=("config.json", "metrics.jsonl")):
+    # Those of a run that goes on are known to be ours by its checkpoint.
+    resumes = checkpoints.steps(folder / "checkpoints")
+    with whole.lock(folder, "train", writes=() if resumes else run_log.WRITES):
         return _run(config, folder)
 
 
@@ -67,9 +69,9 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
     saved = checkpoints.Checkpoints(
         folder / "checkpoints", keep=config.keep_checkpoints
     )
-    start = saved.latest() or 0
-    if start:
-        config = models.with_saved_conventions(config, saved.config())
+    resumes = saved.latest() is not None
+    if resumes:
+        config = models.with_saved_conventions(config, checkpoints.config(saved.folder))
         system, variables = models.abstract(config)
     else:
         config, system, variables = models.initial(config)
@@ -87,12 +89,13 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
             optimizer=tx.init(variables["params"]),
         )
 
-    if start:
+    if resumes:
         start, state = saved.restore(
             parallel.placed(jax.eval_shape(new_state, variables), where.replicated)
         )
         logging.info("Resumed at step %d of %s", start, saved.folder)
     else:
+        start = 0
         state = jax.jit(new_state, out_shardings=where.replicated)(variables)
     logging.info("%.2f M parameters", models.size(state.params) / 1e6)
     del variables

@@ -3,6 +3,7 @@
 import errno
 import resource
 import shutil
+import threading
 from typing import NamedTuple
 from unittest import mock
 
@@ -46,7 +47,7 @@ def test_a_state_comes_back_with_its_config(tmp_path):
     save(tmp_path, state())
     with checkpoints.Checkpoints(tmp_path / "checkpoints") as manager:
         assert manager.latest() == 7
-        assert manager.config() == CONFIG.to_dict()
+        assert checkpoints.config(manager.folder) == CONFIG.to_dict()
         step, restored = manager.restore(state())
     np.testing.assert_array_equal(
         restored.params["head"]["kernel"], state().params["head"]["kernel"]
@@ -94,6 +95,18 @@ def test_another_model_is_refused_with_both_sides(tmp_path):
             manager.restore(state(width=5))
         with pytest.raises(ValueError, match="only in the model.*tail"):
             manager.restore(state(name="tail"))
+
+
+def test_arrays_are_hashed_side_by_side():
+    arrays = {name: np.ones(3) for name in "ab"}
+    both = threading.Barrier(2, timeout=20)
+
+    def meet(array):
+        both.wait()
+        return "met"
+
+    with mock.patch.object(checkpoints, "_digest", meet):
+        assert {d["sha256"] for d in checkpoints._digests(arrays).values()} == {"met"}
 
 
 def test_a_folder_without_checkpoint_is_named(tmp_path):
@@ -216,6 +229,17 @@ def test_a_full_disk_is_an_error_that_names_the_checkpoint(tmp_path, fails):
     assert checkpoints.read(tmp_path).folder.name == "7"
 
 
+def test_an_error_of_something_else_is_not_called_a_full_disk(tmp_path):
+    other = ValueError("of something else")
+    with (
+        mock.patch.object(ocp.CheckpointManager, "save", side_effect=other),
+        pytest.raises(OSError, match="/8 could not be saved .*of something") as caught,
+        checkpoints.Checkpoints(tmp_path / "checkpoints") as manager,
+    ):
+        manager.save(8, state(), CONFIG)
+    assert "room" not in str(caught.value)
+
+
 def test_a_disk_that_is_really_full(tmp_path):
     save(tmp_path, state())
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -223,7 +247,9 @@ def test_a_disk_that_is_really_full(tmp_path):
     noise = np.random.default_rng(0).random((500, 500), np.float32)
     large.params["head"]["kernel"] = jnp.asarray(noise)
     with (
-        pytest.raises(OSError, match="/8 could not be saved .*Still there: 7"),
+        pytest.raises(
+            OSError, match="/8 could not be saved .*Still there: 7. Make room"
+        ),
         checkpoints.Checkpoints(tmp_path / "checkpoints") as manager,
     ):
         try:

@@ -4,10 +4,14 @@ Each case puts files of somebody else where results would go, and compares the t
 before and after. `test_predict.py` has the names that sources of predictions can have.
 """
 
+import itertools
+from unittest import mock
+
 import pytest
 
 from configs import moving_shapes
 from stemseg_jax import check_data, demo, evaluate, models, pack, show_data, train
+from stemseg_jax.formats import whole
 from tests.data import folders
 from tests.formats.test_whole import tree
 
@@ -81,6 +85,56 @@ def test_files_of_somebody_else_stay(tmp_path, untouched, mode, name):
     assert {name.rpartition(".")[2] for name in after.keys() - before} <= {"lock"}
 
 
+FILES = {
+    "train": {"config.json", "metrics.jsonl"},
+    "evaluate": {"scores.json"},
+    "demo": {"scores.json", "overlays"},
+}
+
+
+@pytest.mark.parametrize(("first", "second"), [*itertools.permutations(FILES, 2)])
+def test_what_one_mode_wrote_makes_nothing_else_ours(
+    tmp_path, untouched, first, second
+):
+    """A folder that a mode has been at work in, finished or not."""
+    folder = tmp_path / "out"
+    with pytest.raises(AssertionError, match="the work was begun"):
+        WRITERS[first](folder)
+    whole.claim(folder, *FILES[first])
+    for name in FILES[first]:
+        (folder / name).write_text("{}")
+    (folder / ".yarn.lock").touch()
+    for name in FILES[second] - FILES[first]:
+        (folder / name).write_text("not ours")
+        before = tree(tmp_path)
+        with pytest.raises(ValueError, match=f"{name} is there already"):
+            WRITERS[second](folder)
+        after = tree(tmp_path)
+        assert {name: after.get(name) for name in before} == before
+        (folder / name).unlink()
+    with pytest.raises(AssertionError, match="the work was begun"):
+        WRITERS[first](folder)
+
+
+@pytest.mark.parametrize("name", ["0", "2024"])
+def test_a_folder_called_like_a_checkpoint_stays(tmp_path, untouched, name):
+    place = tmp_path / "out" / "checkpoints" / name
+    place.mkdir(parents=True)
+    (place / "mine.txt").write_text("not ours")
+    before = tree(tmp_path)
+    with pytest.raises(ValueError, match=f"checkpoints/{name} is no checkpoint"):
+        WRITERS["train"](tmp_path / "out")
+    assert tree(tmp_path) == before | {"out/.train.lock": mock.ANY}
+
+
+@pytest.mark.parametrize("name", ["report.png", "report.PNG"])
+def test_a_report_is_no_picture(tmp_path, name):
+    folders.davis(tmp_path / "data")
+    with pytest.raises(ValueError, match=f"{name}: .* expected .*.json"):
+        check_data.run(str(tmp_path / "data"), str(tmp_path / name))
+    assert not (tmp_path / name).exists()
+
+
 @pytest.mark.parametrize("mode", ["show_data", "check_data"])
 def test_our_own_sheet_is_replaced(tmp_path, mode, monkeypatch):
     monkeypatch.setattr(show_data, "CLIPS", 1)
@@ -133,8 +187,15 @@ def test_packing_leaves_other_files_alone(tmp_path):
     assert {name: after.get(name) for name in before} == before and len(after) > 4
 
 
-def test_a_packed_set_is_not_replaced(tmp_path):
-    write_pack(tmp_path)
+@pytest.mark.parametrize("theirs", [False, True])
+def test_a_packed_set_is_not_replaced(tmp_path, theirs):
+    if theirs:
+        place = tmp_path / "packed_videos" / "moving_shapes_train" / "1.1.0"
+        place.mkdir(parents=True)
+        (place / "dataset_info.json").write_text("not ours")
+    else:
+        write_pack(tmp_path)
     before = tree(tmp_path)
-    write_pack(tmp_path)
+    with pytest.raises(ValueError, match="1.1.0 is there already.*data.packed="):
+        write_pack(tmp_path)
     assert tree(tmp_path) == before

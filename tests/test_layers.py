@@ -56,7 +56,7 @@ MAY_IMPORT = {
     "evaluation": {"formats"},
     "systems": METHOD | VIDEO,
     "optimization": FOUNDATION,
-    "checkpoints": FOUNDATION,
+    "checkpoints": {"formats", *FOUNDATION},
     "models": {
         "systems",
         "checkpoints",

@@ -1,13 +1,20 @@
 """A network starts from files, whole or part by part, and takes their conventions."""
 
+import pathlib
+import shutil
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
 
 from configs import moving_shapes
-from stemseg_jax import models
+from stemseg_jax import checkpoints, models
 from stemseg_jax.conversion import release
 from tests.conversion import published
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +130,33 @@ def test_a_release_from_before_model_categories_keeps_its_names(
     assert old.model.categories == expected
     if expected or not num_classes:
         models.build(old)
+
+
+def test_the_config_of_a_run_is_read_without_its_arrays(config, tmp_path):
+    with checkpoints.Checkpoints(tmp_path / "checkpoints") as manager:
+        manager.save(1, {"params": {"w": np.zeros(1)}}, config)
+    shutil.rmtree(tmp_path / "checkpoints" / "1" / "state")
+    assert models.saved_config(str(tmp_path)).model.norm == config.model.norm
+    (tmp_path / "checkpoints" / "1" / "config" / "metadata").write_text("{}")
+    with pytest.raises(ValueError, match="checkpoints/1 is damaged: .*config/metadata"):
+        models.saved_config(str(tmp_path))
+
+
+NO_DEVICE = """
+from absl import flags
+from jax._src import xla_bridge
+from stemseg_jax import main
+flags.FLAGS(["main", "--checkpoint={}"])
+main._check(main._config_of_checkpoint(), "demo")
+assert not xla_bridge.backends_are_initialized()
+"""
+
+
+def test_a_config_is_checked_before_a_device_is_touched(config, tmp_path):
+    with checkpoints.Checkpoints(tmp_path / "checkpoints") as manager:
+        manager.save(1, {"params": {"w": np.zeros(1)}}, config)
+    code = NO_DEVICE.format(tmp_path)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_another_number_of_classes_than_the_names_is_refused(config):

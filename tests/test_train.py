@@ -103,6 +103,14 @@ def test_a_workdir_of_another_model_is_refused(tmp_path):
         train.run(config, str(tmp_path))
 
 
+def test_a_checkpoint_of_step_0_is_not_begun_over(tmp_path):
+    with checkpoints.Checkpoints(tmp_path / "checkpoints") as manager:
+        manager.save(0, {"params": {"w": np.ones(2)}}, smoke_config())
+    with pytest.raises(ValueError, match="checkpoints/0 belongs to another model"):
+        train.run(smoke_config(), str(tmp_path))
+    assert (tmp_path / "checkpoints" / "0").is_dir()
+
+
 def update_on(devices, *, monkeypatch, tmp_path):
     """Weights after one update of eight clips."""
     config = smoke_config(

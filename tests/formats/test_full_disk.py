@@ -4,6 +4,8 @@ The limit of a file's size stands for the end of a disk: the kernel refuses both
 """
 
 import contextlib
+import errno
+import os
 import resource
 
 import numpy as np
@@ -21,9 +23,9 @@ TRACKS = VideoTracks("a" * ROOM, 64, 96, 1, ())
 
 
 @contextlib.contextmanager
-def full_disk():
+def full_disk(room=ROOM):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
         yield
     finally:
@@ -75,6 +77,22 @@ def test_what_cannot_be_written_is_named_and_the_old_stays(tmp_path, name, befor
     assert sorted(tmp_path.rglob("*")) == held
     old = path / "old" if path.is_dir() else path
     assert not before or old.read_text() == "old"
+
+
+def test_a_lock_that_cannot_be_written_is_named(tmp_path):
+    with full_disk(0), pytest.raises(whole.NotWritten, match=".train.lock could not"):
+        whole.lock(tmp_path, "train")
+    whole.lock(tmp_path, "train").close()
+
+
+def test_only_a_full_disk_asks_for_room(tmp_path):
+    for number, room in ((errno.ENOSPC, True), (errno.EACCES, False)):
+        with (
+            pytest.raises(whole.NotWritten, match="write elsewhere") as caught,
+            whole.file(tmp_path / "a") as partial,
+        ):
+            raise OSError(number, os.strerror(number), str(partial))
+        assert ("room" in str(caught.value)) == room
 
 
 def test_other_errors_are_not_called_those_of_the_disk(tmp_path):

@@ -1,6 +1,7 @@
 """What is written appears whole; what is not ours stays as it is."""
 
 import contextlib
+import os
 import pathlib
 import subprocess
 import sys
@@ -189,6 +190,89 @@ def test_names_stay_inside(tmp_path):
             whole.inside(tmp_path, name)
 
 
+def test_a_file_is_ours_once_it_was_claimed(tmp_path):
+    whole.lock(tmp_path, "evaluate", writes=("scores.json",)).close()
+    (tmp_path / "config.json").write_text("mine")
+    (tmp_path / ".yarn.lock").write_text("mine")
+    before = tree(tmp_path)
+    with pytest.raises(ValueError, match="config.json is there already, and no run"):
+        whole.lock(tmp_path, "train", writes=("config.json",))
+    with pytest.raises(ValueError, match="config.json is there already"):
+        whole.claim(tmp_path, "config.json")
+    assert tree(tmp_path) == before
+    whole.claim(tmp_path, "scores.json")
+    (tmp_path / "scores.json").write_text("ours")
+    whole.claim(tmp_path, "scores.json")
+    whole.lock(tmp_path, "evaluate", writes=("scores.json",)).close()
+
+
+@pytest.mark.parametrize("kind", ["a link", "a folder", "a device or a pipe"])
+def test_what_is_no_file_is_neither_replaced_nor_written_through(tmp_path, kind):
+    (tmp_path / "mine").write_text("mine")
+    for path in (tmp_path / "a.json", tmp_path / ".train.lock"):
+        match kind:
+            case "a link":
+                path.symlink_to(tmp_path / "mine")
+            case "a folder":
+                path.mkdir()
+            case _:
+                os.mkfifo(path)
+    before = tree(tmp_path)
+    with pytest.raises(ValueError, match=f"a.json is {kind}; expected a file"):
+        whole.write_text(tmp_path / "a.json", "new")
+    with pytest.raises(ValueError, match=f".train.lock is {kind}"):
+        whole.lock(tmp_path, "train")
+    assert tree(tmp_path) == before
+    assert (tmp_path / "a.json").is_file() == (kind == "a link")
+
+
+def test_a_lock_of_somebody_else_stays(tmp_path):
+    (tmp_path / ".train.lock").write_text("mine")
+    (tmp_path / ".results.lock").write_text("mine")
+    before = tree(tmp_path)
+    with pytest.raises(ValueError, match=".train.lock is not ours"):
+        whole.lock(tmp_path, "train")
+    with pytest.raises(ValueError, match=".results.lock is not ours"):
+        write(tmp_path / "results", new="1")
+    assert tree(tmp_path) == before
+
+
+def test_two_writers_of_a_file_do_not_meet(tmp_path):
+    (tmp_path / ".a.partial").write_text("mine")
+    with whole.file(tmp_path / "a") as first, whole.file(tmp_path / "a") as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert tree(tmp_path) == {".a.partial": b"mine", "a": b"first"}
+    (tmp_path / "b").write_text("as files usually are")
+    modes = {(tmp_path / name).stat().st_mode for name in "ab"}
+    assert len(modes) == 1
+
+
+def test_a_lock_that_was_taken_away_meanwhile_is_made_anew(tmp_path, monkeypatch):
+    lock, taken = tmp_path / ".results.lock", []
+
+    def locked(descriptor):
+        if not taken:
+            taken.append(lock.unlink())  # by who held it before
+        return True
+
+    monkeypatch.setattr(whole, "_locked", locked)
+    with whole.folder(tmp_path / "results", "a test"):
+        assert taken and lock.exists()
+    assert not lock.exists()
+
+
+def test_who_comes_between_two_renames_takes_nothing_away(tmp_path):
+    write(tmp_path / "results", old="1")
+    with whole.folder(tmp_path / "results", "a test") as folder:
+        (folder / "new").write_text("1")
+        (tmp_path / "results").rename(tmp_path / ".results.old")
+        with pytest.raises(ValueError, match="another process is writing here"):
+            write(tmp_path / "results", other="1")
+        assert (tmp_path / ".results.old").is_dir()
+    assert (tmp_path / "results" / "new").exists()
+
+
 HOLD = """
 import sys, time
 from stemseg_jax.formats import whole
@@ -219,7 +303,10 @@ def test_a_second_run_is_told_who_is_at_work(tmp_path):
         assert f"{tmp_path}: another train is at work" in str(caught.value)
         assert f"process {other.pid} on" in str(caught.value)
         whole.lock(tmp_path, "evaluate").close()  # other work may go on beside it
-    whole.lock(tmp_path, "train").close()  # it was killed
+    for _ in range(3):
+        whole.lock(tmp_path, "train").close()  # it was killed
+    holder = (tmp_path / ".train.lock").read_text()
+    assert holder.startswith(f"{os.getpid()} on") and holder.count("\n") == 1
 
 
 def test_a_folder_that_another_process_writes_is_left_alone(tmp_path):

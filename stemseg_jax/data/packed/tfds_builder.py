@@ -89,6 +89,16 @@ class PackedVideos(tfds.core.GeneratorBasedBuilder):
         )
 
 
+def refuse_packed(folder: pathlib.Path, name: str) -> None:
+    """Raises if something is where a set would be packed."""
+    place = folder / "packed_videos" / name / str(PackedVideos.VERSION)
+    if place.exists():
+        raise ValueError(
+            f"{place} is there already; a packed set is not replaced. Train with it by "
+            f"--config.data.packed={folder}, delete it, or choose another --output."
+        )
+
+
 def pack(
     dataset: readers.Dataset,
     folder: pathlib.Path,
@@ -101,7 +111,11 @@ def pack(
     Args:
         name: Of the packed set, e.g. "ytvis_train".
         options: What the reader was given, to be compared when it is read.
+
+    Raises:
+        ValueError: As `refuse_packed`.
     """
+    refuse_packed(folder, name)
     with tempfile.TemporaryDirectory() as unused:
         builder = PackedVideos(
             dataset=dataset,
