@@ -129,6 +129,7 @@ def _drawn(polygons: list, height: int, width: int) -> Rle:
     if not polygons:
         return encode(np.zeros((height, width), bool))
     margin = max(height, width)
+    length = 0.0
     for polygon in polygons:
         if len(polygon) < 6 or len(polygon) % 2:
             raise ValueError(
@@ -144,6 +145,14 @@ def _drawn(polygons: list, height: int, width: int) -> Rle:
                 f"a polygon has a corner at x={x:g}, y={y:g}, far outside of the frame "
                 f"of {height} x {width}"
             )
+        steps = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1)
+        length += float(steps.sum())
+    # pycocotools holds five points for each pixel of an outline.
+    if 5 * length > MOST_PIXELS:
+        raise ValueError(
+            f"polygons whose outlines are {length:.0f} pixels long; no more than "
+            f"{MOST_PIXELS // 5} are drawn"
+        )
     return coco.merge(coco.frPyObjects(polygons, height, width))
 
 
