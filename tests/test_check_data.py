@@ -271,3 +271,22 @@ def test_the_folder_of_all_samples_is_read_whole(shared, tmp_path):
     _, splits = check(shared / "data", tmp_path)
     found = {split["name"]: split["videos"] for split in splits}
     assert {"davis19 in DAVIS", "own in OVIS", "pascal_voc in VOC/VOC2012"} < set(found)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../../aa/00001.jpg"])
+def test_files_outside_of_the_folder_are_not_read(tmp_path, name):
+    folders.youtube_vis(tmp_path)
+    change(
+        tmp_path / "train.json",
+        videos=lambda videos: videos[0]["file_names"].__setitem__(1, name),
+    )
+    code, (split,) = check(tmp_path, tmp_path)
+    assert code == 1 and split["frames"] == 0
+    assert f"names the file {name}, outside of the folder" in str(split["faults"])
+
+
+def test_stills_outside_of_the_folder_are_not_read(tmp_path):
+    path = folders.coco_set(tmp_path) / "COCO/annotations/instances_train2017.json"
+    change(path, images=lambda images: images[0].update(file_name="/dev/zero"))
+    code, (split,) = check(tmp_path / "COCO", tmp_path)
+    assert code == 1 and "names the file /dev/zero" in str(split["faults"])

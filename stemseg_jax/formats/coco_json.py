@@ -171,6 +171,15 @@ def unique(entries: list, where: str, report: declared.Report) -> list:
     return list(seen.values())
 
 
+def name_fault(names: Sequence[str]) -> str | None:
+    """What is wrong with the names of a video's or image's files, if anything."""
+    for name in names:
+        path = pathlib.PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            return f"names the file {name}, outside of the folder of frames."
+    return None
+
+
 def size_fault(height: int, width: int) -> str | None:
     """What is wrong with the size of a frame, if anything."""
     if height * width <= declared.MOST_PIXELS:
@@ -188,6 +197,8 @@ def _told(fault: str | None, where: str, report: declared.Report) -> bool:
 
 
 def _video_fault(video: Video) -> str | None:
+    if fault := name_fault(video.file_names or ()):
+        return fault
     if video.length is not None and video.num_frames != video.length:
         return f"has length {video.length}, but {video.num_frames} file_names."
     return size_fault(video.height, video.width)

@@ -15,6 +15,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from stemseg_jax.formats import files
+
 Report = Callable[[str, str, str], None]  # where, kind of fault, what is wrong
 
 Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # what NumPy counts with
@@ -126,8 +128,7 @@ def _content(file: pathlib.Path) -> bytes:
 
 
 def _unpacked(file: pathlib.Path) -> bytes:
-    if file.exists() and not file.is_file():
-        raise ValueError("not a regular file")
+    files.regular(file)
     if file.suffix == ".gz":
         with gzip.open(file) as stream:
             data = stream.read(MOST_UNPACKED + 1)

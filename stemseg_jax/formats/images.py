@@ -88,6 +88,8 @@ def size(path: pathlib.Path) -> tuple[int, int]:
 def _open(source: pathlib.Path | io.BytesIO, *, name: str) -> PIL.Image.Image:
     """An image of which no more than the header was read, and found to be usable."""
     try:
+        if isinstance(source, pathlib.Path):
+            files.regular(source)
         image = PIL.Image.open(source)
     except Exception as error:  # Pillow's readers raise whatever a broken file leads to
         raise BrokenImageError(
@@ -114,6 +116,8 @@ def read_rgb(path: File) -> UInt8[np.ndarray, "H W 3"]:
 
 def read_bytes(path: File) -> bytes:
     try:
+        if isinstance(path, pathlib.Path):
+            files.regular(path)
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
         why = getattr(error, "strerror", error)
