@@ -225,6 +225,35 @@ def test_the_faults_of_every_entry_are_found(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "value", "message"),
+    [
+        ("annotations", "areas", [], "annotation 11: has 0 areas for 6 frames"),
+        ("annotations", "areas", [-16] * 6, "areas[0]: expected `float` >= 0"),
+        ("annotations", "bboxes", [None], "annotation 11: has 1 bboxes for 6 frames"),
+        ("annotations", "bboxes", [[9, 9, -5, 5]] + [None] * 5, "box of -5 x 5 pixels"),
+        ("videos", "file_names", ["aa/00000.jpg"] * 6, "aa/00000.jpg 6 times"),
+        ("videos", "height", "24", "$.videos[0].height: expected `int`, got `str`"),
+        ("categories", "name", 3, "$.categories[0].name: expected `str`, got `int`"),
+    ],
+)
+def test_a_wrong_value_is_one_fault(tmp_path, part, key, value, message):
+    """What belongs to the entry is not told again."""
+    folders.youtube_vis(tmp_path)
+    path = tmp_path / "train.json"
+    change(path, **{part: lambda entries: entries[0].update({key: value})})
+    code, (split,) = check(tmp_path, tmp_path)
+    assert code == 1 and len(split["faults"]) == 1
+    assert message in split["faults"][0]["where"] + ": " + split["faults"][0]["what"]
+
+
+def test_a_wrong_image_is_one_fault(tmp_path):
+    path = folders.coco_set(tmp_path) / "COCO/annotations/instances_train2017.json"
+    change(path, images=lambda images: images[0].update(height="24"))
+    code, (split,) = check(tmp_path / "COCO", tmp_path)
+    assert code == 1 and len(split["faults"]) == 1
+
+
 def test_a_truncated_json_is_a_fault(tmp_path):
     folders.youtube_vis(tmp_path)
     path = tmp_path / "train.json"

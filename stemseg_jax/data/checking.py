@@ -341,6 +341,9 @@ def _boxes(path: pathlib.Path) -> Iterator[Fault]:
                 what = f"a box of {len(box)} numbers; expected x, y, width, height."
                 yield Fault(where, "box", what)
                 continue
+            if min(box[2:]) < 0:
+                yield Fault(where, "box", f"a box of {box[2]:g} x {box[3]:g} pixels.")
+                continue
             low, high = np.array(box[:2]), np.add(box[:2], box[2:]) - size
             if low.min() < -BOX_TOLERANCE or high.max() > BOX_TOLERANCE:
                 numbers = ", ".join(f"{number:g}" for number in box)
