@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from configs import moving_shapes
-from stemseg_jax import models
+from stemseg_jax import models, options
 from stemseg_jax.conversion import release
 from tests.conversion import published
 
@@ -123,6 +123,14 @@ def test_a_release_from_before_model_categories_keeps_its_names(
     assert old.model.categories == expected
     if expected or not num_classes:
         models.build(old)
+
+
+def test_a_saved_config_without_its_options_leads_to_what_is_missing(tmp_path):
+    path = tmp_path / "bare.safetensors"
+    bare = {"system": "stemseg", "model": {}}
+    release.write(path, {"params": {"w": np.zeros(1)}}, bare)
+    with pytest.raises(ValueError, match=r"model.backbone.*: missing"):
+        options.check(models.saved_config(str(path)), origin=str(path))
 
 
 def test_another_number_of_classes_than_the_names_is_refused(config):
