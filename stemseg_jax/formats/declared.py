@@ -27,6 +27,7 @@ Count = Annotated[int, Meta(ge=0, le=10**6)]  # frames
 MOST_PIXELS = 2**26  # of a frame; a file may say it has more than memory can hold
 
 MOST_UNPACKED = 2**32  # bytes of a .gz or .zip
+PIECE = 2**20  # bytes
 
 
 def refuse(where: str, kind: str, what: str) -> None:
@@ -121,10 +122,18 @@ def _content(file: pathlib.Path) -> bytes:
     try:
         data = _unpacked(file).removeprefix(codecs.BOM_UTF8)
         if not data.isascii():  # msgspec looks at no more than what is declared
-            data.decode()
+            _check_utf_8(data)
     except Exception as error:  # of a dozen kinds in archives that are damaged
         raise ValueError(_unreadable(file, error)) from error
     return data
+
+
+def _check_utf_8(data: bytes) -> None:
+    """Piece by piece: the whole text may take four times the memory of its bytes."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(data), PIECE):
+        decoder.decode(data[start : start + PIECE])
+    decoder.decode(b"", final=True)
 
 
 def _unpacked(file: pathlib.Path) -> bytes:
