@@ -1,6 +1,7 @@
 """Faults that were put into a folder are found, all of them and no others."""
 
 import json
+import shutil
 
 import numpy as np
 import PIL.Image
@@ -172,6 +173,18 @@ def test_frames_and_masks_pair_up(tmp_path):
     ]
     assert "frame 00003.jpg has no mask" in split["faults"][0]["what"]
     assert "cow/00005.png: a mask without its frame" in split["faults"][1]["what"]
+
+
+@pytest.mark.parametrize("left", ["folder", "nothing"])
+def test_a_video_without_masks_among_others_that_have_some(tmp_path, left):
+    folders.davis(tmp_path)
+    masks = tmp_path / "DAVIS/Annotations_unsupervised/480p/cow"
+    shutil.rmtree(masks)
+    if left == "folder":
+        masks.mkdir()
+    code, (split,) = check(tmp_path / "DAVIS", tmp_path)
+    assert code == 1
+    assert [(f["where"], f["kind"]) for f in split["faults"]] == [("cow", "mask")]
 
 
 def test_one_mask_for_each_pixel_and_object_in_mots(tmp_path):

@@ -113,7 +113,7 @@ def check(
         # A file that is no dataset at all: nothing in it can be looked at.
         summary.faults.append(Fault(found.split, "annotation", _text(error)))
         return summary
-    summary.faults += _duplicates(dataset)
+    summary.faults += [*_duplicates(dataset), *_without_masks(dataset)]
     sizes, instances = collections.Counter(), collections.Counter()
     with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         checks = pool.map(functools.partial(_check_video, dataset), dataset.videos)
@@ -231,6 +231,14 @@ def _duplicates(dataset: readers.Dataset) -> Iterator[Fault]:
     for name, count in counts.items():
         if count > 1:
             yield Fault(name, "name", f"{count} videos have this name.")
+
+
+def _without_masks(dataset: readers.Dataset) -> Iterator[Fault]:
+    """In a split that is annotated; one for prediction alone has no masks at all."""
+    if any(video.annotated for video in dataset.videos):
+        for video in dataset.videos:
+            if not video.annotated:
+                yield Fault(video.name, "mask", "no masks, other videos have some.")
 
 
 def _text(error: Exception) -> str:
