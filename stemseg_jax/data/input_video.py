@@ -18,8 +18,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import UInt8
 
-from stemseg_jax.formats import containers, files, images
-from stemseg_jax.formats.declared import MOST_PIXELS
+from stemseg_jax.formats import containers, declared, files, images
 
 # Of FFmpeg's; no playlists and no streams.
 CONTAINERS = (
@@ -142,11 +141,8 @@ class VideoFile:
         return container
 
     def _check_pixels(self, of: av.VideoCodecContext | av.VideoFrame):
-        if of.height * of.width > MOST_PIXELS:
-            raise ValueError(
-                f"{self.path}: has frames of {of.height} x {of.width}; no more than "
-                f"{MOST_PIXELS} pixels are read. Shrink the video."
-            )
+        if fault := declared.size_fault(of.height, of.width):
+            raise ValueError(f"{self.path}: {fault} Shrink the video.")
 
     def _decode(
         self, container: av.container.InputContainer
@@ -156,7 +152,7 @@ class VideoFile:
         # "AUTO" would lose frames and errors near damage. It decodes 1280 x 720 half as
         # fast again on two cores, 450 frames a second in place of 300.
         stream.thread_type = "SLICE"
-        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        stream.codec_context.options = {"max_pixels": str(declared.MOST_PIXELS)}
         count, damage = 0, None
         packets = container.demux(stream)
         while damage is None:

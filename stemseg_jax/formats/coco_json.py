@@ -208,16 +208,6 @@ def name_fault(names: Sequence[str]) -> str | None:
     return None
 
 
-def size_fault(height: int, width: int) -> str | None:
-    """What is wrong with the size of a frame, if anything."""
-    if height * width <= declared.MOST_PIXELS:
-        return None
-    return (
-        f"is {height} x {width}, more than the {declared.MOST_PIXELS} pixels that are "
-        "read."
-    )
-
-
 def _told(fault: str | None, where: str, report: declared.Report) -> bool:
     if fault:
         report(where, "annotation", fault)
@@ -233,7 +223,7 @@ def _video_fault(video: Video) -> str | None:
     for name, count in names.most_common(1):
         if count > 1:
             return f"has the frame {name} {count} times."
-    return size_fault(video.height, video.width)
+    return declared.size_fault(video.height, video.width)
 
 
 def _object_fault(

@@ -30,6 +30,13 @@ MOST_UNPACKED = 2**32  # bytes of a .gz or .zip
 PIECE = 2**20  # bytes
 
 
+def size_fault(height: int, width: int) -> str | None:
+    """What is wrong with the size of a frame, if anything."""
+    if height * width <= MOST_PIXELS:
+        return None
+    return f"is {height} x {width}, more than the {MOST_PIXELS} pixels that are read."
+
+
 def refuse(where: str, kind: str, what: str) -> None:
     """The `report` that ends the reading with the first fault."""
     raise ValueError(f"{where}: {what}")

@@ -13,8 +13,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8, UInt16
 
-from stemseg_jax.formats import files, whole
-from stemseg_jax.formats.declared import MOST_PIXELS
+from stemseg_jax.formats import declared, files, whole
 
 # What a file of this ending holds, in Pillow's words.
 FORMATS = {
@@ -101,11 +100,8 @@ def _open(source: pathlib.Path | io.BytesIO, *, name: str) -> PIL.Image.Image:
             f"{name}: holds a {image.format}, which its ending does not say. Rename "
             "the file, or convert it."
         )
-    if image.height * image.width > MOST_PIXELS:
-        raise BrokenImageError(
-            f"{name}: {image.height} x {image.width} pixels; no more than "
-            f"{MOST_PIXELS} are read. Shrink the image."
-        )
+    if fault := declared.size_fault(image.height, image.width):
+        raise BrokenImageError(f"{name}: {fault} Shrink the image.")
     return image
 
 

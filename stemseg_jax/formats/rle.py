@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int32, Int64
 from msgspec import Meta
 from pycocotools import mask as coco
 
-from stemseg_jax.formats.declared import MOST_PIXELS, Side
+from stemseg_jax.formats.declared import MOST_PIXELS, Side, size_fault
 
 Run = Annotated[int, Meta(ge=0, le=MOST_PIXELS)]
 
@@ -186,7 +186,7 @@ def _wrong_total(height: int, width: int, total: int) -> str:
 
 def _check_frames(rles: Sequence[Rle]) -> None:
     for size in {tuple(rle["size"]) for rle in rles}:
-        if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
+        if min(size) < 1 or size_fault(*size):
             index = next(i for i, r in enumerate(rles) if tuple(r["size"]) == size)
             raise BrokenMaskError(index, f"no frame is of {size[0]} x {size[1]} pixels")
 

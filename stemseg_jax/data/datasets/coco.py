@@ -79,7 +79,7 @@ def _image(
     size = image.height, image.width
     instances = [one for one in annotations if not one.iscrowd]
     ignore = {}
-    if fault := coco_json.name_fault([image.file_name]) or coco_json.size_fault(*size):
+    if fault := coco_json.name_fault([image.file_name]) or declared.size_fault(*size):
         tell(image.file_name, "annotation", fault)
         return None
     try:
