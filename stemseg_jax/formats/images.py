@@ -27,6 +27,8 @@ FORMATS = {
     ".webp": ("WEBP",),
 }
 SUFFIXES = tuple(FORMATS)
+# OpenCV goes on after damage in the others: Pillow has to find them whole, too.
+CHECKED = {"JPEG", "MPO", "PNG"}
 PNG_START = b"\x89PNG\r\n\x1a\n"
 # OpenCV fills the lost part of a cut JPEG with grey and reports nothing.
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -124,7 +126,12 @@ def read_bytes(path: File) -> bytes:
 
 def decode_rgb(data: bytes, *, name: str) -> UInt8[np.ndarray, "H W 3"]:
     """The pixels of an encoded image; `name` is where it came from, for errors."""
-    _open(io.BytesIO(data), name=name)
+    image = _open(io.BytesIO(data), name=name)
+    if image.format not in CHECKED:
+        try:
+            image.load()
+        except Exception as error:  # as in `_open`
+            raise _undecoded(name, error) from error
     _check_png(data, name=name)
     if data.startswith(JPEG_START) and not data.rstrip(b"\0").endswith(JPEG_END):
         _refuse_cut_jpeg(data, name=name)
