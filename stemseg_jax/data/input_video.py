@@ -137,7 +137,14 @@ class VideoFile:
             kinds = sorted({stream.type for stream in container.streams})
             container.close()
             raise ValueError(f"{self.path}: holds no video, only {kinds}.")
-        self._check_pixels(container.streams.video[0].codec_context)
+        codec = container.streams.video[0].codec_context
+        if codec is None:
+            container.close()
+            raise ValueError(
+                f"{self.path}: FFmpeg does not know how its frames are encoded. "
+                "Convert it, or copy it again."
+            )
+        self._check_pixels(codec)
         return container
 
     def _check_pixels(self, of: av.VideoCodecContext | av.VideoFrame):

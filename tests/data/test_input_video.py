@@ -242,6 +242,13 @@ def test_a_clock_of_varying_rate_promises_no_frames(tmp_path, caplog, name):
     assert not caplog.text
 
 
+def test_an_unknown_codec_is_named(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 2)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(ValueError, match="a.mp4: FFmpeg does not know how its frames"):
+        input_video.VideoFile(path)
+
+
 def test_frames_beyond_memory_are_refused_by_the_header(tmp_path):
     path = tmp_path / "huge.y4m"
     path.write_bytes(b"YUV4MPEG2 W16384 H8192 F25:1 C420jpeg\nFRAME\n" + bytes(99))
