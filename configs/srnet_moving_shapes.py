@@ -31,8 +31,8 @@ def get_config(variant: str = ""):
 
     config.clustering.min_seediness = 0.7
     config.clustering.min_cells = 6
-    # Between the cells of an object and those around it lie embeddings of neither, which
-    # in small frames become objects of their own; experiments/srnet_moving_shapes.
+    # Between the cells of an object and those around it lie embeddings of neither; in
+    # small frames they become objects of their own: experiments/srnet_moving_shapes.
     config.tracking.upsample = False
 
     data = config.data

@@ -174,9 +174,10 @@ def saved_config(checkpoint: str) -> ConfigDict:
         )
     config = ConfigDict(saved)
     if "categories" not in config.model:  # from before it was an option of the model
-        scored = categories.CATEGORIES.get(config.evaluation.dataset)
-        fits = scored and max(scored) + 1 == config.model.num_classes
-        config.model.categories = config.evaluation.dataset if fits else ""
+        dataset = config.get("evaluation", {}).get("dataset", "")
+        scored = categories.CATEGORIES.get(dataset)
+        fits = scored and max(scored) + 1 == config.model.get("num_classes")
+        config.model.categories = dataset if fits else ""
     return config
 
 

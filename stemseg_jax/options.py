@@ -132,7 +132,9 @@ SHARED: Mapping[str, Range] = {
     "data.width": Whole(most=SIDE, multiple=32),
     "data.flip": Flag(),
     "data.reverse": Flag(),
-    "data.scale_and_crop.scale": Each(Real(above=0), lengths=(2,), rising=True),
+    "data.scale_and_crop.scale": Each(
+        Real(above=0, most=16), lengths=(2,), rising=True
+    ),
     "data.colour_jitter.probability": PROBABILITY,
     "data.colour_jitter.brightness": PROBABILITY,
     "data.colour_jitter.contrast": PROBABILITY,

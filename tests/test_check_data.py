@@ -1,6 +1,7 @@
 """Faults that were put into a folder are found, all of them and no others."""
 
 import json
+import shutil
 
 import numpy as np
 import PIL.Image
@@ -174,6 +175,18 @@ def test_frames_and_masks_pair_up(tmp_path):
     assert "cow/00005.png: a mask without its frame" in split["faults"][1]["what"]
 
 
+@pytest.mark.parametrize("left", ["folder", "nothing"])
+def test_a_video_without_masks_among_others_that_have_some(tmp_path, left):
+    folders.davis(tmp_path)
+    masks = tmp_path / "DAVIS/Annotations_unsupervised/480p/cow"
+    shutil.rmtree(masks)
+    if left == "folder":
+        masks.mkdir()
+    code, (split,) = check(tmp_path / "DAVIS", tmp_path)
+    assert code == 1
+    assert [(f["where"], f["kind"]) for f in split["faults"]] == [("cow", "mask")]
+
+
 def test_one_mask_for_each_pixel_and_object_in_mots(tmp_path):
     folders.kitti_mots(tmp_path, names=("0000",))
     path = tmp_path / "KITTI_MOTS/instances_txt/0000.txt"
@@ -225,6 +238,35 @@ def test_the_faults_of_every_entry_are_found(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "value", "message"),
+    [
+        ("annotations", "areas", [], "annotation 11: has 0 areas for 6 frames"),
+        ("annotations", "areas", [-16] * 6, "areas[0]: expected `float` >= 0"),
+        ("annotations", "bboxes", [None], "annotation 11: has 1 bboxes for 6 frames"),
+        ("annotations", "bboxes", [[9, 9, -5, 5]] + [None] * 5, "box of -5 x 5 pixels"),
+        ("videos", "file_names", ["aa/00000.jpg"] * 6, "aa/00000.jpg 6 times"),
+        ("videos", "height", "24", "$.videos[0].height: expected `int`, got `str`"),
+        ("categories", "name", 3, "$.categories[0].name: expected `str`, got `int`"),
+    ],
+)
+def test_a_wrong_value_is_one_fault(tmp_path, part, key, value, message):
+    """What belongs to the entry is not told again."""
+    folders.youtube_vis(tmp_path)
+    path = tmp_path / "train.json"
+    change(path, **{part: lambda entries: entries[0].update({key: value})})
+    code, (split,) = check(tmp_path, tmp_path)
+    assert code == 1 and len(split["faults"]) == 1
+    assert message in split["faults"][0]["where"] + ": " + split["faults"][0]["what"]
+
+
+def test_a_wrong_image_is_one_fault(tmp_path):
+    path = folders.coco_set(tmp_path) / "COCO/annotations/instances_train2017.json"
+    change(path, images=lambda images: images[0].update(height="24"))
+    code, (split,) = check(tmp_path / "COCO", tmp_path)
+    assert code == 1 and len(split["faults"]) == 1
+
+
 def test_a_truncated_json_is_a_fault(tmp_path):
     folders.youtube_vis(tmp_path)
     path = tmp_path / "train.json"
@@ -271,3 +313,22 @@ def test_the_folder_of_all_samples_is_read_whole(shared, tmp_path):
     _, splits = check(shared / "data", tmp_path)
     found = {split["name"]: split["videos"] for split in splits}
     assert {"davis19 in DAVIS", "own in OVIS", "pascal_voc in VOC/VOC2012"} < set(found)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../../aa/00001.jpg"])
+def test_files_outside_of_the_folder_are_not_read(tmp_path, name):
+    folders.youtube_vis(tmp_path)
+    change(
+        tmp_path / "train.json",
+        videos=lambda videos: videos[0]["file_names"].__setitem__(1, name),
+    )
+    code, (split,) = check(tmp_path, tmp_path)
+    assert code == 1 and split["frames"] == 0
+    assert f"names the file {name}, outside of the folder" in str(split["faults"])
+
+
+def test_stills_outside_of_the_folder_are_not_read(tmp_path):
+    path = folders.coco_set(tmp_path) / "COCO/annotations/instances_train2017.json"
+    change(path, images=lambda images: images[0].update(file_name="/dev/zero"))
+    code, (split,) = check(tmp_path / "COCO", tmp_path)
+    assert code == 1 and "names the file /dev/zero" in str(split["faults"])

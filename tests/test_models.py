@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import moving_shapes
-from stemseg_jax import checkpoints, models
+from stemseg_jax import checkpoints, models, options
 from stemseg_jax.conversion import release
 from tests.conversion import published
 
@@ -157,6 +157,14 @@ def test_a_config_is_checked_before_a_device_is_touched(config, tmp_path):
         manager.save(1, {"params": {"w": np.zeros(1)}}, config)
     code = NO_DEVICE.format(tmp_path)
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_saved_config_without_its_options_leads_to_what_is_missing(tmp_path):
+    path = tmp_path / "bare.safetensors"
+    bare = {"system": "stemseg", "model": {}}
+    release.write(path, {"params": {"w": np.zeros(1)}}, bare)
+    with pytest.raises(ValueError, match=r"model.backbone.*: missing"):
+        options.check(models.saved_config(str(path)), origin=str(path))
 
 
 def test_another_number_of_classes_than_the_names_is_refused(config):

@@ -96,6 +96,7 @@ def test_every_option_of_a_reader_has_a_range():
         ("model__seediness_bias", float("nan"), "or none"),
         ("clustering__min_seediness", 1.5, "at most 1"),
         ("data__root", 3, "text"),
+        ("data__scale_and_crop__scale", (1.0, 1e9), "at most 16"),
         ("data__height", 100, "a multiple of 32"),
         ("data__mixture__moving_shapes", 0.0, "above 0"),
         ("data__span__moving_shapes", (9, 8), "in rising order"),

@@ -11,7 +11,7 @@ sixty times over, which nobody may hash, print or walk through copy by copy.
 import io
 import pickle
 import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -188,12 +188,23 @@ class _Unpickler(pickle._Unpickler):
         super().load_frozenset()
 
     def load_reduce(self):
-        for argument in self.stack[-1]:
-            if isinstance(argument, Sized):
-                self.copied += len(argument)
+        self._count(self.stack[-1])
+        super().load_reduce()
+
+    def load_build(self):
+        state = self.stack[-1]
+        if isinstance(state, tuple | list):  # of an array, which encodes text
+            self._count(part for part in state if isinstance(part, str))
+        super().load_build()
+
+    def _instantiate(self, klass: Any, args: Sequence[Any]):
+        self._count(args)
+        super()._instantiate(klass, args)
+
+    def _count(self, copied: Iterable[Any]):
+        self.copied += sum(len(one) for one in copied if isinstance(one, Sized))
         if self.copied > MOST_COPIED:
             raise Refused(f"its calls copy more than {MOST_COPIED} values")
-        super().load_reduce()
 
     dispatch[pickle.SETITEM[0]] = load_setitem
     dispatch[pickle.SETITEMS[0]] = load_setitems
@@ -201,6 +212,7 @@ class _Unpickler(pickle._Unpickler):
     dispatch[pickle.ADDITEMS[0]] = load_additems
     dispatch[pickle.FROZENSET[0]] = load_frozenset
     dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.BUILD[0]] = load_build
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ALLOWED:

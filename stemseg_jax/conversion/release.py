@@ -5,11 +5,13 @@ what was written is refused.
 """
 
 import hashlib
+import itertools
 import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -21,6 +23,18 @@ from stemseg_jax.formats import whole
 
 FORMAT = "stemseg_jax 2"
 UNPROVEN = "stemseg_jax"  # from before digests
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    dataset: str = ""
+
+
+class Config(msgspec.Struct):
+    """What every config has; `options` knows the rest."""
+
+    system: str
+    model: dict[str, Any]
+    evaluation: Evaluation = Evaluation()
 
 
 def write(
@@ -54,7 +68,7 @@ def read(path: pathlib.Path) -> sources.Loaded | dict[str, np.ndarray]:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
+    except Exception as error:  # also what a type that NumPy does not know leads to
         raise ValueError(f"{path} is damaged or truncated ({error})") from error
     form = metadata.get("format")
     if form not in (FORMAT, UNPROVEN):
@@ -63,6 +77,10 @@ def read(path: pathlib.Path) -> sources.Loaded | dict[str, np.ndarray]:
         logging.warning("%s is from before digests: it is not verified.", path)
     else:
         _verify(path, tensors, metadata)
+    for name in tensors:
+        above = {*itertools.accumulate(name.split("/")[:-1], "{}/{}".format)}
+        if inside := above & tensors.keys():
+            raise ValueError(f"{path} is damaged: {name} is inside of {inside.pop()}.")
     return sources.Loaded(
         origin=f"{path} (a release of ours)",
         variables=traverse_util.unflatten_dict(tensors, sep="/"),
@@ -76,9 +94,14 @@ def read(path: pathlib.Path) -> sources.Loaded | dict[str, np.ndarray]:
 
 def _config(path: pathlib.Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
-        return dict(json.loads(metadata["config"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: it carries no config.") from error
+        config = json.loads(metadata["config"])
+        msgspec.convert(config, Config)
+    except (KeyError, RecursionError, ValueError, msgspec.ValidationError) as error:
+        raise ValueError(
+            f"{path} is damaged: it carries no config ({error}). Download or copy it "
+            "again."
+        ) from error
+    return config
 
 
 def _digests(tensors: Mapping[str, np.ndarray], config: str) -> dict[str, str]:
@@ -99,8 +122,9 @@ def _verify(
 ) -> None:
     found = _digests(tensors, metadata.get("config", ""))
     try:
-        expected = dict(json.loads(metadata.get("digests", "")))
-    except (TypeError, ValueError):
+        digests = metadata.get("digests", "")
+        expected = msgspec.json.decode(digests, type=dict[str, str])
+    except (msgspec.MsgspecError, RecursionError):
         expected = {}
     if changed := sorted(dict(found.items() ^ expected.items())):
         raise ValueError(

@@ -26,7 +26,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
             for group in groups
             for name, tensor in _group(path, group).items()
         }
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except Exception as error:  # a damaged manifest leads to nearly any
         raise ValueError(
             f"{path} is no manifest of TensorFlow.js weights, or a damaged one "
             f"({type(error).__name__}: {error}). Expected the model.json of a "

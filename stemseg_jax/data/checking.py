@@ -113,7 +113,7 @@ def check(
         # A file that is no dataset at all: nothing in it can be looked at.
         summary.faults.append(Fault(found.split, "annotation", _text(error)))
         return summary
-    summary.faults += _duplicates(dataset)
+    summary.faults += [*_duplicates(dataset), *_without_masks(dataset)]
     sizes, instances = collections.Counter(), collections.Counter()
     with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         checks = pool.map(functools.partial(_check_video, dataset), dataset.videos)
@@ -233,6 +233,14 @@ def _duplicates(dataset: readers.Dataset) -> Iterator[Fault]:
             yield Fault(name, "name", f"{count} videos have this name.")
 
 
+def _without_masks(dataset: readers.Dataset) -> Iterator[Fault]:
+    """In a split that is annotated; one for prediction alone has no masks at all."""
+    if any(video.annotated for video in dataset.videos):
+        for video in dataset.videos:
+            if not video.annotated:
+                yield Fault(video.name, "mask", "no masks, other videos have some.")
+
+
 def _text(error: Exception) -> str:
     advice = ", or set config.data.skip_broken=True."
     return str(error).replace(advice, ".")
@@ -340,6 +348,9 @@ def _boxes(path: pathlib.Path) -> Iterator[Fault]:
             if len(box) != 4:
                 what = f"a box of {len(box)} numbers; expected x, y, width, height."
                 yield Fault(where, "box", what)
+                continue
+            if min(box[2:]) < 0:
+                yield Fault(where, "box", f"a box of {box[2]:g} x {box[3]:g} pixels.")
                 continue
             low, high = np.array(box[:2]), np.add(box[:2], box[2:]) - size
             if low.min() < -BOX_TOLERANCE or high.max() > BOX_TOLERANCE:

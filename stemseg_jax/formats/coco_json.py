@@ -5,12 +5,12 @@ An annotation file is an object of `videos` (or `images`), `categories` and
 Files are read as the types declared here; what they do not say, the checks below do.
 """
 
+import collections
 import json
 import math
 import pathlib
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,6 +18,8 @@ from jaxtyping import Int64
 
 from stemseg_jax.formats import declared, rle, whole
 from stemseg_jax.formats.declared import Count, Id, Name, Side
+
+Area = Annotated[float, msgspec.Meta(ge=0)]  # pixels
 
 
 class Category(msgspec.Struct):
@@ -50,7 +52,7 @@ class VideoObject(msgspec.Struct):
     video_id: Id
     category_id: Id
     segmentations: list[rle.Segmentation | rle.Polygons | None]
-    areas: list[float | None] | None = None
+    areas: list[Area | None] | None = None
     bboxes: list[list[float] | None] | None = None  # x, y, width, height
     iscrowd: bool | int = 0
     occlusion: list[str | None] | None = None  # OVIS
@@ -95,6 +97,7 @@ class Track(msgspec.Struct):
     segmentations: list[rle.Compressed | None]
 
 
+AnyFile = TypeVar("AnyFile", VideoFile, ImageFile)
 Entry = tuple[str, Track | VideoObject]  # where it stands, for messages, and what it is
 
 
@@ -133,7 +136,7 @@ def read_videos(
     Raises:
         ValueError: It is not one.
     """
-    content = declared.read(file, VideoFile, report=report)
+    content, incomplete = read_entries(file, VideoFile, report)
     videos = unique(content.videos, f"{file}: videos", report)
     content.categories = unique(content.categories, f"{file}: categories", report)
     content.videos = [
@@ -143,12 +146,21 @@ def read_videos(
     ]
     if content.annotations is not None:
         by_id = {video.id: video for video in content.videos}
-        left_out = {video.id for video in videos} - {*by_id}  # told already
         classes = {category.id for category in content.categories}
+        # What they belonged to was told already.
+        orphans = {video.id for video in videos} - {*by_id}
+        if "videos" in incomplete:
+            orphans |= {one.video_id for one in content.annotations} - {*by_id}
+        classless = (
+            {one.category_id for one in content.annotations} - classes
+            if "categories" in incomplete
+            else set()
+        )
         content.annotations = [
             one
             for one in unique(content.annotations, f"{file}: annotations", report)
-            if one.video_id not in left_out
+            if one.video_id not in orphans
+            and one.category_id not in classless
             and not _told(
                 _object_fault(one, by_id, classes),
                 f"{file}: annotation {one.id}",
@@ -156,6 +168,22 @@ def read_videos(
             )
         ]
     return content
+
+
+def read_entries(
+    file: pathlib.Path, form: type[AnyFile], report: declared.Report
+) -> tuple[AnyFile, set[str]]:
+    """The content, and the lists of which entries were told and left out.
+
+    What belongs to such an entry has nothing more to tell.
+    """
+    incomplete = set()
+
+    def tell(where: str, kind: str, what: str):
+        incomplete.add(what.removeprefix("$.").partition("[")[0])
+        report(where, kind, what)
+
+    return declared.read(file, form, report=tell), incomplete
 
 
 def unique(entries: list, where: str, report: declared.Report) -> list:
@@ -171,14 +199,13 @@ def unique(entries: list, where: str, report: declared.Report) -> list:
     return list(seen.values())
 
 
-def size_fault(height: int, width: int) -> str | None:
-    """What is wrong with the size of a frame, if anything."""
-    if height * width <= declared.MOST_PIXELS:
-        return None
-    return (
-        f"is {height} x {width}, more than the {declared.MOST_PIXELS} pixels that are "
-        "read."
-    )
+def name_fault(names: Sequence[str]) -> str | None:
+    """What is wrong with the names of a video's or image's files, if anything."""
+    for name in names:
+        path = pathlib.PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            return f"names the file {name}, outside of the folder of frames."
+    return None
 
 
 def _told(fault: str | None, where: str, report: declared.Report) -> bool:
@@ -188,9 +215,15 @@ def _told(fault: str | None, where: str, report: declared.Report) -> bool:
 
 
 def _video_fault(video: Video) -> str | None:
+    if fault := name_fault(video.file_names or ()):
+        return fault
     if video.length is not None and video.num_frames != video.length:
         return f"has length {video.length}, but {video.num_frames} file_names."
-    return size_fault(video.height, video.width)
+    names = collections.Counter(video.file_names or ())
+    for name, count in names.most_common(1):
+        if count > 1:
+            return f"has the frame {name} {count} times."
+    return declared.size_fault(video.height, video.width)
 
 
 def _object_fault(
@@ -203,12 +236,13 @@ def _object_fault(
     if annotation.category_id not in classes:
         known = sorted(classes)
         return f"has category {annotation.category_id}; the file lists {known}."
-    count, frames = len(annotation.segmentations), video.num_frames
-    if count != frames:
-        return (
-            f"has {count} segmentations for {frames} frames; expected one (or null) "
-            "each."
-        )
+    for name in ("segmentations", "areas", "bboxes"):
+        given = getattr(annotation, name)
+        if given is not None and len(given) != video.num_frames:
+            return (
+                f"has {len(given)} {name} for {video.num_frames} frames; expected one "
+                "(or null) each."
+            )
     return None
 
 
@@ -221,7 +255,7 @@ def read_annotations(file: pathlib.Path) -> Annotations:
     content = read_videos(file)
     if content.annotations is None:
         raise ValueError(f"{file}: no annotations; only annotated videos can be scored")
-    objects = defaultdict(list)
+    objects = collections.defaultdict(list)
     for annotation in content.annotations:
         where = f"{file}: annotation {annotation.id}"
         if annotation.areas is None:

@@ -15,6 +15,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from stemseg_jax.formats import files
+
 Report = Callable[[str, str, str], None]  # where, kind of fault, what is wrong
 
 Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # what NumPy counts with
@@ -25,6 +27,14 @@ Count = Annotated[int, Meta(ge=0, le=10**6)]  # frames
 MOST_PIXELS = 2**26  # of a frame; a file may say it has more than memory can hold
 
 MOST_UNPACKED = 2**32  # bytes of a .gz or .zip
+PIECE = 2**20  # bytes
+
+
+def size_fault(height: int, width: int) -> str | None:
+    """What is wrong with the size of a frame, if anything."""
+    if height * width <= MOST_PIXELS:
+        return None
+    return f"is {height} x {width}, more than the {MOST_PIXELS} pixels that are read."
 
 
 def refuse(where: str, kind: str, what: str) -> None:
@@ -119,15 +129,22 @@ def _content(file: pathlib.Path) -> bytes:
     try:
         data = _unpacked(file).removeprefix(codecs.BOM_UTF8)
         if not data.isascii():  # msgspec looks at no more than what is declared
-            data.decode()
+            _check_utf_8(data)
     except Exception as error:  # of a dozen kinds in archives that are damaged
         raise ValueError(_unreadable(file, error)) from error
     return data
 
 
+def _check_utf_8(data: bytes) -> None:
+    """Piece by piece: the whole text may take four times the memory of its bytes."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(data), PIECE):
+        decoder.decode(data[start : start + PIECE])
+    decoder.decode(b"", final=True)
+
+
 def _unpacked(file: pathlib.Path) -> bytes:
-    if file.exists() and not file.is_file():
-        raise ValueError("not a regular file")
+    files.regular(file)
     if file.suffix == ".gz":
         with gzip.open(file) as stream:
             data = stream.read(MOST_UNPACKED + 1)

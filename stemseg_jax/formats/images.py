@@ -13,8 +13,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8, UInt16
 
-from stemseg_jax.formats import files, whole
-from stemseg_jax.formats.declared import MOST_PIXELS
+from stemseg_jax.formats import declared, files, whole
 
 # What a file of this ending holds, in Pillow's words.
 FORMATS = {
@@ -28,6 +27,8 @@ FORMATS = {
     ".webp": ("WEBP",),
 }
 SUFFIXES = tuple(FORMATS)
+# OpenCV goes on after damage in the others: Pillow has to find them whole, too.
+CHECKED = {"JPEG", "MPO", "PNG"}
 PNG_START = b"\x89PNG\r\n\x1a\n"
 # OpenCV fills the lost part of a cut JPEG with grey and reports nothing.
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -88,6 +89,8 @@ def size(path: pathlib.Path) -> tuple[int, int]:
 def _open(source: pathlib.Path | io.BytesIO, *, name: str) -> PIL.Image.Image:
     """An image of which no more than the header was read, and found to be usable."""
     try:
+        if isinstance(source, pathlib.Path):
+            files.regular(source)
         image = PIL.Image.open(source)
     except Exception as error:  # Pillow's readers raise whatever a broken file leads to
         raise BrokenImageError(
@@ -99,11 +102,8 @@ def _open(source: pathlib.Path | io.BytesIO, *, name: str) -> PIL.Image.Image:
             f"{name}: holds a {image.format}, which its ending does not say. Rename "
             "the file, or convert it."
         )
-    if image.height * image.width > MOST_PIXELS:
-        raise BrokenImageError(
-            f"{name}: {image.height} x {image.width} pixels; no more than "
-            f"{MOST_PIXELS} are read. Shrink the image."
-        )
+    if fault := declared.size_fault(image.height, image.width):
+        raise BrokenImageError(f"{name}: {fault} Shrink the image.")
     return image
 
 
@@ -114,6 +114,8 @@ def read_rgb(path: File) -> UInt8[np.ndarray, "H W 3"]:
 
 def read_bytes(path: File) -> bytes:
     try:
+        if isinstance(path, pathlib.Path):
+            files.regular(path)
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
         why = getattr(error, "strerror", error)
@@ -124,7 +126,12 @@ def read_bytes(path: File) -> bytes:
 
 def decode_rgb(data: bytes, *, name: str) -> UInt8[np.ndarray, "H W 3"]:
     """The pixels of an encoded image; `name` is where it came from, for errors."""
-    _open(io.BytesIO(data), name=name)
+    image = _open(io.BytesIO(data), name=name)
+    if image.format not in CHECKED:
+        try:
+            image.load()
+        except Exception as error:  # as in `_open`
+            raise _undecoded(name, error) from error
     _check_png(data, name=name)
     if data.startswith(JPEG_START) and not data.rstrip(b"\0").endswith(JPEG_END):
         _refuse_cut_jpeg(data, name=name)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int32, Int64
 from msgspec import Meta
 from pycocotools import mask as coco
 
-from stemseg_jax.formats.declared import MOST_PIXELS, Side
+from stemseg_jax.formats.declared import MOST_PIXELS, Side, size_fault
 
 Run = Annotated[int, Meta(ge=0, le=MOST_PIXELS)]
 
@@ -129,6 +129,7 @@ def _drawn(polygons: list, height: int, width: int) -> Rle:
     if not polygons:
         return encode(np.zeros((height, width), bool))
     margin = max(height, width)
+    length = 0.0
     for polygon in polygons:
         if len(polygon) < 6 or len(polygon) % 2:
             raise ValueError(
@@ -144,6 +145,14 @@ def _drawn(polygons: list, height: int, width: int) -> Rle:
                 f"a polygon has a corner at x={x:g}, y={y:g}, far outside of the frame "
                 f"of {height} x {width}"
             )
+        steps = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1)
+        length += float(steps.sum())
+    # pycocotools holds five points for each pixel of an outline.
+    if 5 * length > MOST_PIXELS:
+        raise ValueError(
+            f"polygons whose outlines are {length:.0f} pixels long; no more than "
+            f"{MOST_PIXELS // 5} are drawn"
+        )
     return coco.merge(coco.frPyObjects(polygons, height, width))
 
 
@@ -177,7 +186,7 @@ def _wrong_total(height: int, width: int, total: int) -> str:
 
 def _check_frames(rles: Sequence[Rle]) -> None:
     for size in {tuple(rle["size"]) for rle in rles}:
-        if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
+        if min(size) < 1 or size_fault(*size):
             index = next(i for i, r in enumerate(rles) if tuple(r["size"]) == size)
             raise BrokenMaskError(index, f"no frame is of {size[0]} x {size[1]} pixels")
 

@@ -99,6 +99,53 @@ def test_a_release_from_before_digests_is_read_with_a_warning(tmp_path, caplog):
         loading.load(path)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"system": "stemseg"}, {"system": 1, "model": {}}]
+    + [CONFIG | {"model": model} for model in (3, [], None)]
+    + [CONFIG | {"evaluation": value} for value in (3, {"dataset": []})],
+)
+def test_a_config_of_another_form_is_damage(tmp_path, config):
+    path = tmp_path / "x.safetensors"
+    release.write(path, variables(), config)
+    with pytest.raises(ValueError, match="x.safetensors is damaged: it carries no con"):
+        loading.load(path)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":[1]}', "[" * 10**5, '{"a":' * 10**5, "", "3", '{"": null}']
+)
+@pytest.mark.parametrize("part", ["digests", "config"])
+def test_metadata_of_another_form_is_damage(tmp_path, part, text):
+    path = tmp_path / "x.safetensors"
+    release.write(path, variables(), CONFIG)
+    with safetensors.safe_open(path, "numpy") as file:
+        metadata = file.metadata() | {part: text}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for form in ("stemseg_jax", release.FORMAT)[part == "digests" :]:
+        safetensors.numpy.save_file(tensors, path, metadata | {"format": form})
+        with pytest.raises(ValueError, match=r"x\.safetensors is damaged"):
+            loading.load(path)
+
+
+def test_a_tensor_inside_of_another_is_damage(tmp_path):
+    path = tmp_path / "x.safetensors"
+    tensors = {name: np.ones(2, np.float32) for name in ("params/a", "params/a/b")}
+    metadata = {"format": "stemseg_jax", "config": json.dumps(CONFIG)}
+    safetensors.numpy.save_file(tensors, path, metadata)
+    with pytest.raises(ValueError, match="damaged: params/a/b is inside of params/a"):
+        loading.load(path)
+
+
+def test_types_that_numpy_does_not_know(tmp_path):
+    header = {"x": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}
+    text = json.dumps(header).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    with pytest.raises(ValueError, match=r"x\.safetensors is damaged or"):
+        loading.load(path)
+
+
 def test_another_programs_state_dict(tmp_path):
     path = tmp_path / "resnet.safetensors"
     tensors = {"layer1.0.conv1.weight": np.ones((2, 3, 1, 1), np.float32)}

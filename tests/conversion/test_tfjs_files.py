@@ -57,6 +57,7 @@ def edit(path, **changes):
         (lambda path: edit(path, dtype="uint8"), "merged_input is uint8"),
         (lambda path: edit(path, quantization={"scale": 1}), "quantised"),
         (lambda path: path.write_text(path.read_text()[:-9]), "JSONDecodeError"),
+        (lambda path: path.write_text('{"a":' * 10**5), "RecursionError"),
         (lambda path: path.write_text('{"a": 1}'), "KeyError: 'weightsManifest'"),
     ],
 )

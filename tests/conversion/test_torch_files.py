@@ -422,12 +422,25 @@ def test_nesting_does_not_multiply_work(tmp_path, end):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=ROOT)
 
 
-def test_calls_cannot_copy_without_end(tmp_path, monkeypatch):
+TEXT = b"X\xe8\x03\x00\x00" + b"a" * 1000 + b"q\x020X\x06\x00\x00\x00latin1q\x030"
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\nq\x040"
+ARRAY += b"cnumpy\ndtype\nX\x02\x00\x00\x00u1\x85Rq\x050"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        b"h\x01h\x02h\x03\x86R",  # REDUCE
+        b"(h\x01h\x02h\x03o",  # OBJ
+        b"(h\x02h\x03i_codecs\nencode\n",  # INST
+        b"h\x04)R(K\x01K\x00h\x05\x89h\x02tb",  # BUILD of an array
+    ],
+)
+def test_calls_cannot_copy_without_end(tmp_path, monkeypatch, call):
     monkeypatch.setattr(pickles, "MOST_COPIED", 10_000)
     path = tmp_path / "x.pkl"
-    codec = b"c_codecs\nencode\nq\x01X\xe8\x03\x00\x00" + b"a" * 1000
-    codec += b"q\x02X\x06\x00\x00\x00latin1q\x03]("
-    path.write_bytes(b"\x80\x02" + codec + 20 * b"h\x01h\x02h\x03\x86R" + b"e.")
+    named = b"c_codecs\nencode\nq\x010" + TEXT + ARRAY
+    path.write_bytes(b"\x80\x02" + named + b"](" + 20 * call + b"e.")
     with pytest.raises(ValueError, match="its calls copy more than"):
         loading.read(path)
 

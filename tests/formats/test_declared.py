@@ -1,6 +1,7 @@
 """JSON files are what was declared, or say where they are not."""
 
 import gzip
+import tracemalloc
 
 import msgspec
 import pytest
@@ -86,3 +87,17 @@ def test_a_mark_in_front_and_gzip_are_read(tmp_path):
         ("a.json.gz", gzip.compress(text.encode())),
     ):
         assert declared.read(write(tmp_path / name, data), Things).things[0].id == 3
+
+
+def test_letters_beyond_ascii_take_no_second_copy(tmp_path):
+    """Nor do they break where two pieces of the file meet."""
+    note = "\U0001f600" * declared.PIECE + "a" * 10 * declared.PIECE + "\U0001f600"
+    path = write(tmp_path / "a.json", f'{{"things": [], "note": "{note}"}}')
+    tracemalloc.start()
+    declared.read(path, Things)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * path.stat().st_size
+    path.write_bytes(path.read_bytes()[:-4] + b'\xf0\x9f"}')
+    with pytest.raises(ValueError, match="no readable JSON .*utf-8"):
+        declared.read(path, Things)

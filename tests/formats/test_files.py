@@ -1,8 +1,9 @@
+import os
 import pathlib
 
 import pytest
 
-from stemseg_jax.formats import files
+from stemseg_jax.formats import files, images
 
 
 def test_what_systems_leave_behind_is_no_data(tmp_path):
@@ -23,3 +24,12 @@ def test_text_is_utf_8(tmp_path):
         files.read_text(path)
     with pytest.raises(ValueError, match="b.txt: no readable text file .*No such"):
         files.read_text(tmp_path / "b.txt")
+
+
+def test_what_may_never_end_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    device = pathlib.Path("/dev/zero")
+    for path in (tmp_path / "pipe.jpg", device):
+        for read in (files.read_text, images.read_rgb, images.size, images.read_labels):
+            with pytest.raises(ValueError, match=f"{path}: .*not a regular file"):
+                read(path)

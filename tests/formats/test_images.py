@@ -92,3 +92,20 @@ def test_a_flipped_bit_in_a_mask_is_named(tmp_path):
     path.write_bytes(data)
     with pytest.raises(images.BrokenImageError, match="checksum of IDAT is wrong"):
         images.read_labels(path)
+
+
+@pytest.mark.parametrize("form", ["tif", "bmp", "ppm"])
+def test_images_that_are_cut_are_named(tmp_path, form):
+    """OpenCV alone would fill what is missing."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / f"cut.{form}"
+    image = Image.fromarray(rng.integers(0, 256, (24, 40, 3), np.uint8))
+    image.save(path, **({"compression": "tiff_lzw"} if form == "tif" else {}))
+    data = bytearray(path.read_bytes())
+    if form == "tif":
+        data[600:1000] = bytes(400)
+    else:
+        del data[-900:]
+    path.write_bytes(data)
+    with pytest.raises(images.BrokenImageError, match=f"cut.{form}: not an image that"):
+        images.read_rgb(path)

@@ -139,6 +139,14 @@ def test_other_forms_are_refused(segmentation, message):
         rle.from_json(segmentation, 6, 8)
 
 
+@pytest.mark.parametrize("parts", [1, 100])
+def test_outlines_longer_than_memory_are_not_drawn(parts):
+    """There and back along a frame of one row, which pycocotools writes out whole."""
+    zigzag = [-65535.0, 0, 2 * 65535.0, 1] * (700 // parts)
+    with pytest.raises(ValueError, match="outlines are .* pixels long; no more than"):
+        rle.from_json([zigzag] * parts, 1, 65535)
+
+
 def number(value):
     """The letters of one number of a compressed mask."""
     letters = b""

@@ -5,12 +5,16 @@ import gzip
 import io
 import json
 import math
+import pathlib
+import shutil
 import zipfile
 
 import hypothesis
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import strategies as st
+from pycocotools import mask as coco
 
 from stemseg_jax import check_data, score
 from stemseg_jax.data.datasets import DATASETS
@@ -132,13 +136,31 @@ def test_coco(stills, data):
         keep.write_bytes(path.read_bytes())
     content = content_of(keep)
     content["categories"] = []  # not read: the classes of COCO are known
-    path.write_bytes(data.draw(spoilt(content)))
+    changed = data.draw(spoilt(content))
+    path.write_bytes(changed)
     harness.verdict(
         lambda: read_all(DATASETS["coco"](stills, "train")),
         form="COCO",
         names=("instances_train2017.json", ".jpg"),
-        right=lambda found: all(m.shape == (24, 40) for _, m in found.values()),
+        right=lambda found: same(found, coco_by_definition(changed)),
     )
+
+
+def coco_by_definition(data: bytes) -> dict:
+    """Polygons by pycocotools, which they have to be sound for by now."""
+    content, found = json.loads(data.decode("utf-8-sig")), {}
+    images = {image["id"]: image for image in content["images"]}
+    for one in content["annotations"]:
+        if not one.get("iscrowd"):
+            image = images[one["image_id"]]
+            size = image["height"], image["width"]
+            mask = np.zeros(size, bool)
+            for polygon in one["segmentation"]:
+                mask |= coco.decode(coco.frPyObjects([polygon], *size)[0]) > 0
+            if mask.any():
+                key = (pathlib.Path(image["file_name"]).stem, 0, one["id"])
+                found[key] = one["category_id"], mask
+    return found
 
 
 def result(sound) -> list:
@@ -218,7 +240,22 @@ def test_mapillary(tmp_path_factory, data):
         lambda: read_all(DATASETS["mapillary"](root, "train")),
         form="Mapillary",
         names=("config_v1.2.json", "xyz.png"),
+        right=lambda found: same(found, mapillary_by_definition(root, changed)),
     )
+    shutil.rmtree(root)
+
+
+def mapillary_by_definition(root, config: bytes) -> dict:
+    """Cars and pedestrians of 30 pixels and more."""
+    names = [label["name"] for label in json.loads(config)["labels"]]
+    path = root / "Mapillary/training/v1.2/instances/xyz.png"
+    numbers = np.asarray(PIL.Image.open(path))
+    kinds = {"object--vehicle--car": 1, "human--person": 2}
+    return {
+        ("xyz", 0, int(number)): (kinds[names[number >> 8]], numbers == number)
+        for number in np.unique(numbers)
+        if names[number >> 8] in kinds and (numbers == number).sum() >= 30
+    }
 
 
 @hypothesis.given(st.data())
@@ -232,7 +269,38 @@ def test_tracks(videos, data):
         "categories": {"2": "dog"},
         "tracks": [track | {"segmentations": [mask, None]}],
     }
-    path.write_bytes(data.draw(harness.mutated(content).map(written)))
+    changed = data.draw(harness.mutated(content).map(written))
+    path.write_bytes(changed)
     harness.verdict(
-        lambda: tracks_json.read(path), form="tracks.json", names=("tracks.json",)
+        lambda: tracks_json.read(path),
+        form="tracks.json",
+        names=("tracks.json",),
+        right=lambda found: as_json(found) == tracks_by_definition(changed),
     )
+
+
+def as_json(found: tracks_json.TracksFile) -> dict:
+    video, fps, categories = found
+    head = {key: getattr(video, key) for key in ("name", "height", "width")}
+    masks = [
+        [mask and mask["counts"].decode() for mask in track.segmentations]
+        for track in video.tracks
+    ]
+    return {
+        "video": head | {"num_frames": video.num_frames, "fps": fps},
+        "categories": categories,
+        "tracks": [(t.id, t.category, t.score) for t in video.tracks],
+        "masks": masks,
+    }
+
+
+def tracks_by_definition(data: bytes) -> dict:
+    content = json.loads(data)
+    video, tracks = content["video"], content["tracks"]
+    head = {key: video[key] for key in ("name", "height", "width", "num_frames", "fps")}
+    return {
+        "video": head,
+        "categories": {int(n): name for n, name in content["categories"].items()},
+        "tracks": [(t["id"], t["category"], t["score"]) for t in tracks],
+        "masks": [[m and m["counts"] for m in t["segmentations"]] for t in tracks],
+    }

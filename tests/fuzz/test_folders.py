@@ -11,6 +11,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from pycocotools import mask as coco
 
 from stemseg_jax import check_data, score
 from stemseg_jax.data import checking
@@ -114,27 +115,87 @@ TEXTS = {
 }
 
 
+def listed(data: bytes, videos) -> bool:
+    """Each line is a video, with the masks that were written."""
+    lines = [line.split()[0] for line in text_of(data).splitlines() if line.strip()]
+    names = [pathlib.PurePosixPath(line).name for line in lines]
+    return [*videos] == [*dict.fromkeys(names)] and all(
+        clip.ids.tolist() == np.unique(truth[truth > 0]).tolist()
+        and np.array_equal(clip.masks[:, 0].any(axis=0), truth > 0)
+        for _, clips in videos.values()
+        for clip, truth in zip(clips, folders.labels(6), strict=True)
+    )
+
+
+def text_of(data: bytes) -> str:
+    return data.decode("utf-8-sig")
+
+
+def lines_of_mots(data: bytes, videos) -> bool:
+    """Each line of a car or pedestrian is a mask, and no other is."""
+    expected = {}
+    for line in text_of(data).splitlines():
+        if line.strip():
+            frame, number, kind, height, width, counts = line.split()
+            if kind != "10":
+                size = [int(height), int(width)]
+                mask = coco.decode({"size": size, "counts": counts.encode()}) > 0
+                if mask.any():
+                    expected[int(frame), int(number)] = int(kind), mask
+    found = {
+        (t, int(number)): (int(kind), mask[0])
+        for t, clip in enumerate(videos["0000"][1])
+        for number, kind, mask in zip(
+            clip.ids, clip.categories, clip.masks, strict=True
+        )
+    }
+    return found.keys() == expected.keys() and all(
+        found[key][0] == expected[key][0]
+        and np.array_equal(found[key][1], expected[key][1])
+        for key in expected
+    )
+
+
+def camera_of_kitti(data: bytes, videos) -> bool:
+    """The first three columns of the row of the second colour camera."""
+    rows = [line.split() for line in text_of(data).splitlines() if line.strip()]
+    (row,) = [numbers for key, *numbers in rows if key == "P2:"]
+    matrix = np.array(row, float).reshape(3, 4)[:, :3]
+    return np.array_equal(videos["0000"][0], matrix) and np.isfinite(matrix).all()
+
+
+RIGHT = {
+    "list of DAVIS": listed,
+    "MOTS txt": lines_of_mots,
+    "calibration": camera_of_kitti,
+}
+
+
 @pytest.mark.parametrize("form", TEXTS)
 @hypothesis.given(data=st.data())
 def test_texts(tmp_path_factory, form, data):
     make, name, dataset = TEXTS[form]
     root = make(tmp_path_factory.mktemp("texts"))
     path = root / name
-    path.write_bytes(data.draw(harness.damaged(path.read_bytes())))
+    sound = path.read_bytes()
+    path.write_bytes(data.draw(harness.damaged(sound)))
 
     def read():
-        return [
-            video.clip([t])
-            for video in DATASETS[dataset](root, "train").videos
-            for t in range(video.num_frames)
-        ]
+        videos = DATASETS[dataset](root, "train").videos
+        return {
+            video.name: (
+                video.intrinsics,
+                [video.clip([t]) for t in range(video.num_frames)],
+            )
+            for video in videos
+        }
 
     harness.verdict(
         read,
         form=form,
         # A list with another name leads to a folder that is not there.
         names=(path.name, str(root)),
-        right=lambda clips: all(clip.frames.shape[1:3] == (24, 40) for clip in clips),
+        right=lambda videos: RIGHT[form](path.read_bytes(), videos),
     )
     shutil.rmtree(root)
 

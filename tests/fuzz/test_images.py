@@ -14,8 +14,7 @@ from tests.fuzz import harness
 
 PICTURE = folders.image()
 LABELS = folders.labels(2)[1]
-EXACT = {".png"}  # formats with checksums
-LOSSLESS = {".png", ".bmp", ".ppm", ".tif"}
+LOSSLESS = {".bmp", ".ppm", ".tif"}  # without checksums
 
 
 def encoded(array, form, **options) -> bytes:
@@ -44,6 +43,18 @@ MASKS = {
 }
 
 
+def as_pillow_has_it(found, path) -> bool:
+    """Damage that leaves a sound file of other pixels cannot be told from it."""
+    if path.suffix == ".png":
+        return np.array_equal(found, PICTURE)
+    with PIL.Image.open(path) as image:
+        # Few bits of colour are made eight in several ways.
+        few = path.suffix == ".bmp" and path.read_bytes()[28] != 24
+        if few or path.suffix not in LOSSLESS:
+            return found.shape == (image.height, image.width, 3)
+        return np.array_equal(found, np.asarray(image.convert("RGB")))
+
+
 @pytest.mark.parametrize("suffix", FILES)
 @hypothesis.given(data=st.data())
 def test_images(tmp_path_factory, suffix, data):
@@ -53,7 +64,7 @@ def test_images(tmp_path_factory, suffix, data):
         lambda: images.read_rgb(path),
         form=f"image {suffix}",
         names=(path.name,),
-        right=lambda found: suffix not in EXACT or np.array_equal(found, PICTURE),
+        right=lambda found: as_pillow_has_it(found, path),
     )
 
 

@@ -38,7 +38,9 @@ def load(
         root, names=("COCO", "coco", "coco2017", "MSCOCO"), holds=(file,)
     )
     tell = readers.told(report)
-    content = declared.read(folder / file, coco_json.ImageFile, report=tell)
+    content, incomplete = coco_json.read_entries(
+        folder / file, coco_json.ImageFile, tell
+    )
     number_of = classes.mapping("coco", categories)
     images_at = folders.first_existing(
         folder, [f"{split}{year}", f"images/{split}{year}", f"{split}{year}/images"]
@@ -47,6 +49,8 @@ def load(
     listed = coco_json.unique(content.images, f"{where}: images", tell)
     annotations = {image.id: [] for image in listed}
     for one in coco_json.unique(content.annotations, f"{where}: annotations", tell):
+        if one.image_id not in annotations and "images" in incomplete:
+            continue
         fault = None
         if one.image_id not in annotations:
             fault = f"belongs to image {one.image_id}, which the file does not list."
@@ -75,7 +79,7 @@ def _image(
     size = image.height, image.width
     instances = [one for one in annotations if not one.iscrowd]
     ignore = {}
-    if fault := coco_json.size_fault(*size):
+    if fault := coco_json.name_fault([image.file_name]) or declared.size_fault(*size):
         tell(image.file_name, "annotation", fault)
         return None
     try:

@@ -187,19 +187,22 @@ def _intrinsics(
     """Of the left colour camera: the first three columns of its 3 x 4 matrix P2."""
     text = files.read_text(path)
     words = [line.split() for line in text.splitlines() if line.strip()]
-    lines = {key: numbers for key, *numbers in words}
     try:
-        return np.array(lines["P2:"], float).reshape(3, 4)[:, :3]
-    except (KeyError, ValueError) as error:
+        (numbers,) = [numbers for key, *numbers in words if key == "P2:"]
+        matrix = np.array(numbers, float).reshape(3, 4)
+        if not np.isfinite(matrix).all():
+            raise ValueError("a number is not finite")
+    except ValueError as error:
         report(
             readers.Fault(
                 str(path),
                 "annotation",
-                f"expected a line 'P2:' with 12 numbers, as in KITTI's calib folder "
-                f"({error!r}). Correct it, or take the file away.",
+                f"expected one line 'P2:' with 12 numbers, as in KITTI's calib folder "
+                f"({error}). Correct it, or take the file away.",
             )
         )
         return None
+    return matrix[:, :3]
 
 
 def _txt_labels(

@@ -111,8 +111,16 @@ def read(
         frames: Folders of the root where the `file_names` may lie; the first that holds
             the first frame is taken for all.
     """
-    content = coco_json.read_videos(path, report=readers.told(report))
-    videos = [video for video in content.videos if _has_frames(video, path, report)]
+    faults = []
+
+    def tell(fault: readers.Fault):
+        faults.append(fault)
+        report(fault)
+
+    content = coco_json.read_videos(path, report=readers.told(tell))
+    videos = [video for video in content.videos if _has_frames(video, path, tell)]
+    if not videos and faults:
+        return readers.Dataset(name, {}, [])
     if not videos:
         raise ValueError(
             f"{path}: no videos in this file. Expected the YouTube-VIS form: videos, "

@@ -53,7 +53,11 @@ def test_the_left_colour_camera_of_kitti_tracking(tmp_path):
     assert video.intrinsics is None
 
 
-@pytest.mark.parametrize("line", ["P1: 1 2 3", "P2: 1 2 3", "P2: " + "x " * 12])
+@pytest.mark.parametrize(
+    "line",
+    ["P1: 1 2 3", "P2: 1 2 3", "P2: " + "x " * 12, "P2: " + "nan " * 12]
+    + [2 * ("P2:" + 12 * " 1" + "\n")],
+)
 def test_a_calibration_without_its_matrix_is_named(tmp_path, line):
     folders.kitti_mots(tmp_path)
     path = tmp_path / "KITTI_MOTS/training/calib/0000.txt"

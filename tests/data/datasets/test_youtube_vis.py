@@ -99,7 +99,9 @@ def test_an_rle_of_no_meaning_is_named(tmp_path):
         ),
         (lambda c: c["annotations"][0]["segmentations"].pop(), "5 segmentations for 6"),
         (
-            lambda c: c["videos"][0].update(file_names=["bb/1.jpg"] * 6),
+            lambda c: c["videos"][0].update(
+                file_names=[f"bb/{t}.jpg" for t in range(1, 7)]
+            ),
             "frame bb/1.jpg is in none of train/JPEG",
         ),
     ],
