@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from unittest import mock
 
+import msgspec
 import numpy as np
 
 from stemseg_jax.formats import images, mots_txt, rle
@@ -271,7 +272,9 @@ def _interpolation(length: int, size: int) -> np.ndarray:
 
 def _of_json(entries: list[dict[str, Any]]) -> Masks:
     return {
-        (frame, number): rle.decode(rle.from_json(mask, *mask["size"]))
+        (frame, number): rle.decode(
+            rle.from_json(msgspec.convert(mask, rle.Segmentation), *mask["size"])
+        )
         for number, entry in enumerate(entries)
         for frame, mask in enumerate(entry["segmentations"])
         if mask is not None

@@ -27,8 +27,9 @@ def test_what_a_config_says_arrives(name):
     config = config_of(name)
     system = SRNet.from_config(config)
     assert vars(system.tracking) == config.tracking.to_dict()
+    points = 16 if config.tracking.upsample else 1  # of a cell
     expected = config.clustering.to_dict() | {
-        "min_cells": 16 * config.clustering.min_cells  # pixels of the full size
+        "min_cells": points * config.clustering.min_cells
     }
     assert vars(system.clustering).items() >= expected.items()
     assert dict(system.loss_weights) == config.loss.weights.to_dict()
@@ -55,7 +56,7 @@ def test_numbers_of_the_paper_and_those_that_it_leaves_open():
         optim = config.optim
         assert (optim.steps, optim.batch_size, optim.momentum) == (160_000, 4, 0.9)
         rate = optimization.schedule(optim)
-        rates = [float(rate(step)) for step in (0, 60_000, 160_000)]
+        rates = [float(rate(step)) for step in (0, 59_999, 159_999)]
         np.testing.assert_allclose(rates, (1e-3, 1e-3, 1e-5), rtol=1e-5)
     assert system.network.num_classes == 41
 
