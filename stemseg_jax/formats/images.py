@@ -93,8 +93,11 @@ def _open(source: pathlib.Path | io.BytesIO, *, name: str) -> PIL.Image.Image:
             files.regular(source)
         image = PIL.Image.open(source)
     except Exception as error:  # Pillow's readers raise whatever a broken file leads to
+        # Its words for this one name an object in memory.
+        unknown = isinstance(error, PIL.UnidentifiedImageError)
+        why = "its format is none that is known" if unknown else error
         raise BrokenImageError(
-            f"{name}: not an image that can be opened ({error}). Copy the file again."
+            f"{name}: not an image that can be opened ({why}). Copy the file again."
         ) from error
     known = FORMATS.get(pathlib.PurePath(name).suffix.lower(), (image.format,))
     if image.format not in known:

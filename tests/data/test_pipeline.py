@@ -452,7 +452,7 @@ def test_crops_fill_the_canvas(tmp_path):
         (dict(motion="fast"), "known are paper, ovis, affine, released"),
         (
             dict(span={"moving_shapes": (2, 4)}),
-            r"data.span.moving_shapes: .*at least 3 for 4 frames",
+            r"data.span.moving_shapes with .*at least 3 for 4 frames",
         ),
         (dict(max_dim=63, width=60), "multiples of 32; use 32 and 64"),
     ],
