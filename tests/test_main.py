@@ -52,7 +52,9 @@ def smoke_run(tmp_path_factory):
     def train(name):
         workdir = tmp_path_factory.mktemp(name)
         start = config_of(name, "").init_from
-        if start.startswith("runs/"):
+        if not isinstance(start, str):
+            start = ""  # parts of a backbone that is not the tiny one
+        elif start.startswith("runs/"):
             start, _ = train(start.removeprefix("runs/"))
         elif start:
             start = workdir.parent / f"{name}{pathlib.Path(start).suffix}"
@@ -97,8 +99,9 @@ def test_the_smoke_variant_keeps_what_a_config_is_about(name):
     whole, small = config_of(name, ""), config_of(name)
     narrower = {"backbone", "fpn_channels", "decoder_channels", "semantic_channels"}
     narrower |= {"decoder_norm_groups", "head_channels"}
-    for option in set(whole.model) - narrower:
+    for option in set(whole.model) - narrower - {"freeze_stages"}:
         assert small.model[option] == whole.model[option], option
+    assert small.model.freeze_stages == min(whole.model.freeze_stages, 5)
     for option in ("loss", "clustering", "tracking", "selection", "num_frames"):
         assert small[option] == whole[option], option
     for option in ("flip", "reverse", "motion", "sampling", "synthesised"):
