@@ -139,7 +139,7 @@ def mutated(draw: st.DrawFn, content: Any, odd: Sequence[Any] = ODD_VALUES) -> A
         path = draw(st.sampled_from(list(_paths(content))))
         action = draw(st.sampled_from(("replace", "remove", "repeat", "nest")))
         value = draw(st.sampled_from(odd))
-        depth = draw(st.sampled_from((1, 10, 500)))
+        depth = draw(st.sampled_from((1, 10, 200)))  # three times at most
         content = _changed(content, path, action, value, depth)
     return content
 
