@@ -1,6 +1,6 @@
 """Depthwise 2-D convolution in the form that is fast where it runs.
 
-On a CPU, XLA's grouped convolution takes 10 to 40 times as long as a sum of shifted
+On a CPU, XLA's grouped convolution takes 5 to 25 times as long as a sum of shifted
 maps, which becomes one loop over memory. Automatic differentiation undoes that: it
 turns each shifted read into an addition to the whole map, and each tap of the kernel's
 gradient into a pass over two maps. The gradients here are sums of shifted maps, too,
