@@ -140,10 +140,7 @@ def read(checkpoint: str) -> sources.Loaded:
             ".pth or .pkl file; docs/model_zoo.md says where published ones are."
         )
     if path.is_file():
-        loaded = loading.load(path)
-        if loaded.config is not None and not {"system", "model"} <= {*loaded.config}:
-            raise ValueError(f"{path} is damaged: its config names no system or model.")
-        return loaded
+        return loading.load(path)
     saved = checkpoints.read(path)
     names = traverse_util.flatten_dict(saved.variables, sep="/")
     return sources.Loaded(

@@ -52,7 +52,7 @@ def figures(row: str, options: argparse.Namespace) -> dict[str, float]:
     written = folder / "figures.json"
     if written.exists():
         return json.loads(written.read_text())
-    config = real_video.get_config().unlock()
+    config = real_video.get_config()
     config.data.root = options.data
     config.optim.steps = options.steps
     for name, value in ROWS[row].items():

@@ -11,7 +11,6 @@ import numpy as np
 import run
 
 from stemseg_jax import models
-from stemseg_jax.data.datasets import DATASETS
 from stemseg_jax.formats import images
 from stemseg_jax.ops import gaussian, masks, pixels, resize
 from stemseg_jax.outputs import overlay, report
@@ -39,12 +38,8 @@ def main():
     for row, read in (("stemseg", windows_of_stemseg), ("srnet", frames_of_srnet)):
         config, workdir = run.recipe(row, 0, options)
         model = models.load(config, str(workdir))
-        evaluation = config.evaluation
-        dataset = DATASETS[evaluation.dataset](
-            None, evaluation.split, **evaluation.options
-        )
         found: dict[str, list[float]] = {}
-        for number, video in enumerate(dataset.videos):
+        for number, video in enumerate(run.unseen(config)):
             drawn = {}
             for start, said in read(model, video):
                 clip = video.clip(range(start, start + len(said.seediness)))

@@ -132,13 +132,9 @@ def rates(
     compilation left out."""
     recipes = [recipe(row, 0, options) for row in rows]
     loaded = [models.load(config, str(workdir)) for config, workdir in recipes]
-    evaluation = recipes[0][0].evaluation
-    dataset = datasets.DATASETS[evaluation.dataset](
-        None, evaluation.split, **evaluation.options
-    )
     videos = [
         [video.frame(t) for t in range(video.num_frames)]
-        for video in dataset.videos[:3]
+        for video in unseen(recipes[0][0])[:3]
     ]
     seconds = np.zeros((1 + rounds, len(rows)))
     for index in np.ndindex(seconds.shape):
@@ -147,6 +143,13 @@ def rates(
             loaded[index[1]].track(frames)
         seconds[index] = time.perf_counter() - begin
     return list(sum(map(len, videos)) / np.median(seconds[1:], axis=0))
+
+
+def unseen(config: ConfigDict) -> Sequence:
+    """The videos that a config is scored on."""
+    evaluation = config.evaluation
+    read = datasets.DATASETS[evaluation.dataset]
+    return read(None, evaluation.split, **evaluation.options).videos
 
 
 def recipe(

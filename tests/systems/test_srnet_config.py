@@ -80,7 +80,6 @@ def test_each_row_of_the_tables_is_a_switch():
         ),
         "dimensions": (dict(model__mixing="xy"), lambda s: s.network.mixing),
     }
-    assert config_of(data__synthesised=False).data.synthesised is False
     for row, (change, of) in rows.items():
         assert of(SRNet.from_config(config_of(**change))) != of(whole), row
     small = config_of(variant="r50")

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from stemseg_jax.modules import initialisers, norms
+from stemseg_jax.modules.backbones.resnet import convolution
 from stemseg_jax.ops import depthwise
 
 
@@ -138,16 +139,8 @@ class Stem(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W _"]) -> Float[Array, "B h w C"]:
-        x = nn.Conv(
-            self.width,
-            (3, 3),
-            strides=2,
-            padding=_padding(self.padding, x.shape, 3, 2),
-            use_bias=False,
-            kernel_init=initialisers.INITIALISERS[self.initialiser].kernel,
-            dtype=self.dtype,
-            name="conv",
-        )(x)
+        padding = _padding(self.padding, x.shape, 3, 2)
+        x = convolution(self, self.width, 3, stride=2, padding=padding, name="conv")(x)
         return nn.relu6(self.norm(dtype=self.dtype, name="norm")(x))
 
 
@@ -166,7 +159,8 @@ class InvertedResidual(nn.Module):
         entered = x
         if self.stage.expansion > 1:
             wide = self.stage.expansion * x.shape[-1]
-            x = nn.relu6(self._norm("expand_norm")(self._pointwise(wide, "expand")(x)))
+            x = convolution(self, wide, 1, name="expand")(x)
+            x = nn.relu6(self._norm("expand_norm")(x))
         x = Depthwise(
             self.stage.kernel,
             self.stride,
@@ -176,18 +170,9 @@ class InvertedResidual(nn.Module):
             name="depthwise",
         )(x)
         x = nn.relu6(self._norm("depthwise_norm")(x))
-        x = self._norm("project_norm")(self._pointwise(self.stage.width, "project")(x))
+        x = convolution(self, self.stage.width, 1, name="project")(x)
+        x = self._norm("project_norm")(x)
         return x + entered if x.shape == entered.shape else x
-
-    def _pointwise(self, width: int, name: str) -> nn.Conv:
-        return nn.Conv(
-            width,
-            (1, 1),
-            use_bias=False,
-            kernel_init=initialisers.INITIALISERS[self.initialiser].kernel,
-            dtype=self.dtype,
-            name=name,
-        )
 
     def _norm(self, name: str) -> nn.Module:
         return self.norm(dtype=self.dtype, name=name)

@@ -168,13 +168,18 @@ def convolution(
     name: str,
     stride: int = 1,
     groups: int = 1,
+    padding: int | tuple[tuple[int, int], tuple[int, int]] | None = None,
 ) -> nn.Conv:
-    """A convolution without bias, padded like PyTorch's, as `module` is set."""
+    """A convolution without bias, as `module` is set.
+
+    Args:
+        padding: As PyTorch pads, if none is given.
+    """
     return nn.Conv(
         width,
         (kernel, kernel),
         strides=stride,
-        padding=kernel // 2,
+        padding=kernel // 2 if padding is None else padding,
         feature_group_count=groups,
         use_bias=False,
         kernel_init=initialisers.INITIALISERS[module.initialiser].kernel,
