@@ -117,12 +117,12 @@ class InvertedResidualNet(nn.Module):
             for index in range(stage.blocks)
         ]
         maps = []
-        for done, (stage, stride) in enumerate(strides, start=1):
-            if done == self.freeze_at:
+        for index, (stage, stride) in enumerate(strides, start=1):
+            if index <= self.freeze_at:  # and so in every map that leaves before it
                 x = jax.lax.stop_gradient(x)
             if stride == 2:
                 maps.append(x)
-            x = block(stage, stride, name=self.stages[done], **layer)(x)
+            x = block(stage, stride, name=self.stages[index], **layer)(x)
         if self.freeze_at == len(self.stages):
             x = jax.lax.stop_gradient(x)
         return (*maps[1:], x)  # the first has a stride of 2
