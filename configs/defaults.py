@@ -47,6 +47,8 @@ def get_config() -> ConfigDict:
     selection = config.selection
     selection.limit = 20  # tracks of a video
     selection.by = "lifetime"  # or "pixels"
+    selection.min_score = 0.0  # tracks below it are left out,
+    selection.min_frames = 1  # and those that are gone after fewer frames
     selection.category_from = "logits"  # mean class logits, or "votes" of pixels
 
     config.data = ConfigDict()

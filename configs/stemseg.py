@@ -50,6 +50,7 @@ def get_config() -> ConfigDict:
     # Foreground: the semantic decoder's channel, or the mean seediness over windows.
     tracking.foreground_threshold = 0.25
     tracking.full_size = False  # enlarge maps before clustering, not after it
+    tracking.score = "size"  # of a track, or its mean "foreground" probability
 
     config.demo.caption = "{} clustering"
     config.demo.variants = tuple(

@@ -117,6 +117,8 @@ SHARED: Mapping[str, Range] = {
     "model.pixels.std": Each(Real(above=0, most=255), lengths=(3,)),
     "selection.limit": Whole(),
     "selection.by": OneOf(("lifetime", "pixels")),
+    "selection.min_score": PROBABILITY,
+    "selection.min_frames": Whole(least=1),
     "selection.category_from": OneOf(("logits", "votes")),
     "data.root": Maybe(Text()),
     "data.packed": Text(),

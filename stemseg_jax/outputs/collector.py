@@ -123,6 +123,8 @@ def select(
     by: str,
     limit: int,
     category_from: str = "logits",
+    min_score: float = 0.0,
+    min_frames: int = 1,
 ) -> tuple[Chosen, ...]:
     """The tracks to keep, in the order in which they are painted.
 
@@ -139,6 +141,8 @@ def select(
         category_from: "logits": the largest mean logit, background apart. "votes": the
             class of most pixels; without a vote, or between equals, the lowest. 0 for
             tracks that have neither.
+        min_score, min_frames: Tracks of a lower score, or with fewer frames from the
+            first to the last, are left out before anything is compared.
 
     Source: the authors' writers: "lifetime" as for DAVIS and YouTube-VIS, "pixels" as
         for KITTI-MOTS, whose overlaps go to the largest label.
@@ -148,7 +152,14 @@ def select(
         "pixels": lambda label: statistics[label].pixels,
     }
     choices.known("selection.by", by, measures)
-    labels = sorted(statistics, key=lambda label: (statistics[label].first, label))
+    largest = max((track.pixels for track in statistics.values()), default=1)
+    labels = [
+        label
+        for label, track in statistics.items()
+        if _score(track, largest) >= min_score
+        and track.last - track.first + 1 >= min_frames
+    ]
+    labels = sorted(labels, key=lambda label: (statistics[label].first, label))
     labels = sorted(labels, key=measures[by], reverse=True)[:limit]
     if by == "pixels":
         labels = sorted(labels, key=measures["lifetime"])

@@ -152,11 +152,15 @@ class TrackingSettings:
             one, otherwise of the seediness; averaged over all windows of a frame.
         full_size: Whether maps are enlarged to the network's input size before
             clustering (the authors do so for YouTube-VIS).
+        score: Of a track. "size": its pixels over those of the largest, as the authors
+            have it. "foreground": the mean probability that what it covers is an
+            object's.
     """
 
     overlap: int
     foreground_threshold: float
     full_size: bool
+    score: str
 
 
 class FrameSums(NamedTuple):
@@ -399,7 +403,11 @@ class STEmSeg:
             full = self._full_size(slots, points.foreground)
             output = jnp.where(is_real & (full >= 0), stitched.ids[full], 0)
         sums = statistics.slot_sums(
-            slots, jnp.arange(T) >= known, num_slots=K, logits=points.class_logits
+            slots,
+            jnp.arange(T) >= known,
+            num_slots=K,
+            logits=points.class_logits,
+            confidence=points.foreground if self.tracking.score != "size" else None,
         )
         return WindowLabels(
             stitched.labels, output, stitched.next_id, stitched.ids, sums

@@ -49,4 +49,5 @@ OPTIONS: Mapping[str, Range] = {
     "tracking.overlap": Whole(),
     "tracking.foreground_threshold": PROBABILITY,
     "tracking.full_size": Flag(),
+    "tracking.score": OneOf(("size", "foreground")),
 }

@@ -27,6 +27,7 @@ def slot_sums(
     *,
     num_slots: int,
     logits: Float[Array, "T h w C"] | None = None,
+    confidence: Float[Array, "T h w"] | None = None,
 ) -> SlotSums:
     """Adds up the cells of each slot, and their class logits.
 
@@ -35,17 +36,21 @@ def slot_sums(
         counted: Frames that count; those that an earlier window had do not.
         num_slots: K.
         logits: Background first.
+        confidence: Of each cell, in [0, 1]; a slot has its mean in each frame.
     """
     T, K = len(slots), num_slots
-    slots = jnp.where(counted[:, None, None] & (slots >= 0), slots, K)
+    slots = jnp.where(counted[:, None, None] & (slots >= 0), slots, K).reshape(T, -1)
     sum_by_slot = functools.partial(jax.ops.segment_sum, num_segments=K + 1)
-    cells = jax.vmap(lambda x: sum_by_slot(jnp.ones_like(x), x))(slots.reshape(T, -1))
+    cells = jax.vmap(lambda x: sum_by_slot(jnp.ones_like(x), x))(slots)[:, :K]
+    sums = SlotSums(cells)
+    if confidence is not None:
+        total = jax.vmap(sum_by_slot)(confidence.reshape(T, -1), slots)[:, :K]
+        sums = sums._replace(confidences=total / jnp.maximum(cells, 1))
     if logits is None:
-        return SlotSums(cells[:, :K])
+        return sums
     flat = logits.reshape(-1, logits.shape[-1])
     votes = jnp.zeros((K + 1, flat.shape[-1]), jnp.int32)
-    return SlotSums(
-        cells=cells[:, :K],
+    return sums._replace(
         logits=sum_by_slot(flat, slots.ravel())[:K],
         votes=votes.at[slots.ravel(), flat.argmax(axis=-1)].add(1)[:K],
     )

@@ -160,6 +160,22 @@ def test_a_systems_own_confidence_is_the_score():
     assert [t.score for t in chosen] == [0.25, 0.75]
 
 
+def test_doubtful_and_short_tracks_are_left_out_before_the_limit():
+    tracks = {
+        1: TrackStatistics(30, 0, 8, score=0.25),
+        2: TrackStatistics(10, 0, 4, score=0.5),
+        3: TrackStatistics(10, 2, 3, score=0.75),
+        4: TrackStatistics(10, 2, 4, score=0.75),
+    }
+    chosen = collector.select(
+        tracks, by="lifetime", limit=2, min_score=0.5, min_frames=3
+    )
+    assert [(t.label, t.id) for t in chosen] == [(2, 1), (4, 2)]
+    sizes = {k: t._replace(score=None) for k, t in tracks.items()}
+    chosen = collector.select(sizes, by="lifetime", limit=4, min_score=0.5)
+    assert [(t.label, t.score) for t in chosen] == [(1, 1.0)]  # a third is too little
+
+
 def test_by_pixels_numbers_follow_lifetime_and_painting_the_label():
     tracks = {
         3: TrackStatistics(10, 0, 9),

@@ -36,6 +36,7 @@ class Track(NamedTuple):
     last: int
     logits: np.ndarray | None  # [C]
     votes: np.ndarray | None  # [C]
+    confidence: float  # mean over frames of the mean foreground score of its cells
 
 
 class Tracked(NamedTuple):
@@ -97,7 +98,7 @@ def track(
     labelled = np.stack([labels[frame] for frame in range(length)])
     return Tracked(
         np.stack([results[frame] for frame in range(length)]),
-        statistics(labelled, classes),
+        statistics(labelled, classes, scores),
     )
 
 
@@ -318,7 +319,9 @@ def vote(slots, names):
     return labels
 
 
-def statistics(labels: np.ndarray, classes: np.ndarray | None) -> dict[int, Track]:
+def statistics(
+    labels: np.ndarray, classes: np.ndarray | None, scores: np.ndarray
+) -> dict[int, Track]:
     """What is known of each track once all labels are; labels as clustered."""
     tracks = {}
     for number in [n for frame in labels for n in np.unique(frame[frame > 0])]:
@@ -329,7 +332,10 @@ def statistics(labels: np.ndarray, classes: np.ndarray | None) -> dict[int, Trac
             logits = classes[where].mean(axis=0)
             best = classes[where].argmax(axis=-1)
             votes = np.bincount(best, minlength=classes.shape[-1])
-        tracks[number] = Track(where.sum(), shown[0], shown[-1], logits, votes)
+        confidence = np.mean([scores[t][where[t]].mean() for t in shown])
+        tracks[number] = Track(
+            where.sum(), shown[0], shown[-1], logits, votes, confidence
+        )
     return tracks
 
 

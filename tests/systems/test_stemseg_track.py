@@ -24,6 +24,7 @@ class Case(NamedTuple):
     size: tuple[tuple[int, int], int]
     full_size: bool = False
     max_instances: int = 6
+    score: str = "size"
 
 
 CASES = [
@@ -31,8 +32,8 @@ CASES = [
     Case("davis", "paper", 4, 2, SHRUNK, full_size=True),
     Case("davis", "released", 8, 6, PADDED),
     Case("davis", "released", 4, 1, SHRUNK, max_instances=3),
-    Case("davis", "refined", 4, 3, PADDED),
-    Case("ytvis", "paper", 4, 3, PADDED, full_size=True),
+    Case("davis", "refined", 4, 3, PADDED, score="foreground"),
+    Case("ytvis", "paper", 4, 3, PADDED, full_size=True, score="foreground"),
     Case("ytvis", "released", 8, 4, WHOLE, full_size=True),
     Case("ytvis", "refined", 4, 2, SHRUNK, max_instances=3),
     Case("kitti_mots", "paper", 4, 1, SHRUNK, max_instances=3),
@@ -52,6 +53,7 @@ def config_of(case):
         config.clustering.min_cells = 6
         config.tracking.overlap = case.overlap
         config.tracking.full_size = case.full_size
+        config.tracking.score = case.score
         config.evaluation.min_dim, config.evaluation.max_dim = height, width
     return config
 
@@ -118,7 +120,10 @@ def check(system, video, config):
     for number, track in statistics.items():
         other = expected.tracks[number]
         assert (track.pixels, track.first, track.last) == other[:3]
-        assert track.score is None
+        if config.tracking.score == "size":
+            assert track.score is None
+        else:
+            np.testing.assert_allclose(track.score, other.confidence, rtol=1e-4)
         if config.model.num_classes == 0:
             assert track.logits is None and track.votes is None
         else:

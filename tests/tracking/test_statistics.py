@@ -54,6 +54,16 @@ def test_without_classes_there_are_only_cells():
     assert sums.logits is None and sums.votes is None
 
 
+def test_confidence_is_a_mean_over_the_cells_of_each_frame():
+    slots = jnp.array([[[0, 0, -1]], [[1, 0, 1]]])
+    confidence = jnp.array([[[0.25, 0.75, 0.9]], [[0.5, 1.0, 0.0]]])
+    sums = statistics.slot_sums(
+        slots, jnp.ones(2, bool), num_slots=2, confidence=confidence
+    )
+    np.testing.assert_allclose(sums.confidences, [[0.5, 0], [1, 0.25]])
+    assert sums.logits is None
+
+
 def test_a_video_adds_up_over_windows():
     seen = statistics.Accumulator()
     first = statistics.SlotSums(
