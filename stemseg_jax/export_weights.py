@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
@@ -9,15 +11,39 @@ from stemseg_jax import models
 from stemseg_jax.conversion import release
 
 
-def run(config: ConfigDict, *, checkpoint: str, output: str) -> None:
+def run(
+    config: ConfigDict, *, checkpoint: str, output: str, half: bool = False
+) -> None:
     """Writes what any checkpoint holds; it loads back without other flags.
 
+    The config goes without `data.root` and `init_from`: folders of this machine.
+
+    Args:
+        half: Values as float16, which a file of half the size holds.
+
     Raises:
-        ValueError: If there is no checkpoint, or it belongs to another model.
+        ValueError: If there is no checkpoint, it belongs to another model, or a value
+            is beyond float16.
     """
     model = models.load(config, checkpoint)
-    release.write(
-        output, model.variables, json.loads(model.config.to_json_best_effort())
-    )
-    millions = models.size(model.variables) / 1e6
+    variables = jax.device_get(model.variables)
+    if half:
+        variables = jax.tree.map_with_path(_half, variables)
+    config = model.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.data.root, config.init_from = None, ""
+    release.write(output, variables, json.loads(config.to_json_best_effort()))
+    millions = models.size(variables) / 1e6
     logging.info("%s: %.2f M values", output, millions)
+
+
+def _half(path, values: np.ndarray) -> np.ndarray:
+    if not np.issubdtype(values.dtype, np.floating):
+        return values
+    largest = np.abs(values).max(initial=0)
+    if largest > np.finfo(np.float16).max:
+        raise ValueError(
+            f"{jax.tree_util.keystr(path, simple=True, separator='/')} has a value of "
+            f"{largest:.3g}, which float16 cannot hold: leave --half out."
+        )
+    return values.astype(np.float16)

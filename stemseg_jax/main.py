@@ -31,20 +31,28 @@ _MODE = flags.DEFINE_enum(
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.")
 _CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "A run's folder, .safetensors, .pth or .pkl."
+    "checkpoint",
+    None,
+    "A run's folder, .safetensors, .pth or .pkl; predict: without it and --config the "
+    "weights that come with stemseg_jax, 'real'.",
 )
 _INPUT = flags.DEFINE_string(
     "input",
     None,
     "predict: video file, folder or glob of frames; check_data: a folder.",
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Where predictions or pictures go.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Where predictions (default: predicted/) or pictures go."
+)
 _TASK = flags.DEFINE_string(
     "task", None, "davis19, davis16, ytvis, ovis, kitti_mots or mots_challenge."
 )
 _GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "score: the annotations.")
 _RESULTS = flags.DEFINE_multi_string(
     "results", None, "score: result files; given twice, the two are compared."
+)
+_HALF = flags.DEFINE_bool(
+    "half", False, "export_weights: values as float16, half the size."
 )
 _JSON = flags.DEFINE_string("json", None, "Where to write every figure in full.")
 
@@ -85,11 +93,14 @@ def dispatch(mode: str) -> int | None:
         from stemseg_jax import demo
 
         config = _required(_CONFIG)
-        _check(config, mode)
+        _check(config, mode, origin="")
         return demo.run(config, workdir=_WORKDIR.value or "runs/demo")
 
-    config = _CONFIG.value or _config_of_checkpoint()
-    _check(config, mode)
+    checkpoint = _CHECKPOINT.value
+    if mode == "predict" and not _CONFIG.value:
+        checkpoint = checkpoint or "real"
+    config = _CONFIG.value or _config_of(checkpoint)
+    _check(config, mode, origin="" if _CONFIG.value else checkpoint)
     if config.parity == "released":
         import jax
 
@@ -104,7 +115,7 @@ def dispatch(mode: str) -> int | None:
 
         evaluate.run(
             config,
-            checkpoint=_CHECKPOINT.value or _required(_WORKDIR),
+            checkpoint=checkpoint or _required(_WORKDIR),
             workdir=_required(_WORKDIR),
             json_file=_JSON.value,
         )
@@ -114,9 +125,9 @@ def dispatch(mode: str) -> int | None:
 
         predict.run(
             config,
-            checkpoint=_required(_CHECKPOINT),
+            checkpoint=checkpoint or _required(_CHECKPOINT),
             source=_required(_INPUT),
-            output=_required(_OUTPUT),
+            output=_OUTPUT.value or "predicted",
         )
         return None
     if mode == "show_data":
@@ -131,27 +142,30 @@ def dispatch(mode: str) -> int | None:
         from stemseg_jax import export_weights
 
         return export_weights.run(
-            config, checkpoint=_required(_CHECKPOINT), output=_required(_OUTPUT)
+            config,
+            checkpoint=_required(_CHECKPOINT),
+            output=_required(_OUTPUT),
+            half=_HALF.value,
         )
     from stemseg_jax import benchmark
 
     return benchmark.run(config)
 
 
-def _config_of_checkpoint():
+def _config_of(checkpoint: str | None) -> ConfigDict:
     """What a checkpoint of ours was trained with, where no --config is given."""
-    if not _CHECKPOINT.value:
+    if not checkpoint:
         return _required(_CONFIG)
     from stemseg_jax import models
 
-    return models.saved_config(_CHECKPOINT.value)
+    return models.saved_config(checkpoint)
 
 
-def _check(config: ConfigDict, mode: str) -> None:
+def _check(config: ConfigDict, mode: str, *, origin: str) -> None:
     """Refuses what cannot be meant, before a device is touched."""
     from stemseg_jax import models, options
 
-    options.check(config, origin="" if _CONFIG.value else _CHECKPOINT.value)
+    options.check(config, origin=origin)
     models.build(config)
     if mode in FED:
         from stemseg_jax.data import pipeline

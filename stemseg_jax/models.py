@@ -126,18 +126,18 @@ def read(checkpoint: str) -> sources.Loaded:
 
     Args:
         checkpoint: A run's folder or one of its checkpoints, .safetensors, .pth, .pkl,
-            a model.json of TensorFlow.js, or one of these in an installed package, as
-            package:NAME/PATH.
+            a model.json of TensorFlow.js, one of these in an installed package, as
+            package:NAME/PATH, or "real": the weights in this package.
 
     Raises:
         ValueError: If it is none of these.
     """
-    is_packaged = str(checkpoint).startswith(packaged.SCHEME)
-    path = packaged.find(checkpoint) if is_packaged else pathlib.Path(checkpoint)
+    path = packaged.locate(checkpoint)
     if not path.exists():
         raise ValueError(
-            f"{path}: no such checkpoint. Expected a run's folder, or a .safetensors, "
-            ".pth or .pkl file; docs/model_zoo.md says where published ones are."
+            f"{path}: no such checkpoint. Expected a run's folder, a .safetensors, "
+            f".pth or .pkl file, or {', '.join(packaged.SHIPPED)}, which comes with "
+            "stemseg_jax; docs/model_zoo.md says where others are."
         )
     if path.is_file():
         return loading.load(path)

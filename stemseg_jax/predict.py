@@ -79,6 +79,13 @@ def predict_video(
         "%s: %d track(s) in %d frame(s), written to %s",
         *(source.name, len(tracks.tracks), tracks.num_frames, folder),
     )
+    if not tracks.tracks:
+        logging.warning(
+            "%s: no object was found. What a model finds is what it was trained on "
+            "(docs/model_card.md for the weights 'real'); "
+            "--config.selection.min_score=0 keeps what is doubtful.",
+            source.name,
+        )
     return Files(*(folder / file.name for file in files))
 
 

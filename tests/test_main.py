@@ -9,6 +9,7 @@ from unittest import mock
 
 import cv2
 import grain  # noqa: F401  defines a flag, which flagsaver would take away again
+import jax
 import numpy as np
 import pytest
 from absl import app, flags
@@ -197,6 +198,33 @@ def test_weights_travel_in_a_file(trained, frames, tmp_path):
         for kind in ("folder", "file")
     ]
     np.testing.assert_array_equal(*masks)
+
+
+def test_half_the_bytes_and_no_folders_of_the_trainer(trained, frames, tmp_path):
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    for release, flag in ((whole, "--nohalf"), (half, "--half")):
+        assert not run(
+            smoke(),
+            "--config.data.root=/home/somebody/data",
+            "--config.init_from=/home/somebody/weights.pth",
+            "--mode=export_weights",
+            f"--checkpoint={trained}",
+            f"--output={release}",
+            flag,
+        )
+    loaded, rounded = (models.read(str(file)) for file in (whole, half))
+    assert "somebody" not in json.dumps(rounded.config)
+    for one, other in zip(
+        *(jax.tree.leaves(file.variables) for file in (loaded, rounded)), strict=True
+    ):
+        assert other.dtype == np.float16
+        np.testing.assert_allclose(other, one, rtol=2**-11, atol=2**-24)
+    bytes_of_values = [
+        sum(leaf.nbytes for leaf in jax.tree.leaves(file.variables))
+        for file in (loaded, rounded)
+    ]
+    assert bytes_of_values[0] == 2 * bytes_of_values[1]
+    assert not predict(half, frames, tmp_path / "out")
 
 
 def test_results_of_any_method_are_scored(trained, tmp_path, capsys):

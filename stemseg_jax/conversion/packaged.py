@@ -1,9 +1,24 @@
-"""Weights that come as a Python package, named by `package:NAME/PATH INSIDE`."""
+"""Weights that come as a Python package, named by `package:NAME/PATH INSIDE`.
+
+Those in this package have a name of one word besides.
+"""
 
 import importlib.util
 import pathlib
 
 SCHEME = "package:"
+# docs/model_card.md says what they are, and what they may be used for.
+SHIPPED = {"real": "package:stemseg_jax/weights/real.safetensors"}
+
+
+def locate(checkpoint: str) -> pathlib.Path:
+    """Where a checkpoint lies, whether it is a path or a name of this module's.
+
+    Raises:
+        ValueError: See `find`.
+    """
+    name = SHIPPED.get(str(checkpoint), str(checkpoint))
+    return find(name) if name.startswith(SCHEME) else pathlib.Path(checkpoint)
 
 
 def find(name: str) -> pathlib.Path:
