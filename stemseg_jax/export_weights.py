@@ -30,7 +30,7 @@ def run(
     if half:
         variables = jax.tree.map_with_path(_half, variables)
     config = model.config.copy_and_resolve_references()
-    with config.unlocked():
+    with config.unlocked(), config.ignore_type():
         config.data.root, config.init_from = None, ""
     release.write(output, variables, json.loads(config.to_json_best_effort()))
     millions = models.size(variables) / 1e6

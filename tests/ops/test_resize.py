@@ -41,7 +41,7 @@ def test_the_same_size_changes_nothing():
 
 def test_labels_meet_half_way_and_leave_the_unlabelled():
     maps = jnp.array([[[0, 1], [-1, -1]]])
-    enlarged = resize.labels(maps, (4, 4), num_labels=2)
+    enlarged = resize.labels(maps, (4, 4))
     np.testing.assert_array_equal(
         enlarged[0], [[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1], [-1, -1, -1, -1]]
     )
@@ -49,8 +49,14 @@ def test_labels_meet_half_way_and_leave_the_unlabelled():
 
 def test_enlarged_labels_do_not_invent_a_third_between_two():
     maps = jnp.array([[[0, 2, 2, 1, 0]]])
-    enlarged = np.asarray(resize.labels(maps, (4, 20), num_labels=3))
+    enlarged = np.asarray(resize.labels(maps, (4, 20)))
     assert (enlarged == np.repeat(maps[0], 4, axis=1)).all()
+
+
+def test_half_way_the_lowest_label_has_it():
+    for maps in ([[1, 0]], [[0, 1]]):
+        enlarged = resize.labels(jnp.array([maps]), (1, 3))
+        np.testing.assert_array_equal(enlarged[0, 0], [maps[0][0], 0, maps[0][1]])
 
 
 def test_enlarged_labels_equal_the_largest_of_enlarged_masks():
@@ -63,7 +69,7 @@ def test_enlarged_labels_equal_the_largest_of_enlarged_masks():
         ]
     )
     expected = np.where(shares.max(0) > 0, shares.argmax(0), -1)
-    got = np.asarray(resize.labels(jnp.asarray(maps), (20, 28), num_labels=4))
+    got = np.asarray(resize.labels(jnp.asarray(maps), (20, 28)))
     clear = np.sort(shares, axis=0)[-1] - np.sort(shares, axis=0)[-2] > 1e-6
     np.testing.assert_array_equal(got[clear], expected[clear])
     assert clear.mean() > 0.8

@@ -1,0 +1,76 @@
+"""Where the time of predict goes, and its frames per second. See README.md."""
+
+import argparse
+import functools
+import pathlib
+import tempfile
+import time
+
+import jax
+from absl import logging
+
+from stemseg_jax import models, predict
+from stemseg_jax.data import input_video
+from stemseg_jax.formats import images
+from stemseg_jax.outputs import collector, davis_results, overlay, report, video
+from stemseg_jax.systems import stemseg
+
+STAGES = {
+    (stemseg.STEmSeg, "_encode"): "backbone and pyramid",
+    (stemseg.STEmSeg, "_decode"): "decoders",
+    (stemseg.STEmSeg, "_label"): "clusters, stitching, full size",
+    (collector.LabelCollector, "add"): "label maps, compressed",
+    (collector.LabelCollector, "tracks"): "masks at the size of the frames",
+    (davis_results, "paint"): "masks, decoded and painted",
+    (images, "write_labels"): "PNG files",
+    (overlay, "draw"): "overlay, drawn",
+    (video.Writer, "write"): "overlay, encoded",
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--input", required=True, help="video or folder of frames")
+    parser.add_argument("--checkpoint", default="real")
+    options = parser.parse_args()
+    logging.set_verbosity(logging.WARNING)
+    model = models.load(models.saved_config(options.checkpoint), options.checkpoint)
+    (source,) = input_video.find(options.input)
+    with tempfile.TemporaryDirectory() as folder:
+        predict.predict_video(model, source, pathlib.Path(folder))  # compiles
+        begin = time.perf_counter()
+        predict.predict_video(model, source, pathlib.Path(folder))
+        seconds = time.perf_counter() - begin
+        spent = {"frames, read once": time_of(lambda: [None for _ in source])}
+        for (owner, name), stage in STAGES.items():
+            setattr(owner, name, timed(getattr(owner, name), stage, spent))
+        predict.predict_video(model, source, pathlib.Path(folder))
+    frames = source.num_frames
+    rows = [{"stage": k, "ms a frame": 1e3 * v / frames} for k, v in spent.items()]
+    print(report.table(rows))
+    print(f"{frames} frames of {source.width} x {source.height}: ", end="")
+    print(f"{frames / seconds:.1f} frames a second, from file to files")
+
+
+def timed(function, stage: str, spent: dict[str, float]):
+    """The same function; waits for its result, and adds up its time."""
+    spent[stage] = 0.0
+
+    @functools.wraps(function)
+    def call(*args, **options):
+        begin = time.perf_counter()
+        result = jax.block_until_ready(function(*args, **options))
+        spent[stage] += time.perf_counter() - begin
+        return result
+
+    return call
+
+
+def time_of(work) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    main()
