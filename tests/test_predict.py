@@ -1,7 +1,6 @@
 """From a video file to masks, tracks and overlay, with a system worked by hand."""
 
 import json
-import pathlib
 from fractions import Fraction
 
 import jax
@@ -273,15 +272,89 @@ def test_run_labels_every_video_of_a_glob(clip, tmp_path, loaded):
         clip(3, name)
     config = defaults.get_config()
     config.model.categories, config.model.num_classes = "ytvis", 41
-    results = predict.run(
-        config,
-        checkpoint="any",
-        source=str(tmp_path / "videos" / "*.mp4"),
-        output=str(tmp_path / "out"),
+    outcomes = run(
+        tmp_path / "videos" / "*.mp4", output=tmp_path / "out", config=config
     )
-    assert [files.tracks.parent.name for files in results] == ["a", "b"]
-    content = json.loads(pathlib.Path(results[0].tracks).read_text())
+    assert [one.result.tracks.parent.name for one in outcomes] == ["a", "b"]
+    content = json.loads(outcomes[0].result.tracks.read_text())
     assert content["categories"]["2"] == "giant_panda"
+
+
+def run(*sources, output, config=None, **options):
+    return predict.run(
+        config or ytvis.get_config(),
+        checkpoint="any",
+        sources=list(map(str, sources)),
+        output=str(output),
+        **options,
+    )
+
+
+def test_one_bad_file_does_not_end_a_batch(clip, tmp_path, loaded, capsys, caplog):
+    clip(3, "a")
+    clip(3, "c")
+    (tmp_path / "videos" / "b.mp4").write_bytes(b"no video")
+    missing = tmp_path / "missing.mp4"
+    outcomes = run(missing, tmp_path / "videos", output=tmp_path / "out")
+    assert [(one.name, one.state) for one in outcomes] == [
+        (str(missing), "failed"),
+        ("a", "done"),
+        ("b", "failed"),
+        ("c", "done"),
+    ]
+    assert "matches nothing" in outcomes[0].fault and "b.mp4" in outcomes[2].fault
+    assert "b.mp4" in caplog.text
+    table = capsys.readouterr().out
+    assert [line.split()[0] for line in table.splitlines()[2:]] == [
+        str(missing),
+        *"abc",
+    ]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "c"}
+
+
+def test_a_batch_without_any_video_tells_all_faults(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "load", None)
+    with pytest.raises(ValueError, match=r"(?s)a\.mp4: no such.*b\.mp4: no such"):
+        run(tmp_path / "a.mp4", tmp_path / "b.mp4", output=tmp_path)
+
+
+def test_what_is_whole_is_not_labelled_again(clip, tmp_path, loaded, monkeypatch):
+    path, out = clip(3), tmp_path / "out"
+    (first,) = run(path, output=out)
+    before = first.result.tracks.stat().st_mtime_ns
+    (again,) = run(path, output=out)
+    assert (again.state, again.result) == ("was there already", first.result)
+    assert again.result.tracks.stat().st_mtime_ns == before
+
+    def labelled_anew(**changes):
+        (outcome,) = run(path, output=out, **changes)
+        return outcome.state == "done"
+
+    assert labelled_anew(overwrite=True)
+    other = ytvis.get_config()
+    other.selection.limit = 1
+    assert labelled_anew(config=other) and not labelled_anew(config=other)
+    clip(4)
+    assert labelled_anew(config=other)
+    (out / "clip" / "made_of.json").write_text("[")
+    assert labelled_anew(config=other)
+
+
+def test_a_video_cut_short_keeps_what_was_decoded(clip, tmp_path, loaded, caplog):
+    path = clip(60)
+    path.write_bytes(path.read_bytes()[: int(0.6 * path.stat().st_size)])
+    # The index comes first in our files: the frames before the cut can be found.
+    (outcome,) = run(path, output=tmp_path / "out")
+    assert outcome.state == "done, cut short" and "clip.mp4" in outcome.fault
+    assert "What was read is labelled" in caplog.text
+    count = outcome.result.num_frames
+    assert 0 < count < 60
+    assert tracks_json.read(outcome.result.tracks).video.num_frames == count
+    assert len(list(outcome.result.masks.iterdir())) == count
+    (drawn,) = input_video.find(outcome.result.overlay)
+    assert drawn.num_frames == count
+    (again,) = run(path, output=tmp_path / "out")
+    assert again.state == "was there already, cut short" and again.fault
 
 
 def test_classes_have_the_names_of_the_model_whatever_it_is_scored_on():
@@ -297,12 +370,7 @@ def test_classes_have_the_names_of_the_model_whatever_it_is_scored_on():
 def test_input_is_looked_at_before_the_model_is_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "load", None)
     with pytest.raises(ValueError, match=r"none\.mp4: no such file"):
-        predict.run(
-            defaults.get_config(),
-            checkpoint="any",
-            source=str(tmp_path / "none.mp4"),
-            output=str(tmp_path),
-        )
+        run(tmp_path / "none.mp4", output=tmp_path)
 
 
 def test_a_real_video(shared, tmp_path):

@@ -9,9 +9,9 @@ import glob
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import av
 import numpy as np
@@ -26,6 +26,10 @@ CONTAINERS = (
     *("ogg", "mxf", "gif", "apng", "ivf", "nut", "dv", "rm", "h264", "hevc", "obu"),
     *("mjpeg", "yuv4mpegpipe", "m4v", "mjpeg_2000", "vc1", "webp_anim", "wtv"),
     *("wav", "mp3", "flac", "aac"),  # to say that they hold no video
+)
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
+    *(".m2ts", ".wmv", ".asf", ".flv", ".ogv", ".gif", ".3gp", ".mxf", ".y4m"),
 )
 MISSING_SECONDS = 0.5  # that are not told; headers and clocks are not exact
 DEFAULT_FPS = Fraction(24)  # of frames that come without a clock; DAVIS is shown so
@@ -270,23 +274,53 @@ class ImageSequence:
             ) from error
 
 
-def find(
-    pattern: str | os.PathLike, *, fps: Fraction = DEFAULT_FPS
-) -> list[InputVideo]:
-    """The videos that a path or a glob stands for.
+class Place(NamedTuple):
+    """A video that is not opened yet."""
 
-    A file is a video (an image: a video of one frame), a folder's images are the frames
-    of one video, in natural order (2 before 10). A glob of images is one video too; of
-    video files or folders, one video each.
+    name: str
+    paths: tuple[pathlib.Path, ...]  # the file, or those of the frames
+    open: Callable[[], InputVideo]  # raises what is wrong with it
+
+
+def find(*patterns: str | os.PathLike, fps: Fraction = DEFAULT_FPS) -> list[InputVideo]:
+    """The videos at some `places`, all opened.
+
+    Raises:
+        ValueError: If nothing is there, what is there is no video, or names are equal.
+    """
+    return [place.open() for place in places(*patterns, fps=fps)]
+
+
+def places(*patterns: str | os.PathLike, fps: Fraction = DEFAULT_FPS) -> list[Place]:
+    """The videos that paths or globs stand for, each once.
+
+    A file is a video (an image: a video of one frame). A folder's images are the frames
+    of one video, in natural order (2 before 10); a folder without images stands for its
+    video files. A glob of images is one video for each folder they lie in; of video
+    files or folders, one video each. What is no video is told when it is opened.
 
     Args:
-        pattern: E.g. "clip.mp4", "frames/", "frames/*.jpg", "videos/*.mp4",
+        patterns: E.g. "clip.mp4", "frames/", "frames/*.jpg", "videos/*.mp4",
             "JPEGImages/480p/*".
         fps: Of videos made of images.
 
     Raises:
-        ValueError: If nothing is there, or what is there is no video.
+        ValueError: If two of them have one name.
     """
+    found = [place for pattern in patterns for place in _places(pattern, fps)]
+    once = {place.paths or (place.name,): place for place in found}
+    names = collections.Counter(place.name for place in once.values())
+    name, count = names.most_common(1)[0]
+    if count > 1:
+        raise ValueError(
+            f"{', '.join(map(os.fspath, patterns))}: {count} videos are called "
+            f"{name!r}, and results go by name. Rename them, or take them one at a "
+            "time."
+        )
+    return list(once.values())
+
+
+def _places(pattern: str | os.PathLike, fps: Fraction) -> list[Place]:
     pattern = os.fspath(pattern)
     if os.path.exists(pattern):  # a name may itself hold a "*" or "["
         matches = [pathlib.Path(pattern)]
@@ -294,49 +328,76 @@ def find(
         found = images.natural(glob.glob(pattern, recursive=True))
         matches = [path for path in found if files.is_data(path)]
     if not matches:
-        raise ValueError(
+        return _none(
+            pattern,
             f"{pattern}: no such file or folder, and as a glob it matches nothing. "
-            "Expected a video file, a folder of frames, or a glob of either."
+            "Expected a video file, a folder of frames or of videos, or a glob.",
         )
     frames = [path for path in matches if _is_image(path)]
-    if len(frames) == len(matches):
-        name = frames[0].stem if len(frames) == 1 else _folder_name(frames[0].parent)
-        return [ImageSequence(frames, name=_name(name), fps=fps)]
-    if frames:
+    if frames and len(frames) < len(matches):
         other = next(path for path in matches if path not in frames)
-        raise ValueError(
+        return _none(
+            pattern,
             f"{pattern}: matches images ({frames[0].name}) and others ({other.name}). "
-            "Expected one kind; narrow the glob, e.g. to *.jpg."
+            "Expected one kind; narrow the glob, e.g. to *.jpg.",
         )
-    sources = [
-        _folder(path, fps=fps) if path.is_dir() else VideoFile(path) for path in matches
+    if len(frames) == 1:
+        return [_sequence(frames, frames[0].stem, fps)]
+    if frames:
+        of_folders = collections.defaultdict(list)
+        for path in frames:
+            of_folders[path.parent].append(path)
+        return [
+            _sequence(paths, _folder_name(folder), fps)
+            for folder, paths in of_folders.items()
+        ]
+    return [
+        place
+        for path in matches
+        for place in (_in_folder(path, fps) if path.is_dir() else [_file(path)])
     ]
-    name, count = collections.Counter(s.name for s in sources).most_common(1)[0]
-    if count > 1:
-        raise ValueError(
-            f"{pattern}: {count} videos are called {name!r}, and results go by name. "
-            "Rename them, or take them one at a time."
-        )
-    return sources
 
 
-def _folder(folder: pathlib.Path, *, fps: Fraction) -> ImageSequence:
+def _in_folder(folder: pathlib.Path, fps: Fraction) -> list[Place]:
     entries = files.listed(folder)
     frames = images.natural(path for path in entries if _is_image(path))
+    videos = [path for path in entries if path.suffix.lower() in VIDEO_SUFFIXES]
+    if videos and not frames:
+        return [_file(path) for path in images.natural(videos)]
+    name = _folder_name(folder)
     if not frames:
         others = ", ".join(sorted(path.name for path in entries)[:3]) or "nothing"
-        raise ValueError(
-            f"{folder}: no images in this folder, but {others}. Expected frames "
-            f"({' '.join(images.SUFFIXES)}); for several videos give a glob, e.g. "
-            f"'{folder}/*'."
+        return _none(
+            name,
+            f"{folder}: no images and no videos in this folder, but {others}. Expected "
+            f"frames ({' '.join(images.SUFFIXES)}) or videos; for several folders of "
+            f"frames give a glob, e.g. '{folder}/*'.",
         )
     stem, count = collections.Counter(path.stem for path in frames).most_common(1)[0]
     if count > 1:
-        raise ValueError(
+        return _none(
+            name,
             f"{folder}: {count} images are called {stem!r}, with different endings. "
-            f"Expected one per frame; give a glob, e.g. '{folder}/*{frames[0].suffix}'."
+            "Expected one per frame; give a glob, e.g. "
+            f"'{folder}/*{frames[0].suffix}'.",
         )
-    return ImageSequence(frames, name=_name(_folder_name(folder)), fps=fps)
+    return [_sequence(frames, name, fps)]
+
+
+def _none(name: str, fault: str) -> list[Place]:
+    def refuse():
+        raise ValueError(fault)
+
+    return [Place(name, (), refuse)]
+
+
+def _file(path: pathlib.Path) -> Place:
+    return Place(_plain(path.stem), (path,), lambda: VideoFile(path))
+
+
+def _sequence(paths: list[pathlib.Path], name: str, fps: Fraction) -> Place:
+    name = _name(name)
+    return Place(name, tuple(paths), lambda: ImageSequence(paths, name=name, fps=fps))
 
 
 def _is_image(path: pathlib.Path) -> bool:
@@ -348,14 +409,19 @@ def _folder_name(folder: pathlib.Path) -> str:
 
 
 def _name(given: str) -> str:
-    """The name of a video, by which its results are called: no dots at its ends.
-
-    "..", say, of a file called "...mp4", would lead out of the folder of results.
-    """
-    name = given.strip(". ") or "video"
+    """The name of a video, by which its results are called; a change is told."""
+    name = _plain(given)
     if name != given:
         logging.warning("The video %r goes by the name %r.", given, name)
     return name
+
+
+def _plain(given: str) -> str:
+    """No dots at its ends.
+
+    "..", say, of a file called "...mp4", would lead out of the folder of results.
+    """
+    return given.strip(". ") or "video"
 
 
 def _check_size(size: tuple[int, ...], source: InputVideo, where: str):

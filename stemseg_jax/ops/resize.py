@@ -44,9 +44,7 @@ def linear_corners(
     return flat.reshape(*batch, *size, C)
 
 
-def labels(
-    maps: Int32[Array, "T _ _"], size: tuple[int, int]
-) -> Int32[Array, "T H W"]:
+def labels(maps: Int32[Array, "T _ _"], size: tuple[int, int]) -> Int32[Array, "T H W"]:
     """Enlarges label maps: each pixel takes the label with the largest bilinear share.
 
     Of equal shares the lowest label has it. Cells of -1 have no vote; pixels that see

@@ -97,6 +97,37 @@ def test_globs_of_images_videos_and_folders(tmp_path):
     assert [s.name for s in input_video.find(str(tmp_path / "*.mp4"))] == ["v2", "v10"]
 
 
+def test_frames_of_several_folders_are_several_videos(tmp_path):
+    for name in ("b", "a"):
+        write_images(tmp_path / name, ["0.jpg", "1.jpg"])
+    found = input_video.find(str(tmp_path / "*" / "*.jpg"))
+    assert [(s.name, s.num_frames) for s in found] == [("a", 2), ("b", 2)]
+
+
+def test_a_folder_of_videos_and_several_patterns(tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in ("v10.mp4", "v2.mp4"):
+        write_video(tmp_path / "videos" / name, 2)
+    frames = write_images(tmp_path / "frames", ["0.jpg"])
+    everything = (tmp_path / "videos", frames, str(tmp_path / "videos" / "v2*"))
+    names = [s.name for s in input_video.find(*everything)]
+    assert names == ["v2", "v10", "frames"]  # each once
+
+
+def test_what_cannot_be_opened_is_told_when_it_is(tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"none")
+    write_video(tmp_path / "sound.mp4", 2)
+    broken, missing, sound = input_video.places(
+        tmp_path / "broken.mp4", tmp_path / "missing", tmp_path / "sound.mp4"
+    )
+    assert broken.paths == (tmp_path / "broken.mp4",) and missing.paths == ()
+    with pytest.raises(ValueError, match="broken.mp4: cannot be opened"):
+        broken.open()
+    with pytest.raises(ValueError, match="missing: no such file"):
+        missing.open()
+    assert sound.open().num_frames == 2
+
+
 def test_a_name_with_brackets_is_no_glob(tmp_path):
     (source,) = input_video.find(write_video(tmp_path / "clip [1].mp4", 2))
     assert source.name == "clip [1]"
