@@ -4,6 +4,7 @@ python -m stemseg_jax.main --config=configs/ytvis.py --workdir=runs/ytvis
 """
 
 import pathlib
+import re
 import sys
 
 from absl import app, flags, logging
@@ -26,6 +27,7 @@ FED = ("train", "demo", "show_data", "benchmark")  # those with training clips
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A file of configs/, e.g. configs/ytvis.py[:smoke]."
 )
+_overrides: list[str] = []  # of the config that a checkpoint carries
 _MODE = flags.DEFINE_enum(
     "mode", "train", list(MODES), "; ".join(f"{k}: {v}" for k, v in MODES.items())
 )
@@ -104,7 +106,9 @@ def dispatch(mode: str) -> int | None:
     if mode == "predict" and not _CONFIG.value:
         checkpoint = checkpoint or "real"
     config = _CONFIG.value or _config_of(checkpoint)
-    _check(config, mode, origin="" if _CONFIG.value else checkpoint)
+    # What a checkpoint carries is its fault, what the command line says is not.
+    carried = not _CONFIG.value and not _overrides
+    _check(config, mode, origin=checkpoint if carried else "")
     if config.parity == "released":
         import jax
 
@@ -163,7 +167,22 @@ def _config_of(checkpoint: str | None) -> ConfigDict:
         return _required(_CONFIG)
     from stemseg_jax import models
 
-    return models.saved_config(checkpoint)
+    return _overridden(models.saved_config(checkpoint))
+
+
+def _overridden(config: ConfigDict) -> ConfigDict:
+    """With what the command line says of it, as of one from a file."""
+    values, argv = flags.FlagValues(), ["stemseg", *_overrides]
+    try:
+        config_flags.DEFINE_config_dict(
+            "config", config, flag_values=values, sys_argv=argv
+        )
+        values(argv)
+    except AttributeError as error:
+        raise ValueError(_no_option(error)) from error
+    except flags.Error as error:
+        raise ValueError(str(error)) from error
+    return values.config
 
 
 def _check(config: ConfigDict, mode: str, *, origin: str) -> None:
@@ -200,13 +219,21 @@ def _without_leftovers(unraisable) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     """As absl does it, which says most mistakes once and without a stack."""
+    if not any(re.match(r"--?config(=|$)", argument) for argument in argv):
+        own = [arg for arg in argv if re.match(r"--?(no)?config\.", arg)]
+        argv = [arg for arg in argv if arg not in own]
+        _overrides[:] = own
     try:
         return app.parse_flags_with_usage(argv)
     except AttributeError as error:  # an option that the config does not have
         if not isinstance(error.args[0], KeyError):
             raise
-        print(f"No option of the config: {error.args[0].args[0]}", file=sys.stderr)
+        print(_no_option(error), file=sys.stderr)
         sys.exit(1)
+
+
+def _no_option(error: AttributeError) -> str:
+    return f"No option of the config: {error.args[0].args[0]}"
 
 
 if __name__ == "__main__":

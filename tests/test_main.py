@@ -200,6 +200,41 @@ def test_weights_travel_in_a_file(trained, frames, tmp_path):
     np.testing.assert_array_equal(*masks)
 
 
+def without_config(monkeypatch, *arguments) -> int | None:
+    """`run` by way of the console script's own reading of the command line."""
+    monkeypatch.setattr(main, "_overrides", [])
+    argv = ["stemseg", *map(str, arguments)]
+    with flagsaver.flagsaver(), mock.patch.object(sys, "argv", argv):
+        main._parse(argv)
+        return main.main(["stemseg"])
+
+
+def test_options_of_the_config_that_a_checkpoint_carries(
+    trained, frames, tmp_path, monkeypatch, capsys
+):
+    predict = functools.partial(
+        *(without_config, monkeypatch, "--mode=predict", f"--checkpoint={trained}"),
+        *(f"--input={frames}", f"--output={tmp_path}"),
+        # Whatever the two steps of training made of it, it is a seed.
+        *("--config.clustering.min_seediness=0", "--config.clustering.min_cells=1"),
+        "--config.tracking.foreground_threshold=0",
+    )
+    for limit in (5, 0):
+        assert not predict(f"--config.selection.limit={limit}")
+        tracks = tracks_json.read(tmp_path / "clip" / "tracks.json").video.tracks
+        assert (len(tracks) > 0) == (limit > 0)
+    capsys.readouterr()
+    for wrong, message in (
+        ("selection.limt=3", 'Did you mean "limit"'),
+        ("selection.limit=many", "--config.selection.limit=many"),
+        ("selection.limit=-1", "selection.limit=-1"),
+    ):
+        assert predict(f"--config.{wrong}") == 1
+        error = capsys.readouterr().err
+        assert error.startswith("ValueError") and message in error
+        assert "damaged" not in error
+
+
 def test_half_the_bytes_and_no_folders_of_the_trainer(trained, frames, tmp_path):
     whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
     config = importlib.import_module("configs.moving_shapes").get_config("smoke")
