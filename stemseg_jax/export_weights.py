@@ -16,7 +16,8 @@ def run(
 ) -> None:
     """Writes what any checkpoint holds; it loads back without other flags.
 
-    The config goes without `data.root` and `init_from`: folders of this machine.
+    The config goes without what names places on this machine: `data.root`,
+    `data.packed`, `init_from` and `evaluation.ground_truth`.
 
     Args:
         half: Values as float16, which a file of half the size holds.
@@ -32,6 +33,7 @@ def run(
     config = model.config.copy_and_resolve_references()
     with config.unlocked(), config.ignore_type():
         config.data.root, config.init_from = None, ""
+        config.data.packed = config.evaluation.ground_truth = ""
     release.write(output, variables, json.loads(config.to_json_best_effort()))
     millions = models.size(variables) / 1e6
     logging.info("%s: %.2f M values", output, millions)

@@ -8,7 +8,7 @@ import re
 import sys
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict, config_dict, config_flags
 
 MODES = {
     "train": "train --config into --workdir, or go on there",
@@ -82,6 +82,8 @@ def main(argv: list[str]) -> int | None:
 
 def dispatch(mode: str) -> int | None:
     """Runs one script. Imported here, so that scoring files need not wait for jax."""
+    if _overrides and mode in ("score", "check_data"):
+        raise app.UsageError(f"--mode={mode} reads no config: {_overrides[0]}")
     if mode == "score":
         from stemseg_jax import score
 
@@ -104,11 +106,9 @@ def dispatch(mode: str) -> int | None:
 
     checkpoint = _CHECKPOINT.value
     if mode == "predict" and not _CONFIG.value:
-        checkpoint = checkpoint or "real"
+        checkpoint = checkpoint or _WORKDIR.value or "real"
     config = _CONFIG.value or _config_of(checkpoint)
-    # What a checkpoint carries is its fault, what the command line says is not.
-    carried = not _CONFIG.value and not _overrides
-    _check(config, mode, origin=checkpoint if carried else "")
+    _check(config, mode, origin="" if _CONFIG.value else checkpoint)
     if config.parity == "released":
         import jax
 
@@ -133,7 +133,7 @@ def dispatch(mode: str) -> int | None:
 
         outcomes = predict.run(
             config,
-            checkpoint=checkpoint or _required(_CHECKPOINT),
+            checkpoint=checkpoint or _WORKDIR.value or _required(_CHECKPOINT),
             sources=_required(_INPUT),
             output=_OUTPUT.value or "predicted",
             overwrite=_OVERWRITE.value,
@@ -165,23 +165,25 @@ def _config_of(checkpoint: str | None) -> ConfigDict:
     """What a checkpoint of ours was trained with, where no --config is given."""
     if not checkpoint:
         return _required(_CONFIG)
-    from stemseg_jax import models
+    from stemseg_jax import models, options
 
-    return _overridden(models.saved_config(checkpoint))
+    config = models.saved_config(checkpoint)
+    options.check(config, origin=checkpoint)
+    return _overridden(config)
 
 
 def _overridden(config: ConfigDict) -> ConfigDict:
     """With what the command line says of it, as of one from a file."""
+    if "data" in config and config.data.get("root") is None:  # of a type to be given
+        config.data.root = config_dict.placeholder(str)
     values, argv = flags.FlagValues(), ["stemseg", *_overrides]
     try:
         config_flags.DEFINE_config_dict(
             "config", config, flag_values=values, sys_argv=argv
         )
         values(argv)
-    except AttributeError as error:
-        raise ValueError(_no_option(error)) from error
-    except flags.Error as error:
-        raise ValueError(str(error)) from error
+    except (AttributeError, KeyError, TypeError, flags.Error) as error:
+        raise ValueError(f"{' '.join(_overrides)}: {_plain(error)}") from error
     return values.config
 
 
@@ -189,7 +191,7 @@ def _check(config: ConfigDict, mode: str, *, origin: str) -> None:
     """Refuses what cannot be meant, before a device is touched."""
     from stemseg_jax import models, options
 
-    options.check(config, origin=origin)
+    options.check(config, origin=origin, overridden=bool(_overrides))
     models.build(config)
     if mode in FED:
         from stemseg_jax.data import pipeline
@@ -219,21 +221,34 @@ def _without_leftovers(unraisable) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     """As absl does it, which says most mistakes once and without a stack."""
-    if not any(re.match(r"--?config(=|$)", argument) for argument in argv):
-        own = [arg for arg in argv if re.match(r"--?(no)?config\.", arg)]
-        argv = [arg for arg in argv if arg not in own]
-        _overrides[:] = own
+    # A file of flags may name a config, too.
+    if not any(re.match(r"--?(config|flagfile)(=|$)", one) for one in argv):
+        argv, _overrides[:] = _without_overrides(argv)
     try:
         return app.parse_flags_with_usage(argv)
     except AttributeError as error:  # an option that the config does not have
         if not isinstance(error.args[0], KeyError):
             raise
-        print(_no_option(error), file=sys.stderr)
+        print(f"No option of the config: {_plain(error)}", file=sys.stderr)
         sys.exit(1)
 
 
-def _no_option(error: AttributeError) -> str:
-    return f"No option of the config: {error.args[0].args[0]}"
+def _without_overrides(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The command line without options of a config, and these."""
+    rest, own = [], []
+    for before, argument in zip(["", *argv], argv, strict=False):
+        option = re.match(r"--?(no)?config\.", argument)
+        awaited = own and before == own[-1] and "=" not in before
+        value = awaited and not argument.startswith("-")
+        (own if option or value else rest).append(argument)
+    return rest, own
+
+
+def _plain(error: Exception) -> str:
+    """What ml_collections says, out of the errors that it wraps errors in."""
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    return str(error.args[0] if error.args else error)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """A system with its weights, from nothing or from a checkpoint of any known form."""
 
 import functools
-import pathlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -21,6 +20,13 @@ from stemseg_jax.structures import ClipBatch, Variables
 from stemseg_jax.systems import SYSTEMS, base
 from stemseg_jax.tracks import Frame, TrackStatistics
 
+# Options that came after configs had been saved, of a system or of all: section, name,
+# and the value that stands for what was done before.
+ADDED = (
+    ("", "selection", "min_score", 0.0),
+    ("", "selection", "min_frames", 1),
+    ("stemseg", "tracking", "score", "size"),
+)
 Tracked = tuple[collector.LabelCollector, dict[int, TrackStatistics]]
 
 
@@ -109,6 +115,8 @@ def load(config: ConfigDict, checkpoint: str) -> Model:
         ValueError: If there is no checkpoint, or it belongs to another model.
     """
     loaded = read(checkpoint)
+    if checkpoint in packaged.TERMS:
+        logging.info("Weights %r, %s", checkpoint, packaged.TERMS[checkpoint])
     of = loaded.config["system"] if loaded.config else config.system
     if of != config.system:
         raise ValueError(
@@ -160,15 +168,17 @@ def saved_config(checkpoint: str) -> ConfigDict:
     Raises:
         ValueError: If it carries none, as files of other programs do.
     """
-    if pathlib.Path(checkpoint).is_dir():
-        saved = checkpoints.config(pathlib.Path(checkpoint))
-    else:
-        saved = read(checkpoint).config
+    path = packaged.locate(checkpoint)
+    saved = checkpoints.config(path) if path.is_dir() else read(checkpoint).config
     if saved is None:
         raise ValueError(
             f"{checkpoint} carries no config: name the one that goes with it by "
             "--config=FILE (docs/model_zoo.md)."
         )
+    saved = _with_tuples(saved)
+    for of, section, name, before in ADDED:
+        if of in ("", saved.get("system")) and isinstance(saved.get(section), dict):
+            saved[section].setdefault(name, before)
     config = ConfigDict(saved)
     if "categories" not in config.model:  # from before it was an option of the model
         dataset = config.get("evaluation", {}).get("dataset", "")
@@ -176,6 +186,13 @@ def saved_config(checkpoint: str) -> ConfigDict:
         fits = scored and max(scored) + 1 == config.model.get("num_classes")
         config.model.categories = dataset if fits else ""
     return config
+
+
+def _with_tuples(value: Any) -> Any:
+    """As configs have them; JSON has lists."""
+    if isinstance(value, dict):
+        return {name: _with_tuples(inner) for name, inner in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def with_conventions(

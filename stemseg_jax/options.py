@@ -287,12 +287,13 @@ def optional(dataset: str) -> dict[str, Range]:
     }
 
 
-def check(config: ConfigDict, *, origin: str = "") -> None:
+def check(config: ConfigDict, *, origin: str = "", overridden: bool = False) -> None:
     """Refuses what no run can mean.
 
     Args:
         origin: The weights that carry the config, if it is theirs. It may be of another
             version, so that only what a model is built from has to be known.
+        overridden: Whether it was sound, and then changed.
 
     Raises:
         ValueError: Options that are unknown, missing or out of their range, or that
@@ -328,7 +329,7 @@ def check(config: ConfigDict, *, origin: str = "") -> None:
     if problems:
         if len(problems) > LINES:
             problems[LINES:] = [f"and {len(problems) - LINES} more"]
-        if origin:
+        if origin and not overridden:
             problems.append(
                 f"{origin} carries this config, which is damaged or of another "
                 "version: name one that goes with it by --config=FILE."

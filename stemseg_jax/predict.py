@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,11 +82,11 @@ def run(
     weights = _digest(model)
     outcomes = []
     for place, source, fault in opened:
-        made_of = {"model": weights, "files": _stamps(place.paths)}
         result, state = None, "done"
         try:
             if fault:
                 raise fault
+            made_of = {"model": weights, "files": _stamps(place.paths)}
             folder = whole.inside(output, place.name)
             if not overwrite and (result := earlier(folder, made_of)):
                 state = "was there already"
@@ -94,8 +95,8 @@ def run(
             if result.fault:
                 state += ", cut short"
             outcomes.append(Outcome(place.name, state, result, result.fault))
-        except ValueError as error:
-            if len(opened) == 1:
+        except (ValueError, OSError) as error:
+            if len(opened) == 1 or isinstance(error, whole.NotWritten):
                 raise
             logging.error("%s", error)
             outcomes.append(Outcome(place.name, "failed", fault=str(error)))
@@ -141,8 +142,11 @@ def earlier(folder: pathlib.Path, made_of: Mapping) -> Result | None:
     """The results in a folder, if they are whole and were made of the same."""
     try:
         held = json.loads((folder / RECORD).read_text())
-        if held.pop("made_of") == made_of:
-            return _result(folder, **held)
+        held_of = held.pop("made_of")
+        result = _result(folder, **held)
+        files = (result.masks, result.tracks, result.overlay)
+        if held_of == made_of and all(path.exists() for path in files):
+            return result
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # none, or not ours
     return None
@@ -196,7 +200,7 @@ def predict_video(
         }
         result = _result(partial, **known)
         tracks_json.write(result.tracks, tracks, fps=source.fps, categories=names)
-        draw(result, readable, tracks, names)
+        draw(result, source, tracks, names)
         record = json.dumps({"made_of": made_of, **known})
         (partial / RECORD).write_text(record + "\n")
     logging.info(
@@ -246,24 +250,34 @@ def track(model: models.Model, frames: Readable) -> models.Tracked:
 
 def draw(
     files: Result,
-    frames: Readable,
+    source: input_video.InputVideo,
     tracks: VideoTracks,
     names: Mapping[int, str],
 ) -> None:
-    """Masks and overlay, frame by frame."""
+    """Masks and overlay of the frames that were labelled.
+
+    Raises:
+        ValueError: If fewer can be read now.
+    """
     files.masks.mkdir()
     captions = {
         track.id: names.get(track.category, "").replace("_", " ")
         for track in tracks.tracks
     }
-    source = frames.source
     scale = overlay.enlargement(source.height, source.width)
-    bar = _bar(frames, f"draw {source.name}", total=tracks.num_frames)
+    frames = itertools.islice(source, tracks.num_frames)
+    frames = _bar(frames, f"draw {source.name}", total=tracks.num_frames)
+    index = -1
     with video.Writer(files.overlay, fps=source.fps) as writer:
-        for index, image in bar:
+        for index, image in frames:
             labels = davis_results.paint(tracks, index)
             images.write_labels(files.masks / f"{index:05d}.png", labels)
             writer.write(overlay.draw(image, labels, captions, scale=scale))
+    if index + 1 < tracks.num_frames:
+        raise ValueError(
+            f"{source.name} had {tracks.num_frames} frames when it was labelled, and "
+            f"has {index + 1} now. Label it when nobody changes it."
+        )
 
 
 def _bar(frames, description: str, **options) -> tqdm:

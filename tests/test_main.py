@@ -220,7 +220,10 @@ def test_options_of_the_config_that_a_checkpoint_carries(
         "--config.tracking.foreground_threshold=0",
     )
     for limit in (5, 0):
-        assert not predict(f"--config.selection.limit={limit}")
+        assert not predict(
+            *("--config.selection.limit", limit, "--config.data.root=/anywhere"),
+            "--config.model.decoder_channels=(16, 16, 16, 16)",
+        )
         tracks = tracks_json.read(tmp_path / "clip" / "tracks.json").video.tracks
         assert (len(tracks) > 0) == (limit > 0)
     capsys.readouterr()
@@ -228,6 +231,8 @@ def test_options_of_the_config_that_a_checkpoint_carries(
         ("selection.limt=3", 'Did you mean "limit"'),
         ("selection.limit=many", "--config.selection.limit=many"),
         ("selection.limit=-1", "selection.limit=-1"),
+        ("selection.limit.most=3", "selection.limit"),
+        ("init_from.body=x.pth", "init_from"),
     ):
         assert predict(f"--config.{wrong}") == 1
         error = capsys.readouterr().err
@@ -241,6 +246,8 @@ def test_half_the_bytes_and_no_folders_of_the_trainer(trained, frames, tmp_path)
     with config.ignore_type(), config.unlocked():
         config.data.root = "/home/somebody/data"
         config.init_from = dict(body="/home/somebody/weights.pth")
+        config.data.packed = "/home/somebody/packed"
+        config.evaluation.ground_truth = "/home/somebody/truth.json"
     export_weights.run(config, checkpoint=str(trained), output=str(whole))
     assert not run(
         smoke(),

@@ -132,6 +132,18 @@ def test_a_release_from_before_model_categories_keeps_its_names(
         models.build(old)
 
 
+def test_a_release_from_before_confidence_keeps_every_track(config, tmp_path):
+    saved = config.to_dict()
+    del saved["selection"]["min_score"], saved["selection"]["min_frames"]
+    del saved["tracking"]["score"]
+    path = tmp_path / "old.safetensors"
+    release.write(path, {"params": {"w": np.zeros(1)}}, saved)
+    old = models.saved_config(str(path))
+    options.check(old, origin=str(path))
+    assert (old.selection.min_score, old.selection.min_frames) == (0, 1)
+    assert old.tracking.score == "size"
+
+
 def test_the_config_of_a_run_is_read_without_its_arrays(config, tmp_path):
     with checkpoints.Checkpoints(tmp_path / "checkpoints") as manager:
         manager.save(1, {"params": {"w": np.zeros(1)}}, config)
@@ -146,8 +158,8 @@ NO_DEVICE = """
 from absl import flags
 from jax._src import xla_bridge
 from stemseg_jax import main
-flags.FLAGS(["main", "--checkpoint={}"])
-main._check(main._config_of_checkpoint(), "demo")
+flags.FLAGS(["main"])
+main._check(main._config_of("{}"), "demo", origin="")
 assert not xla_bridge.backends_are_initialized()
 """
 

@@ -312,6 +312,60 @@ def test_one_bad_file_does_not_end_a_batch(clip, tmp_path, loaded, capsys, caplo
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "c"}
 
 
+def test_a_file_that_goes_while_others_are_labelled(clip, tmp_path, loaded):
+    """As one on a disk that is taken away."""
+    for name in ("a", "b", "c"):
+        clip(2, name)
+    (tmp_path / "videos" / "b.mp4").unlink()
+    (tmp_path / "videos" / "b.mp4").symlink_to(tmp_path / "gone.mp4")
+    outcomes = run(tmp_path / "videos", output=tmp_path / "out")
+    assert [one.state for one in outcomes] == ["done", "failed", "done"]
+
+
+def test_a_source_that_fails_when_it_is_read_again_is_not_taken_for_whole(
+    clip, tmp_path
+):
+    (source,) = input_video.find(clip(6))
+    read = iter([6, 2])
+
+    class Fails:
+        name, fps, num_frames = source.name, source.fps, 6
+        height, width = source.height, source.width
+
+        def __iter__(self):
+            count = next(read)
+            for index, image in source:
+                if index == count:
+                    raise input_video.BrokenVideoError("gone", read=2, promised=6)
+                yield index, image
+
+    with pytest.raises(ValueError, match="gone"):
+        predict.predict_video(model_of(ByColour()), Fails(), tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_bad_frame_in_the_middle_of_a_folder_keeps_those_before(
+    tmp_path, loaded, caplog
+):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index, image in enumerate(images(6)):
+        PIL.Image.fromarray(image).save(folder / f"{index}.png")
+    data = (folder / "4.png").read_bytes()
+    (folder / "4.png").write_bytes(data[: len(data) // 2])
+    (outcome,) = run(folder, output=tmp_path / "out")
+    assert outcome.result.num_frames == 4 and "4.png" in outcome.fault
+
+
+def test_other_weights_are_other_results():
+    config = ytvis.get_config()
+    digests = {
+        predict._digest(models.Model(config, None, {"w": np.float32(values)}))
+        for values in ([1, 2], [1, 3], [2, 1])
+    }
+    assert len(digests) == 3
+
+
 def test_a_batch_without_any_video_tells_all_faults(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "load", None)
     with pytest.raises(ValueError, match=r"(?s)a\.mp4: no such.*b\.mp4: no such"):
@@ -337,6 +391,8 @@ def test_what_is_whole_is_not_labelled_again(clip, tmp_path, loaded, monkeypatch
     clip(4)
     assert labelled_anew(config=other)
     (out / "clip" / "made_of.json").write_text("[")
+    assert labelled_anew(config=other)
+    (out / "clip" / "overlay.mp4").unlink()
     assert labelled_anew(config=other)
 
 

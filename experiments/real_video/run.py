@@ -68,22 +68,25 @@ def main():
 
 
 def figures(row: str, options: argparse.Namespace) -> dict[str, float]:
-    """Trains where no finished run is there, and scores."""
+    """Trains where no finished run is there, and scores unless that was done."""
     folder = options.output / row
     written = folder / "figures.json"
-    if written.exists():
-        return json.loads(written.read_text())
     config = real_video.get_config()
     config.data.root = str(options.data)
-    config.init_from.body = str(options.data / config.init_from.body)
+    config.init_from = {"body": str(options.data / config.init_from["body"])}
     config.optim.steps = options.steps
     for name, value in ROWS[row].items():
         holder, _, last = name.rpartition(".")
         setattr(_option(config, holder), last, value)
+    recipe = config.to_json_best_effort()
+    if written.exists():
+        held = json.loads(written.read_text())
+        if held["recipe"] == recipe:
+            return held["figures"]
     train.run(config, str(folder))
     model = models.load(config, str(folder))
     found = score(model, folder)
-    written.write_text(json.dumps(found))
+    written.write_text(json.dumps({"figures": found, "recipe": recipe}))
     return found
 
 

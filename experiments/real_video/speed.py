@@ -39,13 +39,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         predict.predict_video(model, source, pathlib.Path(folder))  # compiles
         begin = time.perf_counter()
-        predict.predict_video(model, source, pathlib.Path(folder))
+        frames = predict.predict_video(model, source, pathlib.Path(folder)).num_frames
         seconds = time.perf_counter() - begin
         spent = {"frames, read once": time_of(lambda: [None for _ in source])}
         for (owner, name), stage in STAGES.items():
             setattr(owner, name, timed(getattr(owner, name), stage, spent))
         predict.predict_video(model, source, pathlib.Path(folder))
-    frames = source.num_frames
     rows = [{"stage": k, "ms a frame": 1e3 * v / frames} for k, v in spent.items()]
     print(report.table(rows))
     print(f"{frames} frames of {source.width} x {source.height}: ", end="")

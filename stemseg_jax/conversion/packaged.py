@@ -7,8 +7,8 @@ import importlib.util
 import pathlib
 
 SCHEME = "package:"
-# docs/model_card.md says what they are, and what they may be used for.
 SHIPPED = {"real": "package:stemseg_jax/weights/real.safetensors"}
+TERMS = {"real": "trained on DAVIS: for non-commercial research (docs/model_card.md)"}
 
 
 def locate(checkpoint: str) -> pathlib.Path:

@@ -54,18 +54,12 @@ class BrokenVideoError(ValueError):
     """A video that cannot be read to its end.
 
     Args:
-        frames_read: How many were given before.
-        frames_promised: How many its header says, as far as it does.
+        read: How many frames were given before.
+        promised: How many there should be, as far as that is known.
     """
 
-    def __init__(
-        self, path: pathlib.Path, what: str, *, read: int, promised: int | None
-    ):
-        of = f" of {promised} promised" if promised else ""
-        super().__init__(
-            f"{path}: {what}; {read}{of} frames can be read. Copy the file again, or "
-            f"keep what is there: ffmpeg -i {path.name} shorter.mp4"
-        )
+    def __init__(self, message: str, *, read: int, promised: int | None):
+        super().__init__(message)
         self.frames_read = read
         self.frames_promised = promised
 
@@ -187,9 +181,16 @@ class VideoFile:
                 yield frame
                 count += 1
         what = f"frame {count} cannot be decoded ({damage})"
-        raise BrokenVideoError(
-            self.path, what, read=count, promised=self._promised
-        ) from None
+        raise self._broken(what, count) from None
+
+    def _broken(self, what: str, count: int) -> BrokenVideoError:
+        of = f" of {self._promised} promised" if self._promised else ""
+        return BrokenVideoError(
+            f"{self.path}: {what}; {count}{of} frames can be read. Copy the file "
+            f"again, or keep what is there: ffmpeg -i {self.path.name} shorter.mp4",
+            read=count,
+            promised=self._promised,
+        )
 
     def _check_end(self, stream: av.VideoStream, end: float, count: int):
         """Of a file cut short FFmpeg only says that it has ended."""
@@ -197,9 +198,7 @@ class VideoFile:
         missing = (self._seconds or 0) - (end - start)
         fewer = self._promised is None or count < self._promised
         if missing > MISSING_SECONDS or (fewer and containers.is_cut(self.path)):
-            raise BrokenVideoError(
-                self.path, "is cut short", read=count, promised=self._promised
-            )
+            raise self._broken("is cut short", count)
 
     def _tell_missing(self, count: int, gap: tuple[float, float]):
         """Damage that leaves no trace, but also what a camera or an edit left out."""
@@ -268,9 +267,11 @@ class ImageSequence:
         try:
             return reader(self.paths[index])
         except images.BrokenImageError as error:
-            raise ValueError(
+            raise BrokenVideoError(
                 f"{self.paths[index]}: frame {index} of {self.name!r} cannot be read. "
-                f"{error} Or choose the frames with a glob."
+                f"{error} Or choose the frames with a glob.",
+                read=index,
+                promised=self.num_frames,
             ) from error
 
 
@@ -308,10 +309,14 @@ def places(*patterns: str | os.PathLike, fps: Fraction = DEFAULT_FPS) -> list[Pl
         ValueError: If two of them have one name.
     """
     found = [place for pattern in patterns for place in _places(pattern, fps)]
-    once = {place.paths or (place.name,): place for place in found}
-    names = collections.Counter(place.name for place in once.values())
-    name, count = names.most_common(1)[0]
-    if count > 1:
+    once = {
+        tuple(path.resolve() for path in place.paths) or id(place): place
+        for place in found
+    }
+    names = collections.Counter(place.name for place in once.values() if place.paths)
+    for name, count in names.items():
+        if count == 1:
+            continue
         raise ValueError(
             f"{', '.join(map(os.fspath, patterns))}: {count} videos are called "
             f"{name!r}, and results go by name. Rename them, or take them one at a "
@@ -362,9 +367,15 @@ def _in_folder(folder: pathlib.Path, fps: Fraction) -> list[Place]:
     entries = files.listed(folder)
     frames = images.natural(path for path in entries if _is_image(path))
     videos = [path for path in entries if path.suffix.lower() in VIDEO_SUFFIXES]
-    if videos and not frames:
-        return [_file(path) for path in images.natural(videos)]
     name = _folder_name(folder)
+    if videos and frames:
+        return _none(
+            name,
+            f"{folder}: holds images ({frames[0].name}) and videos ({videos[0].name}). "
+            f"Say which by a glob, e.g. '{folder}/*{videos[0].suffix}'.",
+        )
+    if videos:
+        return [_file(path) for path in images.natural(videos)]
     if not frames:
         others = ", ".join(sorted(path.name for path in entries)[:3]) or "nothing"
         return _none(

@@ -141,8 +141,8 @@ def select(
         category_from: "logits": the largest mean logit, background apart. "votes": the
             class of most pixels; without a vote, or between equals, the lowest. 0 for
             tracks that have neither.
-        min_score, min_frames: Tracks of a lower score, or with fewer frames from the
-            first to the last, are left out before anything is compared.
+        min_score, min_frames: First tracks with fewer frames from the first to the last
+            are left out, then those of a lower score among the others.
 
     Source: the authors' writers: "lifetime" as for DAVIS and YouTube-VIS, "pixels" as
         for KITTI-MOTS, whose overlaps go to the largest label.
@@ -152,13 +152,13 @@ def select(
         "pixels": lambda label: statistics[label].pixels,
     }
     choices.known("selection.by", by, measures)
-    largest = max((track.pixels for track in statistics.values()), default=1)
-    labels = [
-        label
+    lasting = {
+        label: track
         for label, track in statistics.items()
-        if _score(track, largest) >= min_score
-        and track.last - track.first + 1 >= min_frames
-    ]
+        if track.last - track.first + 1 >= min_frames
+    }
+    largest = max((track.pixels for track in lasting.values()), default=1)
+    labels = [k for k, track in lasting.items() if _score(track, largest) >= min_score]
     labels = sorted(labels, key=lambda label: (statistics[label].first, label))
     labels = sorted(labels, key=measures[by], reverse=True)[:limit]
     if by == "pixels":

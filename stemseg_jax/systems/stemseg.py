@@ -153,8 +153,8 @@ class TrackingSettings:
         full_size: Whether maps are enlarged to the network's input size before
             clustering (the authors do so for YouTube-VIS).
         score: Of a track. "size": its pixels over those of the largest, as the authors
-            have it. "foreground": the mean probability that what it covers is an
-            object's.
+            have it. "foreground": the foreground, as it is compared with the threshold,
+            averaged over its clustered cells of each frame and then over frames.
     """
 
     overlap: int

@@ -112,6 +112,24 @@ def test_a_folder_of_videos_and_several_patterns(tmp_path):
     everything = (tmp_path / "videos", frames, str(tmp_path / "videos" / "v2*"))
     names = [s.name for s in input_video.find(*everything)]
     assert names == ["v2", "v10", "frames"]  # each once
+    by_another_way = tmp_path / "videos" / ".." / "frames"
+    assert len(input_video.places(frames, by_another_way)) == 1
+    assert input_video.places() == []
+
+
+def test_what_is_no_video_takes_no_name_away(tmp_path):
+    for folder in ("p", "q"):
+        (tmp_path / folder / "empty").mkdir(parents=True)
+    write_images(tmp_path / "p" / "frames", ["0.jpg"])
+    found = input_video.places(str(tmp_path / "[pq]" / "*"))
+    assert [place.name for place in found] == ["empty", "frames", "empty"]
+
+
+def test_a_folder_of_frames_and_videos_is_refused(tmp_path):
+    folder = write_images(tmp_path / "frames", ["0.jpg"])
+    write_video(folder / "clip.mp4", 2)
+    with pytest.raises(ValueError, match=r"images \(0.jpg\) and videos \(clip.mp4\)"):
+        input_video.find(folder)
 
 
 def test_what_cannot_be_opened_is_told_when_it_is(tmp_path):

@@ -174,6 +174,12 @@ def test_doubtful_and_short_tracks_are_left_out_before_the_limit():
     sizes = {k: t._replace(score=None) for k, t in tracks.items()}
     chosen = collector.select(sizes, by="lifetime", limit=4, min_score=0.5)
     assert [(t.label, t.score) for t in chosen] == [(1, 1.0)]  # a third is too little
+    # Of those that last, track 2 has as many pixels as the largest.
+    lasting = {k: sizes[k] for k in (2, 3, 4)} | {5: TrackStatistics(99, 0, 0)}
+    chosen = collector.select(
+        lasting, by="lifetime", limit=4, min_score=0.5, min_frames=3
+    )
+    assert [(t.label, t.score) for t in chosen] == [(2, 1.0), (4, 1.0)]
 
 
 def test_by_pixels_numbers_follow_lifetime_and_painting_the_label():
