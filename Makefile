@@ -2,11 +2,18 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+VIDEO ?= $(if $(STEMSEG_SHARED),$(firstword $(wildcard $(STEMSEG_SHARED)/data/videos/*.mp4)))
 
 .PHONY: demo test test-slow fuzz lint parity parity_metrics clean
 
+# make demo [VIDEO=clip.mp4]: and, if a real video is named, the weights that come along.
 demo: $(VENV)/installed
 	$(BIN)/python -m stemseg_jax.main --config=configs/moving_shapes.py --mode=demo --workdir=runs/demo
+ifneq ($(VIDEO),)
+	$(BIN)/python -m stemseg_jax.main --mode=predict --input=$(VIDEO) --output=runs/real
+else
+	@echo "A real video is labelled by: make demo VIDEO=clip.mp4"
+endif
 
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check .

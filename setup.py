@@ -16,8 +16,9 @@ setup(
     description="Bottom-up video instance segmentation in JAX",
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license="Apache-2.0 AND CC-BY-NC-4.0",  # the latter: weights/
     packages=find_packages(include=["stemseg_jax", "stemseg_jax.*", "configs"]),
+    package_data={"stemseg_jax": ["weights/*.safetensors", "weights/LICENCE.md"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py",

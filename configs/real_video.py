@@ -48,10 +48,12 @@ def get_config(variant: str = ""):
 
     config.loss.target = "fraction"
     config.clustering.rule = "refined"
-    config.clustering.min_seediness = 0.7
+    config.clustering.min_seediness = 0.5
     config.clustering.primary_threshold = 0.25  # fewer, larger clusters
     config.tracking.foreground_threshold = 0.5
+    config.tracking.overlap = 2  # a third of the decoders' work less than 4
     config.tracking.score = "foreground"
+    config.selection.min_score = 0.7  # calibrated: docs/model_card.md
 
     data = config.data
     data.mixture = dict(davis16=0.4, composed=0.4, coco=0.2)

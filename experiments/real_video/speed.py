@@ -16,7 +16,7 @@ from stemseg_jax.outputs import collector, davis_results, overlay, report, video
 from stemseg_jax.systems import stemseg
 
 STAGES = {
-    (stemseg.STEmSeg, "_encode"): "backbone and pyramid",
+    (stemseg.STEmSeg, "_encode_group"): "backbone and pyramid",
     (stemseg.STEmSeg, "_decode"): "decoders",
     (stemseg.STEmSeg, "_label"): "clusters, stitching, full size",
     (collector.LabelCollector, "add"): "label maps, compressed",

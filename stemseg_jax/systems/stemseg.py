@@ -11,7 +11,9 @@ each such choice is named at its line.
 
 import dataclasses
 import functools
-from collections.abc import Generator, Iterator
+import os
+from collections.abc import Generator, Iterator, Sequence
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
@@ -316,7 +318,7 @@ class STEmSeg:
         for groups, progress in windows.schedule(frames, size, overlap):
             for group in groups:
                 geometry = self.sizes.geometry(group.images.shape[1:3], stride=stride)
-                pyramids = self._encode(variables, group.images, geometry.resized)
+                pyramids = self._encode_group(variables, group, geometry.resized)
                 features.update(zip(group.indices, pyramids, strict=False))
             for window in progress.complete:
                 pyramids = tuple(features[index] for index in window.frames)
@@ -346,6 +348,23 @@ class STEmSeg:
     @property
     def _labels_full_size(self) -> bool:
         return self.tracking.full_size or self.clustering.rule == "refined"
+
+    def _encode_group(
+        self, variables: Variables, group: windows.Group, resized: Size
+    ) -> Sequence[Pyramid]:
+        """Features of each frame of a group.
+
+        On CPU the frames go one by one, in a thread for each core: maps of a whole
+        group fit no cache, and XLA by itself leaves cores idle.
+        """
+        if jax.default_backend() != "cpu":
+            return self._encode(variables, group.images, resized)
+
+        def encode(image):
+            (pyramid,) = self._encode(variables, image[None], resized)
+            return jax.block_until_ready(pyramid)
+
+        return list(_threads().map(encode, group.images[: len(group.indices)]))
 
     @functools.partial(jax.jit, static_argnums=(0, 3))
     def _encode(self, variables, images, resized: Size) -> tuple[Pyramid, ...]:
@@ -463,6 +482,11 @@ class STEmSeg:
         full = resize.labels(slots, size)
         chosen = _enlarge(foreground) > self.tracking.foreground_threshold
         return jnp.where(chosen, full, -1)
+
+
+@functools.cache
+def _threads() -> futures.ThreadPoolExecutor:
+    return futures.ThreadPoolExecutor(os.cpu_count())
 
 
 def _add_up(sums: dict[int, FrameSums], window: windows.Window, maps: Maps) -> None:
