@@ -75,6 +75,7 @@ def figures(row: str, options: argparse.Namespace) -> dict[str, float]:
     config.data.root = str(options.data)
     config.init_from = {"body": str(options.data / config.init_from["body"])}
     config.optim.steps = options.steps
+    config.selection.min_score = 0.0  # calibrated for the final weights: calibrate.py
     for name, value in ROWS[row].items():
         holder, _, last = name.rpartition(".")
         setattr(_option(config, holder), last, value)

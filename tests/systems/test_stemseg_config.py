@@ -51,8 +51,8 @@ EXPECTED = {
     ),
     "moving_shapes": (8, 4, "xyff", 5, False, "tiny", 0.7, 0.5, False, 96, 160, ()),
     "real_video": (
-        *(8, 4, "xyff", 2, False, "efficientnet_lite0", 0.7, 0.5, False, 192, 352),
-        ("body/stem", *(f"body/block{index:02d}" for index in range(16))),
+        *(8, 2, "xyff", 2, False, "mobilenet_v2", 0.5, 0.5, False, 288, 512),
+        ("body/stem", *(f"body/block{index:02d}" for index in range(17))),
     ),
 }
 
