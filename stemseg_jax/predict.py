@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+import stemseg_jax
 from stemseg_jax import models
 from stemseg_jax.data import input_video
 from stemseg_jax.data.datasets import categories
@@ -125,8 +126,9 @@ def _line(outcome: Outcome) -> dict[str, str | int | None]:
 
 
 def _digest(model: models.Model) -> str:
-    """Of weights and config: what has another one labels otherwise."""
-    digest = hashlib.sha256(model.config.to_json_best_effort().encode())
+    """Of program, config and weights: what has another one may label otherwise."""
+    digest = hashlib.sha256(stemseg_jax.__version__.encode())
+    digest.update(model.config.to_json_best_effort().encode())
     for leaf in jax.tree.leaves(jax.device_get(model.variables)):
         digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
     return digest.hexdigest()
