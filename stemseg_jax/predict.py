@@ -15,8 +15,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-import stemseg_jax
-from stemseg_jax import models
+from stemseg_jax import __version__, models
 from stemseg_jax.data import input_video
 from stemseg_jax.data.datasets import categories
 from stemseg_jax.formats import images, whole
@@ -127,7 +126,7 @@ def _line(outcome: Outcome) -> dict[str, str | int | None]:
 
 def _digest(model: models.Model) -> str:
     """Of program, config and weights: what has another one may label otherwise."""
-    digest = hashlib.sha256(stemseg_jax.__version__.encode())
+    digest = hashlib.sha256(__version__.encode())
     digest.update(model.config.to_json_best_effort().encode())
     for leaf in jax.tree.leaves(jax.device_get(model.variables)):
         digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
