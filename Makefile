@@ -10,7 +10,7 @@ VIDEO ?= $(if $(STEMSEG_SHARED),$(firstword $(wildcard $(STEMSEG_SHARED)/data/vi
 demo: $(VENV)/installed
 	$(BIN)/python -m stemseg_jax.main --config=configs/moving_shapes.py --mode=demo --workdir=runs/demo
 ifneq ($(VIDEO),)
-	$(BIN)/python -m stemseg_jax.main --mode=predict --input=$(VIDEO) --output=runs/real
+	$(BIN)/python -m stemseg_jax.main --mode=predict "--input=$(VIDEO)" --output=runs/real
 else
 	@echo "A real video is labelled by: make demo VIDEO=clip.mp4"
 endif

@@ -270,6 +270,11 @@ def _brief(error: Exception) -> str:
 # ------------------------------------------------------------------------------ proof
 
 
+def digest(tree: Any, content: Any) -> str:
+    """Of arrays, by their paths, and of what JSON can say, together."""
+    return _digest_of_json([_digests(tree), content])
+
+
 def _digests(tree: Any) -> dict[str, dict[str, Any]]:
     """Path -> shape, type and SHA-256 of each array, hashed side by side."""
     leaves = _leaves(tree)

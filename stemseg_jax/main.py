@@ -96,7 +96,9 @@ def dispatch(mode: str) -> int | None:
     if mode == "check_data":
         from stemseg_jax import check_data
 
-        return check_data.run(_required(_INPUT)[-1], _JSON.value)
+        if len(folders := _required(_INPUT)) > 1:
+            raise app.UsageError("--mode=check_data takes one --input.")
+        return check_data.run(folders[0], _JSON.value)
     if mode == "demo":
         from stemseg_jax import demo
 
@@ -168,7 +170,9 @@ def _config_of(checkpoint: str | None) -> ConfigDict:
     from stemseg_jax import models, options
 
     config = models.saved_config(checkpoint)
-    options.check(config, origin=checkpoint)
+    if not _overrides:
+        return config
+    options.check(config, origin=checkpoint)  # whose fault it is, if there is one
     return _overridden(config)
 
 

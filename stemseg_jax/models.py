@@ -12,7 +12,7 @@ from flax import traverse_util
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from stemseg_jax import checkpoints, choices
+from stemseg_jax import checkpoints, choices, systems
 from stemseg_jax.conversion import loading, merging, packaged, parts, sources
 from stemseg_jax.data.datasets import categories
 from stemseg_jax.outputs import collector
@@ -20,13 +20,9 @@ from stemseg_jax.structures import ClipBatch, Variables
 from stemseg_jax.systems import SYSTEMS, base
 from stemseg_jax.tracks import Frame, TrackStatistics
 
-# Options that came after configs had been saved, of a system or of all: section, name,
-# and the value that stands for what was done before.
-ADDED = (
-    ("", "selection", "min_score", 0.0),
-    ("", "selection", "min_frames", 1),
-    ("stemseg", "tracking", "score", "size"),
-)
+# Options of all systems that came after configs had been saved -> the value that stands
+# for what was done before.
+ADDED = {"selection.min_score": 0.0, "selection.min_frames": 1}
 Tracked = tuple[collector.LabelCollector, dict[int, TrackStatistics]]
 
 
@@ -46,6 +42,11 @@ class Model(NamedTuple):
         """
         frames = (Frame(index, image) for index, image in enumerate(images))
         return collector.collect(self.system.track(self.variables, frames))
+
+    def digest(self) -> str:
+        """Of config and weights: what has another one may label otherwise."""
+        config = self.config.to_json_best_effort()
+        return checkpoints.digest(jax.device_get(self.variables), config)
 
 
 def build(config: ConfigDict) -> base.System:
@@ -176,8 +177,10 @@ def saved_config(checkpoint: str) -> ConfigDict:
             "--config=FILE (docs/model_zoo.md)."
         )
     saved = _with_tuples(saved)
-    for of, section, name, before in ADDED:
-        if of in ("", saved.get("system")) and isinstance(saved.get(section), dict):
+    added = ADDED | systems.ADDED.get(str(saved.get("system")), {})
+    for option, before in added.items():
+        section, _, name = option.partition(".")
+        if isinstance(saved.get(section), dict):
             saved[section].setdefault(name, before)
     config = ConfigDict(saved)
     if "categories" not in config.model:  # from before it was an option of the model

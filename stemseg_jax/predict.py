@@ -1,7 +1,6 @@
 """Labels any video: palette masks, tracks, and an overlay to watch."""
 
 import contextlib
-import hashlib
 import itertools
 import json
 import pathlib
@@ -79,14 +78,14 @@ def run(
     if not any(source for _, source, _ in opened):
         raise ValueError("\n".join(str(fault) for _, _, fault in opened))
     model = models.load(config, checkpoint)
-    weights = _digest(model)
+    made_by = {"program": __version__, "model": model.digest()}
     outcomes = []
     for place, source, fault in opened:
         result, state = None, "done"
         try:
             if fault:
                 raise fault
-            made_of = {"model": weights, "files": _stamps(place.paths)}
+            made_of = {**made_by, "files": _stamps(place.paths)}
             folder = whole.inside(output, place.name)
             if not overwrite and (result := earlier(folder, made_of)):
                 state = "was there already"
@@ -122,15 +121,6 @@ def _line(outcome: Outcome) -> dict[str, str | int | None]:
         "tracks": result and result.num_tracks,
         "": outcome.state,
     }
-
-
-def _digest(model: models.Model) -> str:
-    """Of program, config and weights: what has another one may label otherwise."""
-    digest = hashlib.sha256(__version__.encode())
-    digest.update(model.config.to_json_best_effort().encode())
-    for leaf in jax.tree.leaves(jax.device_get(model.variables)):
-        digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
-    return digest.hexdigest()
 
 
 def _stamps(paths: Sequence[pathlib.Path]) -> list[list]:

@@ -1,6 +1,11 @@
-"""The systems by name, and what the options of each may be."""
+"""The systems by name, and what the options of each may be.
+
+`ADDED`: options that came after configs had been saved -> what stands for what was done
+before.
+"""
 
 from stemseg_jax.systems import srnet, srnet_options, stemseg, stemseg_options
 
 SYSTEMS = {"srnet": srnet.SRNet, "stemseg": stemseg.STEmSeg}
 OPTIONS = {"srnet": srnet_options.OPTIONS, "stemseg": stemseg_options.OPTIONS}
+ADDED = {"stemseg": {"tracking.score": "size"}}
