@@ -42,11 +42,16 @@ ROWS = {
     "davis": DAVIS_ALONE,
     "davis_coco": {"data.mixture": {"davis16": 0.6, "coco": 0.4}},
     "davis_composed": {"data.mixture": {"davis16": 0.5, "composed": 0.5}},
+    "more_composed": {"data.mixture": {"davis16": 0.2, "composed": 0.6, "coco": 0.2}},
     "all": {},
+    "all_again": {"seed": 43},  # what a seed makes of it
     "efficientnet_lite0": LITE0,
     "tuned": {"model.freeze_stages": 6, "optim.rates": {"body": 0.1}},
     "no_colour": {"data.transforms": ("scale_and_crop", "flip", "reverse")},
     "four_frames": {"num_frames": 4, "tracking.overlap": 1},
+    "small_frames": {"evaluation.min_dim": 192, "evaluation.max_dim": 352},
+    "seeds_as_foreground": {"model.foreground": False},
+    "hard_target": {"loss.target": "and"},  # cells on a border are background
     "final": {"optim.steps": 3000},
 }
 
