@@ -21,8 +21,9 @@ def test_a_mask_by_hand():
     assert rle.areas([rle.encode(mask)]).tolist() == [2]
 
 
-def test_decoding_undoes_encoding():
+def test_encoding_is_that_of_pycocotools_and_decoding_undoes_it():
     for mask in random_masks():
+        assert rle.encode(mask) == coco.encode(np.asfortranarray(mask, np.uint8))
         np.testing.assert_array_equal(rle.decode(rle.encode(mask)), mask)
 
 
