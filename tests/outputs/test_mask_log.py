@@ -67,10 +67,10 @@ def test_a_log_of_somebody_else_is_not_written_over(tmp_path):
 def test_memory_hardly_grows_with_the_video(log):
     large = rle.encode(np.random.default_rng(0).random((200, 300)) > 0.5)
     assert len(large["counts"]) > 20_000
-    log.append(0.0, {label: large for label in range(1, 11)})
+    log.append(0.0, dict.fromkeys(range(1, 11), large))
     tracemalloc.start()
     for index in range(1, 40):
-        log.append(float(index), {label: large for label in range(1, 11)})
+        log.append(float(index), dict.fromkeys(range(1, 11), large))
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert grown < 40_000  # 390 masks of 20 bytes each, with room to grow
