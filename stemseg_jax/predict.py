@@ -8,14 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from absl import logging
-from jaxtyping import UInt8
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from stemseg_jax import __version__, models
-from stemseg_jax.data import input_video
+from stemseg_jax.data import inputs
 from stemseg_jax.data.datasets import categories
 from stemseg_jax.formats import images, whole
 from stemseg_jax.outputs import (
@@ -66,15 +64,15 @@ def run(
     that the same weights, config and files gave before are left as they are.
 
     Args:
-        sources: As `input_video.places` takes them.
+        sources: As `inputs.places` takes them.
         overwrite: Label all anew.
 
     Raises:
-        ValueError: If two videos have one name, no video can be opened, or the
-            checkpoint belongs to another model.
+        ValueError: If no video can be opened, or the checkpoint belongs to another
+            model.
         NotWritten: If results cannot be written.
     """
-    opened = [(place, *_opened(place)) for place in input_video.places(*sources)]
+    opened = [(place, *_opened(place)) for place in inputs.places(*sources)]
     if not any(source for _, source, _ in opened):
         raise ValueError("\n".join(str(fault) for _, _, fault in opened))
     model = models.load(config, checkpoint)
@@ -105,8 +103,8 @@ def run(
 
 
 def _opened(
-    place: input_video.Place,
-) -> tuple[input_video.InputVideo | None, Exception | None]:
+    place: inputs.Place,
+) -> tuple[inputs.InputVideo | None, Exception | None]:
     try:
         return place.open(), None
     except ValueError as error:
@@ -155,7 +153,7 @@ def category_names(config: ConfigDict) -> Mapping[int, str]:
 
 def predict_video(
     model: models.Model,
-    source: input_video.InputVideo,
+    source: inputs.InputVideo,
     output: pathlib.Path,
     made_of: Mapping | None = None,
 ) -> Result:
@@ -217,15 +215,15 @@ class Readable:
         fault: What is wrong with that one, once it was reached.
     """
 
-    fault: input_video.BrokenVideoError | None = None
+    fault: inputs.BrokenVideoError | None = None
 
-    def __init__(self, source: input_video.InputVideo):
+    def __init__(self, source: inputs.InputVideo):
         self.source = source
 
-    def __iter__(self) -> Iterator[tuple[int, UInt8[np.ndarray, "H W 3"]]]:
+    def __iter__(self) -> Iterator[inputs.InputFrame]:
         try:
             yield from self.source
-        except input_video.BrokenVideoError as error:
+        except inputs.BrokenVideoError as error:
             if not error.frames_read:
                 raise
             self.fault = error
@@ -236,12 +234,12 @@ def track(model: models.Model, frames: Readable) -> models.Tracked:
     source = frames.source
     bar = _bar(frames, f"track {source.name}", total=source.num_frames)
     with bar, _without_compilation(bar):
-        return model.track(image for _, image in bar)
+        return model.track(frame.image for frame in bar)
 
 
 def draw(
     files: Result,
-    source: input_video.InputVideo,
+    source: inputs.InputVideo,
     tracks: VideoTracks,
     names: Mapping[int, str],
 ) -> None:
@@ -260,7 +258,7 @@ def draw(
     frames = _bar(frames, f"draw {source.name}", total=tracks.num_frames)
     index = -1
     with video.Writer(files.overlay, fps=source.fps) as writer:
-        for index, image in frames:
+        for index, image, _ in frames:
             labels = davis_results.paint(tracks, index)
             images.write_labels(files.masks / f"{index:05d}.png", labels)
             writer.write(overlay.draw(image, labels, captions, scale=scale))

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from configs import defaults, ytvis
 from stemseg_jax import models, predict
-from stemseg_jax.data import input_video
+from stemseg_jax.data import inputs
 from stemseg_jax.data.datasets import categories
 from stemseg_jax.formats import images as label_images
 from stemseg_jax.outputs import davis_results, tracks_json, video
@@ -84,7 +84,7 @@ def model_of(system, **selection):
 
 
 def predicted(path, output, system=None, **selection):
-    (source,) = input_video.find(path)
+    (source,) = inputs.find(path)
     model = model_of(system or ByColour(), **selection)
     return predict.predict_video(model, source, output)
 
@@ -110,7 +110,7 @@ def test_masks_tracks_and_overlay_say_the_same(clip, tmp_path):
         expected = (image[..., 1] > 150) + 2 * (image[..., 0] > 150)
         assert (labels != expected).mean() < 0.05  # the codec blurs colours
 
-    (drawn,) = input_video.find(files.overlay)
+    (drawn,) = inputs.find(files.overlay)
     assert (drawn.num_frames, drawn.fps) == (7, Fraction(30000, 1001))
     assert (drawn.height, drawn.width) == (4 * 64, 4 * 96)  # small frames are enlarged
 
@@ -119,7 +119,7 @@ def test_a_video_of_one_frame(clip, tmp_path):
     files = predicted(clip(1), tmp_path / "out")
     assert tracks_json.read(files.tracks).video.num_frames == 1
     assert len(list(files.masks.iterdir())) == 1
-    assert sum(1 for _ in input_video.find(files.overlay)[0]) == 1
+    assert sum(1 for _ in inputs.find(files.overlay)[0]) == 1
 
 
 def test_a_folder_of_frames(tmp_path):
@@ -242,7 +242,7 @@ def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
     folder = tmp_path / "frames"
     folder.mkdir()
     PIL.Image.fromarray(images(1)[0]).save(folder / "0.png")
-    (source,) = input_video.find(folder)
+    (source,) = inputs.find(folder)
     source.name = name
     before = beside(tmp_path)
     with pytest.raises(ValueError, match="cannot be a name in"):
@@ -325,19 +325,20 @@ def test_a_file_that_goes_while_others_are_labelled(clip, tmp_path, loaded):
 def test_a_source_that_fails_when_it_is_read_again_is_not_taken_for_whole(
     clip, tmp_path
 ):
-    (source,) = input_video.find(clip(6))
+    (source,) = inputs.find(clip(6))
     read = iter([6, 2])
 
     class Fails:
         name, fps, num_frames = source.name, source.fps, 6
         height, width = source.height, source.width
+        sound, live = None, False
 
         def __iter__(self):
             count = next(read)
-            for index, image in source:
-                if index == count:
-                    raise input_video.BrokenVideoError("gone", read=2, promised=6)
-                yield index, image
+            for frame in source:
+                if frame.index == count:
+                    raise inputs.BrokenVideoError("gone", read=2, promised=6)
+                yield frame
 
     with pytest.raises(ValueError, match="gone"):
         predict.predict_video(model_of(ByColour()), Fails(), tmp_path / "out")
@@ -407,7 +408,7 @@ def test_a_video_cut_short_keeps_what_was_decoded(clip, tmp_path, loaded, caplog
     assert 0 < count < 60
     assert tracks_json.read(outcome.result.tracks).video.num_frames == count
     assert len(list(outcome.result.masks.iterdir())) == count
-    (drawn,) = input_video.find(outcome.result.overlay)
+    (drawn,) = inputs.find(outcome.result.overlay)
     assert drawn.num_frames == count
     (again,) = run(path, output=tmp_path / "out")
     assert again.state == "was there already, cut short" and again.fault
@@ -444,7 +445,7 @@ def test_a_real_video(shared, tmp_path):
     labels = np.array(PIL.Image.open(files.masks / "00007.png"))
     assert labels.shape == (1080, 1920)
     assert (labels[:, :959] == 1).all() and (labels[:, 961:] == 2).all()
-    assert input_video.find(files.overlay)[0].num_frames == 8
+    assert inputs.find(files.overlay)[0].num_frames == 8
 
 
 def test_compilation_does_not_count_as_speed():

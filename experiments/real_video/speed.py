@@ -10,7 +10,7 @@ import jax
 from absl import logging
 
 from stemseg_jax import models, predict
-from stemseg_jax.data import input_video
+from stemseg_jax.data import inputs
 from stemseg_jax.formats import images
 from stemseg_jax.outputs import collector, davis_results, overlay, report, video
 from stemseg_jax.systems import stemseg
@@ -35,7 +35,7 @@ def main():
     options = parser.parse_args()
     logging.set_verbosity(logging.WARNING)
     model = models.load(models.saved_config(options.checkpoint), options.checkpoint)
-    (source,) = input_video.find(options.input)
+    (source,) = inputs.find(options.input)
     with tempfile.TemporaryDirectory() as folder:
         predict.predict_video(model, source, pathlib.Path(folder))  # compiles
         begin = time.perf_counter()

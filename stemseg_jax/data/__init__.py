@@ -8,5 +8,5 @@ packed/          the same videos in a few large files, for clusters
 clips/           from a video or a still to a training clip of fixed shape
 pipeline         from a config to the endless stream of batches
 checking         every fault of a dataset
-input_video      frames of any video, to predict
+inputs/          files, folders, cameras and streams, to predict
 """

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 from jaxtyping import UInt8, UInt16
 
@@ -27,6 +28,10 @@ FORMATS = {
     ".webp": ("WEBP",),
 }
 SUFFIXES = tuple(FORMATS)
+# Of EXIF's orientations, where 1 is upright: those with height and width exchanged, and
+# how those are mirrored then (OpenCV: 0 top and bottom, 1 left and right, -1 both).
+SIDEWAYS = (5, 6, 7, 8)
+FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 # OpenCV goes on after damage in the others: Pillow has to find them whole, too.
 CHECKED = {"JPEG", "MPO", "PNG"}
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -79,10 +84,11 @@ def check_size(
         )
 
 
-def size(path: pathlib.Path) -> tuple[int, int]:
-    """(height, width) from the header alone."""
-    image = _open(path, name=str(path))
-    with image:
+def size(path: pathlib.Path, *, upright: bool = False) -> tuple[int, int]:
+    """(height, width) from the header alone; `upright` as for `read_rgb`."""
+    with _open(path, name=str(path)) as image:
+        if upright and _orientation(image) in SIDEWAYS:
+            return image.width, image.height
         return image.height, image.width
 
 
@@ -110,9 +116,26 @@ def _open(source: pathlib.Path | io.BytesIO, *, name: str) -> PIL.Image.Image:
     return image
 
 
-def read_rgb(path: File) -> UInt8[np.ndarray, "H W 3"]:
-    """The image of a file; pixels as stored, whatever EXIF says about orientation."""
-    return decode_rgb(read_bytes(path), name=str(path))
+def _orientation(image: PIL.Image.Image) -> int:
+    """EXIF's; 1, which turns nothing, if that is not there or damaged."""
+    if image.format == "TIFF":  # which all readers turn by themselves
+        return 1
+    try:
+        # Not the method of PNG, which decodes the pixels for an EXIF behind them.
+        exif = PIL.Image.Image.getexif(image)
+        return exif.get(PIL.ExifTags.Base.Orientation, 1)
+    except Exception:  # as in `_open`; the pixels are none the worse
+        return 1
+
+
+def read_rgb(path: File, *, upright: bool = False) -> UInt8[np.ndarray, "H W 3"]:
+    """The image of a file.
+
+    Args:
+        upright: Turn it as EXIF says that the camera was held. Otherwise pixels are as
+            stored, which is what the annotations of datasets number.
+    """
+    return decode_rgb(read_bytes(path), name=str(path), upright=upright)
 
 
 def read_bytes(path: File) -> bytes:
@@ -127,9 +150,12 @@ def read_bytes(path: File) -> bytes:
         ) from error
 
 
-def decode_rgb(data: bytes, *, name: str) -> UInt8[np.ndarray, "H W 3"]:
+def decode_rgb(
+    data: bytes, *, name: str, upright: bool = False
+) -> UInt8[np.ndarray, "H W 3"]:
     """The pixels of an encoded image; `name` is where it came from, for errors."""
     image = _open(io.BytesIO(data), name=name)
+    orientation = _orientation(image) if upright else 1
     if image.format not in CHECKED:
         try:
             image.load()
@@ -145,7 +171,16 @@ def decode_rgb(data: bytes, *, name: str) -> UInt8[np.ndarray, "H W 3"]:
         raise _undecoded(name, error) from error
     if image is None:
         raise _undecoded(name, f"{len(data)} bytes")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return _turned(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), orientation)
+
+
+def _turned(
+    image: UInt8[np.ndarray, "h w 3"], orientation: int
+) -> UInt8[np.ndarray, "H W 3"]:
+    """An image that was stored in one of EXIF's orientations, upright."""
+    if orientation in SIDEWAYS:
+        image = cv2.transpose(image)
+    return cv2.flip(image, FLIPS[orientation]) if orientation in FLIPS else image
 
 
 def _undecoded(name: str, why: object) -> BrokenImageError:

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from stemseg_jax.formats import images
 
@@ -109,3 +109,45 @@ def test_images_that_are_cut_are_named(tmp_path, form):
     path.write_bytes(data)
     with pytest.raises(images.BrokenImageError, match=f"cut.{form}: not an image that"):
         images.read_rgb(path)
+
+
+LOSSLESS = {"png": {}, "webp": {"lossless": True}, "tif": {}, "jpg": {"quality": 100}}
+
+
+@pytest.mark.parametrize("form", LOSSLESS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_stands_upright_as_pillow_turns_it(tmp_path, form, orientation):
+    stored = np.zeros((8, 16, 3), np.uint8)
+    stored[:4, :8], stored[:4, 8:], stored[4:, :8] = 250, 160, 80
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = tmp_path / f"photo.{form}"
+    Image.fromarray(stored).save(path, exif=exif, **LOSSLESS[form])
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+    found = images.read_rgb(path, upright=True)
+    assert images.size(path, upright=True) == found.shape[:2] == expected.shape[:2]
+    np.testing.assert_allclose(found.astype(int), expected, atol=2)
+    assert found.flags.c_contiguous
+    if form != "tif":
+        assert images.size(path) == (8, 16)
+        np.testing.assert_allclose(images.read_rgb(path).astype(int), stored, atol=2)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 600])
+def test_an_orientation_that_is_none_turns_nothing(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(np.zeros((8, 16, 3), np.uint8)).save(path, exif=exif)
+    assert images.size(path, upright=True) == (8, 16)
+    assert images.read_rgb(path, upright=True).shape == (8, 16, 3)
+
+
+def test_an_exif_that_is_damaged_turns_nothing(tmp_path):
+    path = tmp_path / "photo.jpg"
+    picture = Image.fromarray(np.zeros((8, 16, 3), np.uint8))
+    picture.save(path, exif=b"Exif\0\0MM\0*junk")
+    assert images.size(path, upright=True) == (8, 16)
+    assert images.read_rgb(path, upright=True).shape == (8, 16, 3)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from stemseg_jax.data import input_video
-from tests.data.test_input_video import FORMS, values, write_video
+from stemseg_jax.data import inputs
+from tests.data.inputs.written import FORMS, values, write_video
 from tests.fuzz import harness
 
 COUNT = 20
@@ -18,7 +18,7 @@ def video(request, tmp_path_factory):
     codec, options = FORMS[request.param]
     path = tmp_path_factory.mktemp("videos") / request.param
     write_video(path, COUNT, codec=codec, options=options)
-    return path, path.read_bytes(), values(input_video.VideoFile(path))
+    return path, path.read_bytes(), values(inputs.VideoFile(path))
 
 
 @hypothesis.given(data=st.data())
@@ -28,7 +28,7 @@ def test_cut(video, data):
     found = []
 
     def read():
-        for _, image in input_video.VideoFile(path):
+        for _, image, _ in inputs.VideoFile(path):
             found.append(int(image[-4, -4].mean().round()))
         return found
 
@@ -47,8 +47,8 @@ def test_damaged(video, data):
     path.write_bytes(data.draw(harness.damaged(sound)))
 
     def read():
-        source = input_video.VideoFile(path)
-        sizes = {image.shape for _, image in source}
+        source = inputs.VideoFile(path)
+        sizes = {image.shape for _, image, _ in source}
         return source, sizes
 
     harness.verdict(
@@ -68,7 +68,7 @@ def test_shapes(tmp_path_factory, height, width):
     path = tmp_path_factory.getbasetemp() / "shape.mkv"
     write_video(path, 2, codec="rawvideo", height=height, width=width)
     harness.verdict(
-        lambda: [image for _, image in input_video.VideoFile(path)],
+        lambda: [image for _, image, _ in inputs.VideoFile(path)],
         form="shapes of videos",
         right=lambda images: np.shape(images) == (2, height, width, 3),
     )
