@@ -3,7 +3,7 @@
 Of one video; T frames, H W its size, h w that of a label map, C classes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,7 +65,7 @@ class Track(NamedTuple):
     id: int
     category: int  # as the result file numbers it; 0 where the task has none
     score: float
-    segmentations: tuple[rle.Rle | None, ...]  # one per frame; None: not in this frame
+    segmentations: Sequence[rle.Rle | None]  # one per frame; None: not in this frame
 
 
 class VideoTracks(NamedTuple):

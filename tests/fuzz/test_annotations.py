@@ -280,7 +280,7 @@ def test_tracks(videos, data):
 
 
 def as_json(found: tracks_json.TracksFile) -> dict:
-    video, fps, categories = found
+    video, fps, categories, _ = found
     head = {key: getattr(video, key) for key in ("name", "height", "width")}
     masks = [
         [mask and mask["counts"].decode() for mask in track.segmentations]

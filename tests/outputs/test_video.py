@@ -82,16 +82,72 @@ def test_no_frame_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_frames_that_h264_does_not_hold_are_refused(tmp_path):
-    with (
-        pytest.raises(ValueError, match="wide.mp4: frames of 2 x 16386; .* 16384"),
-        video.Writer(tmp_path / "wide.mp4", fps=5) as writer,
-    ):
-        writer.write(np.zeros((2, 16386, 3), np.uint8))
+@pytest.mark.parametrize("size", [(2, 16386), (16386, 30)])
+def test_frames_that_h264_does_not_hold_are_shrunk(tmp_path, size):
+    image = np.full((*size, 3), 90, np.uint8)
+    (frame,), _ = read(written(tmp_path / "long.mp4", [image], 5))
+    assert max(frame.shape) == 16384 and min(frame.shape[:2]) <= min(size)
+    np.testing.assert_allclose(frame, 90, atol=3)
+
+
+def test_what_is_shrunk_keeps_its_shape():
+    assert video.shrunk_to(2160, 3840) == (2160, 3840)
+    assert video.shrunk_to(40, 6000) == (40, 6000)
+    assert video.shrunk_to(16384, 1) == (16384, 1)
+    height, width = video.shrunk_to(8000, 16000)
+    assert height * width <= video.MOST_PIXELS < 1.001 * height * width
+    assert width / height == pytest.approx(2, abs=0.001)
+
+
+@pytest.mark.parametrize("size", [(4, 4000), (40, 6000), (6000, 40)])
+def test_thin_frames_are_written(tmp_path, size):
+    (frame,), _ = read(
+        written(tmp_path / "thin.mp4", [np.zeros((*size, 3), np.uint8)], 5)
+    )
+    assert frame.shape == (*size, 3)
+
+
+def timed(path, times, fps=10, **options):
+    with video.Writer(path, fps=fps, **options) as writer:
+        for number, time in enumerate(times):
+            image = np.full((32, 48, 3), 20 * number % 256, np.uint8)
+            writer.write(image, time)
+    return path
+
+
+TIMES = [7.5, 7.54, 7.59, 8.0, 8.03, 8.1, 8.2, 9.5]
+
+
+def test_frames_are_shown_at_their_times(tmp_path):
+    path = timed(tmp_path / "clip.mp4", TIMES)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = [*container.decode(stream)]
+        shown = [float(frame.pts * frame.time_base) for frame in frames]
+        lasts = float(stream.duration * stream.time_base)
+        colours = [frame.to_ndarray(format="rgb24").mean() for frame in frames]
+    np.testing.assert_allclose(shown, np.array(TIMES) - 7.5, atol=1e-4)
+    assert lasts == pytest.approx(2.0 + 1 / 10, abs=1e-3)  # the last as long as one
+    np.testing.assert_allclose(colours, 20 * np.arange(8), atol=4)
+
+
+def test_times_closer_than_the_clock_follow_each_other(tmp_path):
+    path = timed(tmp_path / "clip.mp4", [0.0, 1e-6, 2e-6, 0.1])
+    with av.open(str(path)) as container:
+        ticks = [frame.pts for frame in container.decode(video=0)]
+    assert ticks == [0, 1, 2, 9000]
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([0.0, 0.5, 0.5], r"frame 2 is at 0.5 s, .* increase"),
+        ([0.0, float("nan")], "frame 1 is at nan s"),
+        ([0.0, None], "frame 1 has time None, the first one has 0.0"),
+        ([None, 1.0], "frame 1 has time 1.0, the first one has None"),
+    ],
+)
+def test_times_that_do_not_follow_are_refused(tmp_path, times, message):
+    with pytest.raises(ValueError, match=message):
+        timed(tmp_path / "clip.mp4", times)
     assert not list(tmp_path.iterdir())
-
-
-def test_thin_frames_are_written(tmp_path):
-    with video.Writer(tmp_path / "thin.mp4", fps=5) as writer:
-        writer.write(np.zeros((4, 4000, 3), np.uint8))
-    assert (tmp_path / "thin.mp4").stat().st_size
