@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from stemseg_jax import evaluate, models, predict, train
+from stemseg_jax import evaluate, models, train
 from stemseg_jax.data import readers
 from stemseg_jax.formats import rle, whole
 from stemseg_jax.outputs import davis_results, overlay, report, video
@@ -59,7 +59,7 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
         scores[name] = score(name, tracks)
         if name == own:
             scores["model"] = scores[name]
-            show(folder, benchmark.dataset, tracks, predict.category_names(config))
+            show(folder, benchmark.dataset, tracks, model.categories)
     untrained = models.initial(config)
     scores["untrained"] = score(
         "untrained", evaluate.track(untrained, benchmark.dataset)

@@ -50,10 +50,38 @@ _OUTPUT = flags.DEFINE_string(
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "predict: label anew what the same weights labelled before."
 )
+_OUTPUTS = flags.DEFINE_list(
+    "outputs",
+    ["masks", "tracks", "overlay"],
+    "predict: what is written of masks, tracks, overlay, panels, side_by_side (with "
+    "--ground_truth), cutouts, davis, youtube_vis and mots.",
+)
+_START = flags.DEFINE_string(
+    "start", "0", "predict: from this time on, as 12.5 or 1:30."
+)
+_END = flags.DEFINE_string("end", None, "predict: up to this time.")
+_STRIDE = flags.DEFINE_integer("stride", 1, "predict: each n-th frame alone.")
+_FPS = flags.DEFINE_float(
+    "fps",
+    None,
+    "predict: at most so many frames a second; of images, how many they are.",
+)
+_MIN_SCORE = flags.DEFINE_float(
+    "min_score", None, "predict: tracks below it are left out (default: the config's)."
+)
+_MAX_TRACKS = flags.DEFINE_integer("max_tracks", 254, "predict: of a video, at most.")
+_SHOTS = flags.DEFINE_bool(
+    "shots", None, "predict: objects end where one shot is cut to the next."
+)
+_REJOIN = flags.DEFINE_float(
+    "rejoin", None, "predict: seconds after which a lost object may be found again."
+)
 _TASK = flags.DEFINE_string(
     "task", None, "davis19, davis16, ytvis, ovis, kitti_mots or mots_challenge."
 )
-_GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "score: the annotations.")
+_GROUND_TRUTH = flags.DEFINE_string(
+    "ground_truth", None, "score: the annotations; predict: label maps to show beside."
+)
 _RESULTS = flags.DEFINE_multi_string(
     "results", None, "score: result files; given twice, the two are compared."
 )
@@ -111,11 +139,10 @@ def dispatch(mode: str) -> int | None:
         checkpoint = checkpoint or _WORKDIR.value or "real"
     config = _CONFIG.value or _config_of(checkpoint)
     _check(config, mode, origin="" if _CONFIG.value else checkpoint)
-    if config.parity == "released":
-        import jax
+    from stemseg_jax import compilation, models
 
-        # GPUs round the factors of products to 10 bits otherwise: masks would differ.
-        jax.config.update("jax_default_matmul_precision", "float32")
+    models.set_precision(config)
+    compilation.keep()
     if mode == "train":
         from stemseg_jax import train
 
@@ -131,16 +158,7 @@ def dispatch(mode: str) -> int | None:
         )
         return None
     if mode == "predict":
-        from stemseg_jax import predict
-
-        outcomes = predict.run(
-            config,
-            checkpoint=checkpoint or _WORKDIR.value or _required(_CHECKPOINT),
-            sources=_required(_INPUT),
-            output=_OUTPUT.value or "predicted",
-            overwrite=_OVERWRITE.value,
-        )
-        return int(any(outcome.fault for outcome in outcomes))
+        return _predict(config, checkpoint or _WORKDIR.value or _required(_CHECKPOINT))
     if mode == "show_data":
         from stemseg_jax import show_data
 
@@ -161,6 +179,37 @@ def dispatch(mode: str) -> int | None:
     from stemseg_jax import benchmark
 
     return benchmark.run(config)
+
+
+def _predict(config: ConfigDict, checkpoint: str) -> int:
+    """The exit status: 0 if every video was labelled to its end."""
+    from stemseg_jax import predict, results
+    from stemseg_jax.data import inputs
+
+    if flags.FLAGS["config.selection.limit"].present:
+        raise app.UsageError(
+            "--mode=predict takes --max_tracks, not a benchmark's limit."
+        )
+    outcomes = predict.run(
+        config,
+        checkpoint=checkpoint,
+        sources=_required(_INPUT),
+        output=_OUTPUT.value or "predicted",
+        outputs=results.Outputs(
+            names=tuple(_OUTPUTS.value),
+            max_tracks=_MAX_TRACKS.value,
+            min_score=_MIN_SCORE.value,
+            ground_truth=_GROUND_TRUTH.value,
+        ),
+        choice=inputs.FrameChoice(
+            start=inputs.seconds(_START.value),
+            end=_END.value and inputs.seconds(_END.value),
+            stride=_STRIDE.value,
+            fps=_FPS.value,
+        ),
+        overwrite=_OVERWRITE.value,
+    )
+    return int(any(outcome.fault for outcome in outcomes))
 
 
 def _config_of(checkpoint: str | None) -> ConfigDict:

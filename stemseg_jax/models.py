@@ -1,7 +1,7 @@
 """A system with its weights, from nothing or from a checkpoint of any known form."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -18,11 +18,13 @@ from stemseg_jax.data.datasets import categories
 from stemseg_jax.outputs import collector
 from stemseg_jax.structures import ClipBatch, Variables
 from stemseg_jax.systems import SYSTEMS, base
-from stemseg_jax.tracks import Frame, TrackStatistics
+from stemseg_jax.tracking import continuity
+from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
 
 # Options of all systems that came after configs had been saved -> the value that stands
 # for what was done before.
 ADDED = {"selection.min_score": 0.0, "selection.min_frames": 1}
+Labelled = Generator[LabelledFrames, None, dict[int, TrackStatistics]]
 Tracked = tuple[collector.LabelCollector, dict[int, TrackStatistics]]
 
 
@@ -33,20 +35,65 @@ class Model(NamedTuple):
     system: base.System
     variables: Variables
 
-    def track(self, images: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Tracked:
-        """The labels of a video's frames, RGB and in order, and what is known of its
-        tracks.
+    def labelled(
+        self,
+        frames: Iterator[Frame],
+        *,
+        settings: continuity.Continuity | None = None,
+        maps: bool = False,
+    ) -> Labelled:
+        """The labels of a video's frames as they become final; what is known of its
+        tracks is the generator's return value.
+
+        Args:
+            settings: Whether shots are told apart, and lost tracks found again.
+            maps: Whether frames come with what the network says of them.
 
         Raises:
             ValueError: If there is no frame, or frames differ in size.
         """
+
+        def track(frames: Iterator[Frame]) -> Labelled:
+            return self.system.track(self.variables, frames, maps=maps)
+
+        return continuity.labelled(track, frames, settings or continuity.NEITHER)
+
+    def track(self, images: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Tracked:
+        """The same of RGB images, collected."""
         frames = (Frame(index, image) for index, image in enumerate(images))
-        return collector.collect(self.system.track(self.variables, frames))
+        return collector.collect(self.labelled(frames))
+
+    @property
+    def categories(self) -> Mapping[int, str]:
+        """What the model calls its classes; empty if they have no names."""
+        model = self.config.model
+        return categories.of_model(model.categories, model.num_classes)
 
     def digest(self) -> str:
         """Of config and weights: what has another one may label otherwise."""
         config = self.config.to_json_best_effort()
         return checkpoints.digest(jax.device_get(self.variables), config)
+
+
+def changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
+    """A config of its own with some options changed, e.g. {"selection.limit": 3}.
+
+    Raises:
+        ValueError: For an option that the config does not have, or of another type.
+    """
+    config = config.copy_and_resolve_references()
+    try:
+        config.update_from_flattened_dict(changes)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"changes={dict(changes)}: {error}") from error
+    return config
+
+
+def set_precision(config: ConfigDict) -> None:
+    """Products as the authors' program has them, if the config asks for it."""
+    if config.parity == "released":
+        # GPUs round the factors of products to 10 bits otherwise: masks would differ.
+        jax.config.update("jax_default_matmul_precision", "float32")
 
 
 def build(config: ConfigDict) -> base.System:

@@ -1,44 +1,20 @@
-"""Labels any video: palette masks, tracks, and an overlay to watch."""
+"""Labels videos, one after the other: the script of --mode=predict."""
 
-import contextlib
-import itertools
-import json
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-import jax
 from absl import logging
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
-from stemseg_jax import __version__, models
+from stemseg_jax import __version__, device_memory, models, results
 from stemseg_jax.data import inputs
-from stemseg_jax.data.datasets import categories
-from stemseg_jax.formats import images, whole
-from stemseg_jax.outputs import (
-    collector,
-    davis_results,
-    overlay,
-    report,
-    tracks_json,
-    video,
-)
-from stemseg_jax.tracks import VideoTracks
+from stemseg_jax.formats import whole
+from stemseg_jax.outputs import report
+from stemseg_jax.predictor import Predictor
+from stemseg_jax.tracking.continuity import Continuity
 
-MAX_TRACKS = 254  # that a palette PNG can tell apart
-RECORD = "made_of.json"  # what results were made of
-
-
-class Result(NamedTuple):
-    """What is written for a video."""
-
-    masks: pathlib.Path  # a folder of palette PNGs, one per frame
-    tracks: pathlib.Path  # see outputs/tracks_json.py
-    overlay: pathlib.Path
-    num_frames: int
-    num_tracks: int
-    fault: str = ""  # of a video whose first frames alone could be read
+STOPPED = "stopped"
 
 
 class Outcome(NamedTuple):
@@ -46,7 +22,8 @@ class Outcome(NamedTuple):
 
     name: str
     state: str
-    result: Result | None = None
+    folder: pathlib.Path | None = None
+    written: results.Written | None = None
     fault: str = ""
 
 
@@ -56,15 +33,19 @@ def run(
     checkpoint: str,
     sources: Sequence[str],
     output: str,
+    outputs: results.Outputs | None = None,
+    choice: inputs.FrameChoice | None = None,
+    continuity: Continuity | None = None,
     overwrite: bool = False,
 ) -> list[Outcome]:
     """Labels the videos that `sources` stand for, each into `output/<its name>/`.
 
     Of several videos those with a fault are told, and the others are labelled. Results
-    that the same weights, config and files gave before are left as they are.
+    that the same weights, config, files and options gave before are left as they are.
 
     Args:
         sources: As `inputs.places` takes them.
+        choice: Which frames of each.
         overwrite: Label all anew.
 
     Raises:
@@ -72,27 +53,35 @@ def run(
             model.
         NotWritten: If results cannot be written.
     """
-    opened = [(place, *_opened(place)) for place in inputs.places(*sources)]
+    outputs, choice = outputs or results.Outputs(), choice or inputs.FrameChoice()
+    places = inputs.places(*sources, choice=choice)
+    opened = [(place, *_opened(place)) for place in places]
     if not any(source for _, source, _ in opened):
         raise ValueError("\n".join(str(fault) for _, _, fault in opened))
-    model = models.load(config, checkpoint)
-    made_by = {"program": __version__, "model": model.digest()}
-    outcomes = []
+    predictor = Predictor(models.load(config, checkpoint), continuity=continuity)
+    made_by = {
+        "program": __version__,
+        "model": predictor.model.digest(),
+        "options": repr((outputs, choice, predictor.continuity)),
+    }
+    outcomes: list[Outcome] = []
     for place, source, fault in opened:
-        result, state = None, "done"
+        if outcomes and outcomes[-1].state == STOPPED:
+            outcomes.append(Outcome(place.name, "not begun", fault="not begun"))
+            continue
+        made_of = {**made_by, "files": _stamps(place.paths)}
         try:
             if fault:
                 raise fault
-            made_of = {**made_by, "files": _stamps(place.paths)}
             folder = whole.inside(output, place.name)
-            if not overwrite and (result := earlier(folder, made_of)):
-                state = "was there already"
-            else:
-                result = predict_video(model, source, pathlib.Path(output), made_of)
-            if result.fault:
-                state += ", cut short"
-            outcomes.append(Outcome(place.name, state, result, result.fault))
-        except (ValueError, OSError) as error:
+            again = source.live or overwrite
+            held = None if again else results.earlier(folder, outputs, made_of)
+            outcomes.append(
+                _outcome(place.name, folder, held, "was there already")
+                if held
+                else _label(predictor, source, folder, outputs, made_of)
+            )
+        except (ValueError, OSError, device_memory.OutOfDeviceMemoryError) as error:
             if len(opened) == 1 or isinstance(error, whole.NotWritten):
                 raise
             logging.error("%s", error)
@@ -111,12 +100,57 @@ def _opened(
         return None, error
 
 
+def _label(
+    predictor: Predictor,
+    source: inputs.InputVideo,
+    folder: pathlib.Path,
+    outputs: results.Outputs,
+    made_of: Mapping[str, Any],
+) -> Outcome:
+    labelling = predictor.label(source, **outputs.needs())
+    with device_memory.explained(f"labelling {source.name}", predictor.model.config):
+        written = results.write(labelling, folder, outputs, made_of)
+    _tell(source, folder, written)
+    return _outcome(source.name, folder, written, "done")
+
+
+def _outcome(
+    name: str, folder: pathlib.Path, written: results.Written, state: str
+) -> Outcome:
+    if written.stopped:
+        return Outcome(name, STOPPED, folder, written, fault="stopped by Ctrl-C")
+    missing = "".join(f", no {output}" for output in written.failed)
+    cut = ", cut short" if written.fault else ""
+    return Outcome(name, state + cut + missing, folder, written, written.fault)
+
+
+def _tell(
+    source: inputs.InputVideo, folder: pathlib.Path, written: results.Written
+) -> None:
+    """What was found, or what to try where nothing was."""
+    logging.info(
+        "%s: %d track(s) in %d frame(s), written to %s",
+        *(source.name, written.num_tracks, written.num_frames, folder),
+    )
+    for reason, count in written.left_out.items():
+        logging.info("%s: %d track(s) left out: %s", source.name, count, reason)
+    if written.fault:
+        logging.error("%s What was read is labelled.", written.fault)
+    if not written.num_tracks:
+        logging.warning(
+            "%s: no object was found. What a model finds is what it was trained on "
+            "(docs/model_card.md for the weights 'real'); --min_score=0 keeps what is "
+            "doubtful.",
+            source.name,
+        )
+
+
 def _line(outcome: Outcome) -> dict[str, str | int | None]:
-    result = outcome.result
+    written = outcome.written
     return {
         "video": outcome.name,
-        "frames": result and result.num_frames,
-        "tracks": result and result.num_tracks,
+        "frames": written and written.num_frames,
+        "tracks": written and written.num_tracks,
         "": outcome.state,
     }
 
@@ -125,170 +159,3 @@ def _stamps(paths: Sequence[pathlib.Path]) -> list[list]:
     """Path, bytes and time of change of each file."""
     stats = [(path.absolute(), path.stat()) for path in paths]
     return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-
-
-def earlier(folder: pathlib.Path, made_of: Mapping) -> Result | None:
-    """The results in a folder, if they are whole and were made of the same."""
-    try:
-        held = json.loads((folder / RECORD).read_text())
-        held_of = held.pop("made_of")
-        result = _result(folder, **held)
-        files = (result.masks, result.tracks, result.overlay)
-        if held_of == made_of and all(path.exists() for path in files):
-            return result
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # none, or not ours
-    return None
-
-
-def _result(folder: pathlib.Path, **known) -> Result:
-    names = ("masks", "tracks.json", "overlay.mp4")
-    return Result(*(folder / name for name in names), **known)
-
-
-def category_names(config: ConfigDict) -> Mapping[int, str]:
-    """What the model calls its classes; empty if they have no names."""
-    return categories.of_model(config.model.categories, config.model.num_classes)
-
-
-def predict_video(
-    model: models.Model,
-    source: inputs.InputVideo,
-    output: pathlib.Path,
-    made_of: Mapping | None = None,
-) -> Result:
-    """Labels one video into `output/<name>/`, which appears once all is in it.
-
-    The source is read twice: which tracks are drawn is known only at the end. A track
-    has the same id, from 1, in the masks, in the JSON and in the overlay. Of a video
-    that is damaged or cut short the frames before are labelled.
-
-    Args:
-        made_of: By which `earlier` knows these results again.
-
-    Raises:
-        ValueError: If no frame of the source can be read, or `output/<name>` is there
-            and was not written by this function.
-    """
-    selection, names = model.config.selection, category_names(model.config)
-    folder = whole.inside(output, source.name)
-    with whole.folder(folder, "--mode=predict") as partial:
-        readable = Readable(source)
-        labels, statistics = track(model, readable)
-        limit = min(selection["limit"], MAX_TRACKS)
-        chosen = collector.select(statistics, **{**selection, "limit": limit})
-        tracks = labels.tracks(
-            source.name,
-            chosen,
-            progress=lambda frames: _bar(frames, f"masks of {source.name}"),
-        )
-        known = {
-            "num_frames": tracks.num_frames,
-            "num_tracks": len(tracks.tracks),
-            "fault": str(readable.fault or ""),
-        }
-        result = _result(partial, **known)
-        tracks_json.write(result.tracks, tracks, fps=source.fps, categories=names)
-        draw(result, source, tracks, names)
-        record = json.dumps({"made_of": made_of, **known})
-        (partial / RECORD).write_text(record + "\n")
-    logging.info(
-        "%s: %d track(s) in %d frame(s), written to %s",
-        *(source.name, len(tracks.tracks), tracks.num_frames, folder),
-    )
-    if readable.fault:
-        logging.error("%s What was read is labelled.", readable.fault)
-    if not tracks.tracks:
-        logging.warning(
-            "%s: no object was found. What a model finds is what it was trained on "
-            "(docs/model_card.md for the weights 'real'); "
-            "--config.selection.min_score=0 keeps what is doubtful.",
-            source.name,
-        )
-    return _result(folder, **known)
-
-
-class Readable:
-    """The frames of a video up to the first that cannot be read.
-
-    Attributes:
-        fault: What is wrong with that one, once it was reached.
-    """
-
-    fault: inputs.BrokenVideoError | None = None
-
-    def __init__(self, source: inputs.InputVideo):
-        self.source = source
-
-    def __iter__(self) -> Iterator[inputs.InputFrame]:
-        try:
-            yield from self.source
-        except inputs.BrokenVideoError as error:
-            if not error.frames_read:
-                raise
-            self.fault = error
-
-
-def track(model: models.Model, frames: Readable) -> models.Tracked:
-    """The labels of all frames, with a progress bar."""
-    source = frames.source
-    bar = _bar(frames, f"track {source.name}", total=source.num_frames)
-    with bar, _without_compilation(bar):
-        return model.track(frame.image for frame in bar)
-
-
-def draw(
-    files: Result,
-    source: inputs.InputVideo,
-    tracks: VideoTracks,
-    names: Mapping[int, str],
-) -> None:
-    """Masks and overlay of the frames that were labelled.
-
-    Raises:
-        ValueError: If fewer can be read now.
-    """
-    files.masks.mkdir()
-    captions = {
-        track.id: names.get(track.category, "").replace("_", " ")
-        for track in tracks.tracks
-    }
-    scale = overlay.enlargement(source.height, source.width)
-    frames = itertools.islice(source, tracks.num_frames)
-    frames = _bar(frames, f"draw {source.name}", total=tracks.num_frames)
-    index = -1
-    with video.Writer(files.overlay, fps=source.fps) as writer:
-        for index, image, _ in frames:
-            labels = davis_results.paint(tracks, index)
-            images.write_labels(files.masks / f"{index:05d}.png", labels)
-            writer.write(overlay.draw(image, labels, captions, scale=scale))
-    if index + 1 < tracks.num_frames:
-        raise ValueError(
-            f"{source.name} had {tracks.num_frames} frames when it was labelled, and "
-            f"has {index + 1} now. Label it when nobody changes it."
-        )
-
-
-def _bar(frames, description: str, **options) -> tqdm:
-    return tqdm(frames, desc=description, unit="frame", smoothing=0, **options)
-
-
-@contextlib.contextmanager
-def _without_compilation(bar: tqdm) -> Iterator[None]:
-    """Keeps the time that XLA compiles out of the bar's rate, and says it."""
-    compilation = 0.0
-
-    def listen(event: str, seconds: float, **_) -> None:
-        nonlocal compilation
-        if event == "/jax/core/compile/backend_compile_duration":
-            compilation += seconds
-            if not bar.disable:
-                bar.start_t += seconds
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-    if compilation:
-        logging.info("Compiled in %.1f s, which the rate leaves out", compilation)

@@ -1,7 +1,10 @@
 """From a video file to masks, tracks and overlay, with a system worked by hand."""
 
+import functools
 import json
+import pathlib
 from fractions import Fraction
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -15,6 +18,7 @@ from stemseg_jax.data import inputs
 from stemseg_jax.data.datasets import categories
 from stemseg_jax.formats import images as label_images
 from stemseg_jax.outputs import davis_results, tracks_json, video
+from stemseg_jax.predictor import Predictor
 from stemseg_jax.tracks import Geometry, LabelledFrames, TrackStatistics
 
 SIZE = (64, 96)
@@ -28,7 +32,7 @@ class ByColour:
     def loss(self, variables, batch, key): ...
     def frozen_modules(self): ...
 
-    def track(self, variables, frames):
+    def track(self, variables, frames, *, maps=False):
         geometry = Geometry(SIZE, SIZE, SIZE, 1)
         seen = {7: [], 3: []}
         held = []
@@ -83,10 +87,27 @@ def model_of(system, **selection):
     return models.Model(config, system, {})
 
 
-def predicted(path, output, system=None, **selection):
-    (source,) = inputs.find(path)
-    model = model_of(system or ByColour(), **selection)
-    return predict.predict_video(model, source, output)
+class Files(NamedTuple):
+    """Of one video."""
+
+    folder: pathlib.Path
+
+    @property
+    def masks(self):
+        return self.folder / "masks"
+
+    @property
+    def tracks(self):
+        return self.folder / "tracks.json"
+
+    @property
+    def overlay(self):
+        return self.folder / "overlay.mp4"
+
+
+def predicted(path, output, system=None, *, outputs=None, **selection):
+    predictor = Predictor(model_of(system or ByColour(), **selection))
+    return Files(predictor.predict(path, output, outputs=outputs))
 
 
 def test_masks_tracks_and_overlay_say_the_same(clip, tmp_path):
@@ -135,15 +156,15 @@ def test_a_folder_of_frames(tmp_path):
 
 
 def test_nothing_found_gives_empty_results(clip, tmp_path):
-    files = predicted(clip(), tmp_path / "out", limit=0)
+    files = predicted(clip(), tmp_path / "out", min_frames=99)
     assert tracks_json.read(files.tracks).video.tracks == ()
     assert not np.array(PIL.Image.open(files.masks / "00000.png")).any()
 
 
 def test_a_failure_leaves_nothing(clip, tmp_path):
     class Fails(ByColour):
-        def track(self, variables, frames):
-            labelled = super().track(variables, frames)
+        def track(self, variables, frames, **options):
+            labelled = super().track(variables, frames, **options)
             yield next(labelled)
             raise FloatingPointError("half way")
 
@@ -246,7 +267,7 @@ def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
     source.name = name
     before = beside(tmp_path)
     with pytest.raises(ValueError, match="cannot be a name in"):
-        predict.predict_video(model_of(ByColour()), source, tmp_path / "out")
+        predicted(source, tmp_path / "out")
     assert tree(tmp_path) == before
 
 
@@ -275,8 +296,8 @@ def test_run_labels_every_video_of_a_glob(clip, tmp_path, loaded):
     outcomes = run(
         tmp_path / "videos" / "*.mp4", output=tmp_path / "out", config=config
     )
-    assert [one.result.tracks.parent.name for one in outcomes] == ["a", "b"]
-    content = json.loads(outcomes[0].result.tracks.read_text())
+    assert [one.folder.name for one in outcomes] == ["a", "b"]
+    content = json.loads((outcomes[0].folder / "tracks.json").read_text())
     assert content["categories"]["2"] == "giant_panda"
 
 
@@ -331,7 +352,7 @@ def test_a_source_that_fails_when_it_is_read_again_is_not_taken_for_whole(
     class Fails:
         name, fps, num_frames = source.name, source.fps, 6
         height, width = source.height, source.width
-        sound, live = None, False
+        sound, live, start = None, False, 0.0
 
         def __iter__(self):
             count = next(read)
@@ -341,7 +362,7 @@ def test_a_source_that_fails_when_it_is_read_again_is_not_taken_for_whole(
                 yield frame
 
     with pytest.raises(ValueError, match="gone"):
-        predict.predict_video(model_of(ByColour()), Fails(), tmp_path / "out")
+        predicted(Fails(), tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -355,7 +376,7 @@ def test_a_bad_frame_in_the_middle_of_a_folder_keeps_those_before(
     data = (folder / "4.png").read_bytes()
     (folder / "4.png").write_bytes(data[: len(data) // 2])
     (outcome,) = run(folder, output=tmp_path / "out")
-    assert outcome.result.num_frames == 4 and "4.png" in outcome.fault
+    assert outcome.written.num_frames == 4 and "4.png" in outcome.fault
 
 
 def test_other_weights_are_other_results():
@@ -376,10 +397,11 @@ def test_a_batch_without_any_video_tells_all_faults(tmp_path, monkeypatch):
 def test_what_is_whole_is_not_labelled_again(clip, tmp_path, loaded, monkeypatch):
     path, out = clip(3), tmp_path / "out"
     (first,) = run(path, output=out)
-    before = first.result.tracks.stat().st_mtime_ns
+    tracks = first.folder / "tracks.json"
+    before = tracks.stat().st_mtime_ns
     (again,) = run(path, output=out)
-    assert (again.state, again.result) == ("was there already", first.result)
-    assert again.result.tracks.stat().st_mtime_ns == before
+    assert (again.state, again.written) == ("was there already", first.written)
+    assert tracks.stat().st_mtime_ns == before
 
     def labelled_anew(**changes):
         (outcome,) = run(path, output=out, **changes)
@@ -404,11 +426,11 @@ def test_a_video_cut_short_keeps_what_was_decoded(clip, tmp_path, loaded, caplog
     (outcome,) = run(path, output=tmp_path / "out")
     assert outcome.state == "done, cut short" and "clip.mp4" in outcome.fault
     assert "What was read is labelled" in caplog.text
-    count = outcome.result.num_frames
+    count = outcome.written.num_frames
     assert 0 < count < 60
-    assert tracks_json.read(outcome.result.tracks).video.num_frames == count
-    assert len(list(outcome.result.masks.iterdir())) == count
-    (drawn,) = inputs.find(outcome.result.overlay)
+    assert tracks_json.read(outcome.folder / "tracks.json").video.num_frames == count
+    assert len(list((outcome.folder / "masks").iterdir())) == count
+    (drawn,) = inputs.find(outcome.folder / "overlay.mp4")
     assert drawn.num_frames == count
     (again,) = run(path, output=tmp_path / "out")
     assert again.state == "was there already, cut short" and again.fault
@@ -417,11 +439,12 @@ def test_a_video_cut_short_keeps_what_was_decoded(clip, tmp_path, loaded, caplog
 def test_classes_have_the_names_of_the_model_whatever_it_is_scored_on():
     config = defaults.get_config()
     config.evaluation.dataset = "moving_shapes"
-    assert predict.category_names(config) == {}  # a model without classes
+    names = functools.partial(models.Model, system=None, variables={})
+    assert names(config).categories == {}  # a model without classes
     config.model.num_classes, config.model.categories = 41, "ytvis"
-    assert predict.category_names(config)[2] == "giant_panda"
+    assert names(config).categories[2] == "giant_panda"
     config.model.categories = ""
-    assert predict.category_names(config) == {}
+    assert names(config).categories == {}
 
 
 def test_input_is_looked_at_before_the_model_is_loaded(tmp_path, monkeypatch):
@@ -432,7 +455,7 @@ def test_input_is_looked_at_before_the_model_is_loaded(tmp_path, monkeypatch):
 
 def test_a_real_video(shared, tmp_path):
     class LeftAndRight(ByColour):
-        def track(self, variables, frames):
+        def track(self, variables, frames, *, maps=False):
             labels = np.ones((1, 34, 60), np.int32)
             labels[:, :, 30:] = 2
             for frame in frames:

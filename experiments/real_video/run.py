@@ -10,7 +10,7 @@ import scipy.ndimage
 from absl import logging
 
 from configs import real_video
-from stemseg_jax import demo, evaluate, models, predict, train
+from stemseg_jax import demo, evaluate, models, train
 from stemseg_jax.data.datasets import DATASETS
 from stemseg_jax.evaluation import davis
 from stemseg_jax.formats import rle
@@ -110,7 +110,7 @@ def score(model: models.Model, folder: pathlib.Path) -> dict[str, float]:
         config.data.root, "train", sequences=real_video.HELD_BACK
     )
     found = list(evaluate.track(model, held_back))
-    demo.show(folder / "held_back", held_back, found, predict.category_names(config))
+    demo.show(folder / "held_back", held_back, found, model.categories)
     of_sequences = {
         video.name: davis.score_single_object(unions(video, tracks)).objects[0].j.mean()
         for video, tracks in zip(held_back.videos, found, strict=True)

@@ -14,7 +14,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from configs import moving_shapes, srnet_moving_shapes
-from stemseg_jax import choices, demo, evaluate, models, predict, train
+from stemseg_jax import choices, demo, evaluate, models, train
 from stemseg_jax.data import datasets
 from stemseg_jax.evaluation import clear
 from stemseg_jax.formats import rle, whole
@@ -91,7 +91,7 @@ def figures_of(row: str, seed: int, options: argparse.Namespace) -> dict[str, fl
     scores = benchmark.score(tracks, folder / "predictions", folder / "scores.json")
     figures = {figure: float(scores[figure]) for figure in JF}
     figures |= identities(benchmark.dataset.videos, tracks)
-    demo.show(folder, benchmark.dataset, tracks, predict.category_names(config))
+    demo.show(folder, benchmark.dataset, tracks, model.categories)
     held = {"config": as_scored, "figures": figures}
     whole.write_text(written, json.dumps(held))
     return figures

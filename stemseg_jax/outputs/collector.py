@@ -16,6 +16,14 @@ from stemseg_jax.formats import rle
 from stemseg_jax.geometry import Geometry, restore, restore_values
 from stemseg_jax.tracks import LabelledFrames, Track, TrackStatistics, VideoTracks
 
+# What a track's score is, by the word that `TrackStatistics.scored_by` says.
+SCORES = {
+    "size": "Its pixels over those of the largest track that is kept.",
+    "foreground": "Mean probability that what it covers is an object, over its frames.",
+    "confidence": "Mean of all of its evidence.",
+    "heatmap": "Mean height of the peak that is its centre, over its frames.",
+}
+
 
 class Chosen(NamedTuple):
     """A track that is kept."""
@@ -152,13 +160,7 @@ def select(
         "pixels": lambda label: statistics[label].pixels,
     }
     choices.known("selection.by", by, measures)
-    lasting = {
-        label: track
-        for label, track in statistics.items()
-        if track.last - track.first + 1 >= min_frames
-    }
-    largest = max((track.pixels for track in lasting.values()), default=1)
-    labels = [k for k, track in lasting.items() if _score(track, largest) >= min_score]
+    labels = _qualified(statistics, min_score, min_frames)
     labels = sorted(labels, key=lambda label: (statistics[label].first, label))
     labels = sorted(labels, key=measures[by], reverse=True)[:limit]
     if by == "pixels":
@@ -174,6 +176,38 @@ def select(
         for number, label in enumerate(labels, start=1)
     )
     return tuple(sorted(chosen)) if by == "pixels" else chosen
+
+
+def left_out(
+    statistics: Mapping[int, TrackStatistics],
+    *,
+    limit: int,
+    min_score: float = 0.0,
+    min_frames: int = 1,
+    **_,
+) -> dict[str, int]:
+    """How many tracks `select`, with the same options, leaves out, by the reason."""
+    lasting = _qualified(statistics, 0.0, min_frames)
+    qualified = _qualified(statistics, min_score, min_frames)
+    counts = {
+        f"seen in fewer than {min_frames} frames": len(statistics) - len(lasting),
+        f"score below {min_score:g}": len(lasting) - len(qualified),
+        f"beyond the first {limit}": max(len(qualified) - limit, 0),
+    }
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def _qualified(
+    statistics: Mapping[int, TrackStatistics], min_score: float, min_frames: int
+) -> list[int]:
+    """Labels of the tracks that last and are sure enough."""
+    lasting = {
+        label: track
+        for label, track in statistics.items()
+        if track.last - track.first + 1 >= min_frames
+    }
+    largest = max((track.pixels for track in lasting.values()), default=1)
+    return [k for k, track in lasting.items() if _score(track, largest) >= min_score]
 
 
 def _score(track: TrackStatistics, largest: int) -> float:

@@ -1,0 +1,146 @@
+"""The labels of one video as they become final, its stages in threads."""
+
+import collections
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int32, UInt8
+
+from stemseg_jax import models, pipelining
+from stemseg_jax.data import inputs
+from stemseg_jax.geometry import Geometry, restore
+from stemseg_jax.outputs import collector
+from stemseg_jax.tracking import continuity
+from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
+
+FRAMES_AHEAD = 8  # decoded before they are asked for
+PARTS_AHEAD = 2  # results of windows that wait for whoever iterates
+
+
+class LabelledFrame(NamedTuple):
+    """One frame with its objects, which go by the labels of their tracks."""
+
+    index: int
+    image: UInt8[np.ndarray, "H W 3"] | None  # RGB, if it was asked for
+    time: float  # seconds
+    labels: Int32[np.ndarray, "h w"]  # from 1; as the network sees the frame
+    geometry: Geometry
+    maps: Mapping[str, Float[np.ndarray, "_ _ _"]] | None  # the same
+
+    def masks(self) -> dict[int, Bool[np.ndarray, "H W"]]:
+        """The mask of each object, as large as the frame."""
+        present = np.unique(self.labels)
+        return {
+            int(k): restore(self.labels == k, self.geometry) for k in present if k > 0
+        }
+
+
+class Found(NamedTuple):
+    """A track that is kept."""
+
+    label: int  # by which its masks go
+    id: int  # in result files, from 1
+    category: str  # "" if the model has none
+    score: float  # see config.tracking.score
+    first: int  # frame in which it is seen
+    last: int
+
+
+class Labelling:
+    """Labels a video while one iterates over it, which goes once.
+
+        for frame in labelling:
+            frame.masks()
+        labelling.found
+
+    Frames are decoded, and the device works, ahead of whoever iterates. Memory does not
+    grow with the length of the video.
+
+    Args:
+        settings: Whether shots are told apart, and lost tracks found again.
+        images: Whether frames come with their images, which takes the memory of two
+            windows of them.
+        maps: Whether they come with what the network says of them.
+
+    Attributes:
+        statistics: Of each label, once the video has ended.
+        fault: Why it ended early, if it did: it breaks off or is damaged.
+        stopped: Whether it ended by `stop`.
+    """
+
+    statistics: dict[int, TrackStatistics]
+    fault: inputs.BrokenVideoError | None = None
+    stopped: bool = False
+
+    def __init__(
+        self,
+        model: models.Model,
+        source: inputs.InputVideo,
+        *,
+        settings: continuity.Continuity,
+        images: bool = True,
+        maps: bool = False,
+    ):
+        self.model, self.source = model, source
+        self._settings, self._images, self._maps = settings, images, maps
+        self._unlabelled: collections.deque[inputs.InputFrame] = collections.deque()
+
+    def stop(self) -> None:
+        """The next frame is the last, as if the video ended there."""
+        self.stopped = True
+
+    def __iter__(self) -> Iterator[LabelledFrame]:
+        frames = self._kept(pipelining.ahead(self._readable(), FRAMES_AHEAD))
+        labelled = self.model.labelled(frames, settings=self._settings, maps=self._maps)
+        with contextlib.closing(pipelining.ahead(labelled, PARTS_AHEAD)) as parts:
+            while True:
+                try:
+                    part = next(parts)
+                except StopIteration as end:
+                    self.statistics = end.value
+                    return
+                yield from self._frames_of(part)
+
+    def _readable(self) -> Iterator[inputs.InputFrame]:
+        """The frames before the first that cannot be read."""
+        try:
+            for frame in self.source:
+                yield frame
+                if self.stopped:
+                    return
+        except inputs.BrokenVideoError as error:
+            if not error.frames_read:
+                raise
+            self.fault = error
+
+    def _kept(self, frames: Iterator[inputs.InputFrame]) -> Iterator[Frame]:
+        """As a system takes them; what else is known waits for the labels."""
+        for frame in frames:
+            image = frame.image if self._images else None
+            self._unlabelled.append(frame._replace(image=image))
+            yield Frame(frame.index, frame.image)
+
+    def _frames_of(self, part: LabelledFrames) -> Iterator[LabelledFrame]:
+        for k, labels in enumerate(part.labels):
+            frame = self._unlabelled.popleft()
+            assert frame.index == part.first + k, (frame.index, part.first, k)
+            maps = part.maps and {name: of[k] for name, of in part.maps.items()}
+            yield LabelledFrame(*frame, labels, part.geometry, maps)
+
+    @property
+    def found(self) -> tuple[Found, ...]:
+        """The tracks that are kept, of a video that has ended."""
+        selection = self.model.config.selection
+        return tuple(
+            Found(
+                label=one.label,
+                id=one.id,
+                category=self.model.categories.get(one.category, ""),
+                score=one.score,
+                first=self.statistics[one.label].first,
+                last=self.statistics[one.label].last,
+            )
+            for one in collector.select(self.statistics, **selection)
+        )

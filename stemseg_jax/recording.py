@@ -1,0 +1,50 @@
+"""A live source that is recorded while it is read, so that it can be read again."""
+
+import pathlib
+from collections.abc import Iterator
+
+from stemseg_jax.data import inputs
+from stemseg_jax.outputs import video
+
+
+class Recorded:
+    """The frames of a camera or stream the first time, and then those of a file.
+
+    Args:
+        path: Of the file, an .mp4 that looks as the source does.
+    """
+
+    live = False
+
+    def __init__(self, source: inputs.InputVideo, path: pathlib.Path):
+        self._source, self._path = source, path
+        self.name, self.fps, self.sound = source.name, source.fps, None
+        self.num_frames = source.num_frames
+
+    @property
+    def height(self) -> int:
+        return self._source.height
+
+    @property
+    def width(self) -> int:
+        return self._source.width
+
+    def __iter__(self) -> Iterator[inputs.InputFrame]:
+        if self._path.exists():
+            return iter(inputs.VideoFile(self._path))
+        return self._record()
+
+    def _record(self) -> Iterator[inputs.InputFrame]:
+        fault = None
+        with video.Writer(self._path, fps=self.fps, quality=12) as writer:
+            # What was read stays, however reading ends.
+            try:
+                for frame in self._source:
+                    writer.write(frame.image, frame.time)
+                    yield frame
+            except GeneratorExit:
+                pass
+            except inputs.BrokenVideoError as error:
+                fault = error
+        if fault:
+            raise fault
