@@ -76,16 +76,13 @@ def without_overlaps(video: VideoTracks) -> VideoTracks:
     masks: list[list[rle.Rle | None]] = [[] for _ in video.tracks]
     for frame in range(video.num_frames):
         labels = np.zeros((video.height, video.width), np.int32)
-        present = [
-            number
-            for number, track in enumerate(video.tracks)
-            if track.segmentations[frame] is not None
-        ]
-        for number in present:
-            labels[rle.decode(video.tracks[number].segmentations[frame])] = number + 1
-        for number, track in enumerate(masks):
-            visible = rle.encode(labels == number + 1) if number in present else None
-            track.append(visible)
+        held = [track.segmentations[frame] for track in video.tracks]
+        for number, mask in enumerate(held, start=1):
+            if mask is not None:
+                labels[rle.decode(mask)] = number
+        for number, mask in enumerate(held, start=1):
+            visible = None if mask is None else rle.encode(labels == number)
+            masks[number - 1].append(visible)
     tracks = (
         track._replace(segmentations=tuple(own))
         for track, own in zip(video.tracks, masks, strict=True)

@@ -36,7 +36,7 @@ class Sound:
         ValueError: It cannot be opened, or its sound cannot be read from there.
     """
 
-    def __init__(self, path: pathlib.Path, start: float = 0.0):
+    def __init__(self, path: pathlib.Path, start: float | int = 0):
         self.path = path
         with contextlib.ExitStack() as stack:
             try:
@@ -76,7 +76,7 @@ class Sound:
             self._target = container.add_stream("aac", rate=RATE, layout="stereo")
         self._container = container
 
-    def write(self, until: float) -> None:
+    def write(self, until: float | int) -> None:
         """Writes what begins before `until` and was not written.
 
         A fault in the sound is a warning, and the end of it.
@@ -92,7 +92,7 @@ class Sound:
             except FAULTS as error:
                 self._break_off(error)
 
-    def finish(self, until: float) -> None:
+    def finish(self, until: float | int) -> None:
         """Writes the rest of what begins before `until`."""
         self.write(until)
         if not self.copied:

@@ -48,7 +48,7 @@ class Writer:
         *,
         fps: Fraction | float | int,
         sound: pathlib.Path | None = None,
-        sound_start: float = 0.0,
+        sound_start: float | int = 0,
         quality: int = 18,
     ):
         self.path = pathlib.Path(path)
@@ -72,7 +72,7 @@ class Writer:
         return self
 
     def write(
-        self, image: UInt8[np.ndarray, "H W 3"], time: float | None = None
+        self, image: UInt8[np.ndarray, "H W 3"], time: float | int | None = None
     ) -> None:
         """Adds an RGB frame.
 
@@ -95,7 +95,7 @@ class Writer:
     def __exit__(self, *exception) -> None:
         self._stack.__exit__(*exception)
 
-    def _begin(self, size: tuple[int, int], time: float | None) -> None:
+    def _begin(self, size: tuple[int, int], time: float | int | None) -> None:
         self._size, self._first, self._time = size, time, None
         self._stream = self._open_stream(*size, timed=time is not None)
         path, start = self._sound_from
@@ -109,7 +109,7 @@ class Writer:
         except ValueError as error:
             logging.warning("%s is written without sound: %s.", self.path, error)
 
-    def _place(self, frame: av.VideoFrame, time: float | None) -> None:
+    def _place(self, frame: av.VideoFrame, time: float | int | None) -> None:
         """Gives the frame its time, after that of the frame before."""
         if (time is None) != (self._first is None):
             raise ValueError(
