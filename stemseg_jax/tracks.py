@@ -3,7 +3,7 @@
 Of one video; T frames, H W its size, h w that of a label map, C classes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +57,11 @@ class TrackStatistics(NamedTuple):
     logits: Float[np.ndarray, "C"] | None = None  # mean, background first
     votes: Int32[np.ndarray, "C"] | None = None  # cells whose best class is c
     score: float | None = None  # the system's own confidence in [0, 1], if it has one
+    joined: tuple[int, ...] = ()  # frames at which it came back under another label
+
+
+Labelling = Generator[LabelledFrames, None, dict[int, TrackStatistics]]
+Tracker = Callable[[Iterator[Frame]], Labelling]  # `System.track` with its variables
 
 
 class Track(NamedTuple):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -110,6 +111,41 @@ class Accumulator:
             )
             for number, track in self._tracks.items()
         }
+
+
+def later(track: TrackStatistics, frames: int) -> TrackStatistics:
+    """The same, so many frames later in a longer video."""
+    return track._replace(
+        first=track.first + frames,
+        last=track.last + frames,
+        joined=tuple(frame + frames for frame in track.joined),
+    )
+
+
+def merged(parts: Sequence[TrackStatistics]) -> TrackStatistics:
+    """Of one object that was tracked in several parts.
+
+    Means are weighed by the parts' pixels. What is not known how to merge is that of
+    the part with most pixels.
+    """
+    pixels = [part.pixels for part in parts]
+    largest = max(parts, key=lambda part: part.pixels)
+    return largest._replace(
+        pixels=sum(pixels),
+        first=min(part.first for part in parts),
+        last=max(part.last for part in parts),
+        logits=_mean([part.logits for part in parts], pixels),
+        votes=None if largest.votes is None else sum(part.votes for part in parts),
+        score=_mean([part.score for part in parts], pixels),
+        joined=tuple(sorted(frame for part in parts for frame in part.joined)),
+    )
+
+
+def _mean(values: Sequence[Any], weights: Sequence[int]) -> Any:
+    """None if there are none."""
+    if any(value is None for value in values):
+        return None
+    return sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
 
 
 def _added(total: Any, new: np.ndarray) -> np.ndarray:
