@@ -50,7 +50,9 @@ def get_config() -> ConfigDict:
     # Foreground: the semantic decoder's channel, or the mean seediness over windows.
     tracking.foreground_threshold = 0.25
     tracking.full_size = False  # enlarge maps before clustering, not after it
-    tracking.score = "size"  # of a track, or its mean "foreground" probability
+    # Of a track: "size", its mean "foreground" probability, or "confidence": the mean
+    # of that, of its mean seediness, and of the probability of its class.
+    tracking.score = "size"
 
     config.demo.caption = "{} clustering"
     config.demo.variants = tuple(

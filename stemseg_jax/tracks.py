@@ -3,7 +3,15 @@
 Of one video; T frames, H W its size, h w that of a label map, C classes.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+import types
+from collections.abc import (
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +54,8 @@ class LabelledFrames(NamedTuple):
     labels: Int32[np.ndarray, "T h w"]  # track ids from 1; 0 background, -1 unassigned
     geometry: Geometry
     depth: Float[np.ndarray, "T h w"] | None = None  # where the system estimates it
+    # What the network says, at stride 4, if it was asked for: name -> its map.
+    maps: Mapping[str, Float[np.ndarray, "T _ _ _"]] | None = None
 
 
 class TrackStatistics(NamedTuple):
@@ -57,6 +67,8 @@ class TrackStatistics(NamedTuple):
     logits: Float[np.ndarray, "C"] | None = None  # mean, background first
     votes: Int32[np.ndarray, "C"] | None = None  # cells whose best class is c
     score: float | None = None  # the system's own confidence in [0, 1], if it has one
+    scored_by: str = "size"  # what the score is, in a word
+    evidence: Mapping[str, float] = types.MappingProxyType({})  # each in [0, 1]
     joined: tuple[int, ...] = ()  # frames at which it came back under another label
 
 

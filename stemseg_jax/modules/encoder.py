@@ -1,6 +1,5 @@
 """From frames to features: backbone and feature pyramid, each frame on its own."""
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -11,6 +10,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from stemseg_jax.modules import backbones, fpn, norms
+from stemseg_jax.modules.recipes import Recipe
 from stemseg_jax.ops import pixels
 
 STRIDE = 4  # of the finest map
@@ -39,7 +39,7 @@ class Encoder(nn.Module):
     @classmethod
     def from_config(cls, model: ConfigDict) -> "Encoder":
         dtype = jnp.dtype(model.dtype)
-        backbone = functools.partial(
+        backbone = Recipe(
             backbones.build,
             model.backbone,
             norm=norms.named(model.norm, epsilon=model.norm_epsilon),

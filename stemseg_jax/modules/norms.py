@@ -3,7 +3,6 @@
 A module with a field `norm: Norm` calls `self.norm(dtype=..., name=...)(x)`.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -13,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from stemseg_jax import choices
+from stemseg_jax.modules.recipes import Recipe
 
 Norm = Callable[..., nn.Module]
 
@@ -64,7 +64,7 @@ def group_norm(
             f"{odd[0]} channels cannot be divided into {groups} groups of a norm; "
             "choose other channels or model.decoder_norm_groups."
         )
-    return functools.partial(
+    return Recipe(
         nn.GroupNorm,
         num_groups=None if channels_per_group else groups,
         group_size=channels_per_group,
@@ -90,4 +90,4 @@ def named(name: str, *, epsilon: float) -> Norm:
     """
     norm = NORMS[choices.known("model.norm", name, NORMS)]
     is_frozen = norm is FrozenBatchNorm
-    return functools.partial(norm, epsilon=epsilon) if is_frozen else norm
+    return Recipe(norm, epsilon=epsilon) if is_frozen else norm

@@ -1,7 +1,9 @@
 """From a decoded frame to what the network is fed."""
 
 import dataclasses
+import functools
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
@@ -33,13 +35,15 @@ class Convention:
         return (images - jnp.array(self.mean)) / jnp.array(self.std)
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def prepare(
     images: UInt8[Array, "T _ _ 3"], resized: tuple[int, int], convention: Convention
 ) -> Float[Array, "T H W 3"]:
     """Resizes, normalises and pads frames of a video.
 
     Bilinear without antialiasing, not rounded back to whole grey levels; the padding
-    has the mean colour.
+    has the mean colour. Jitted on its own: so small a program may be compiled for each
+    size of frames, but not a network.
     """
     images = resize.linear(images.astype(jnp.float32), resized)
     height, width = geometry.padded(resized)

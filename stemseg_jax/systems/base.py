@@ -41,12 +41,19 @@ class System(Protocol):
         """Path prefixes of the parameters that training leaves alone."""
 
     def track(
-        self, variables: Variables, frames: Iterator[Frame]
+        self, variables: Variables, frames: Iterator[Frame], *, maps: bool = False
     ) -> Generator[LabelledFrames, None, dict[int, TrackStatistics]]:
         """Labels the frames of one video in order.
 
         Holds only what the method needs to remember. Frames come out as soon as their
-        labels are final; the statistics of each track are the generator's return value.
+        labels are final, or a little later where that keeps the device at work; the
+        statistics of each track are the generator's return value.
+
+        The network is compiled for a padded size, whatever the length of the video and
+        the size of its frames.
+
+        Args:
+            maps: Whether what the network says comes along, to be shown.
 
         Raises:
             ValueError: If there is no frame, or frames differ in size.

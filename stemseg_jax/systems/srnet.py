@@ -12,10 +12,11 @@ Where the paper leaves something open, the docstring of the part says what is do
 import dataclasses
 import functools
 from collections.abc import Generator, Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int32, Key, UInt8
 from ml_collections import ConfigDict
@@ -29,7 +30,7 @@ from stemseg_jax.modules.encoder import STRIDE, Encoder, Pyramid
 from stemseg_jax.ops import gaussian, heatmap, mixing, pixels, resize
 from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
-from stemseg_jax.tracking import association, online, statistics
+from stemseg_jax.tracking import association, label_codes, online, statistics
 from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
 
 ACTIVATIONS = {"tanh": lambda x: jnp.tanh(0.25 * x), "none": lambda x: x}
@@ -194,6 +195,7 @@ class SRNet:
     noise: heatmap.Noise
     clustering: sequential.Settings
     tracking: TrackingSettings
+    score: ClassVar[str] = "seed"  # of a track: the mean objectness of its seeds
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> "SRNet":
@@ -289,7 +291,7 @@ class SRNet:
     # ------------------------------------------------------------------------- track
 
     def track(
-        self, variables: Variables, frames: Iterator[Frame]
+        self, variables: Variables, frames: Iterator[Frame], *, maps: bool = False
     ) -> Generator[LabelledFrames, None, dict[int, TrackStatistics]]:
         """Frame by frame. An object that was missed for one frame has a new id.
 
@@ -298,16 +300,19 @@ class SRNet:
             mean objectness of its seeds, and its class, of the largest sum of logits,
             are ours.
         """
-        return online.track(self, variables, frames)
+        return online.track(self, variables, frames, maps=maps)
 
     def geometry(self, original: Size) -> Geometry:
         stride = 1 if self.tracking.upsample else STRIDE
         return self.sizes.geometry(original, stride=stride)
 
     def start(self, variables: Variables, geometry: Geometry) -> State:
-        shape = (1, *padded(geometry.resized), 3)
+        return self._start(variables, padded(geometry.resized))
+
+    @functools.partial(jax.jit, static_argnums=(0, 2))
+    def _start(self, variables: Variables, size: Size) -> State:
         encode = functools.partial(self.network.apply, method="encode")
-        features = jax.eval_shape(encode, variables, jnp.zeros(shape))[-1]
+        features = jax.eval_shape(encode, variables, jnp.zeros((1, *size, 3)))[-1]
         return State(
             features=jnp.zeros(features.shape, features.dtype),
             started=jnp.array(False),
@@ -315,45 +320,63 @@ class SRNet:
             next_id=jnp.int32(1),
         )
 
-    @functools.partial(jax.jit, static_argnums=(0, 4))
     def step(
         self,
         variables: Variables,
         state: State,
-        image: UInt8[Array, "H W 3"],
+        image: UInt8[Array | np.ndarray, "H W 3"],
         geometry: Geometry,
     ) -> tuple[State, online.Labels]:
         convention = self.network.encoder.convention
         images = pixels.prepare(image[None], geometry.resized, convention)
+        return self._step(variables, state, images)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _step(
+        self, variables: Variables, state: State, images: Float[Array, "1 H W 3"]
+    ) -> tuple[State, online.Labels]:
+        """The same from a prepared frame."""
         pyramid = self.network.apply(variables, images, method="encode")
-        features = pyramid[-1]
+        features, small = pyramid[-1], pyramid[0].shape[1:3]
         use_past = state.started & (self.tracking.temporal_features == "previous")
+        scale = STRIDE if self.tracking.upsample else 1
+        size = (scale * small[0], scale * small[1])
         maps = self.network.apply(
             variables,
             pyramid,
             jnp.where(use_past, state.features, features),
-            self._heatmap(state.objects, geometry.labels, pyramid[0].shape[1:3])[None],
+            self._heatmap(state.objects, size, small)[None],
             method="decode",
         )
-        maps = jax.tree.map(lambda x: x[0], maps)
+        said = maps = jax.tree.map(lambda x: x[0], maps)
         if self.tracking.upsample:
             maps = jax.tree.map(_enlarge, maps)
         clusters, found, expected = self._detect(maps)
         found, next_id = association.associate(
             *(state.objects, found, expected, state.next_id),
-            spacing=mixing.spacing(geometry.labels),
+            spacing=mixing.spacing(size),
         )
-        slots = clusters.labels.reshape(maps.objectness.shape)
+        slots = clusters.labels.reshape(size)
         sums = statistics.slot_sums(
             slots[None],
             jnp.ones(1, bool),
             num_slots=len(found.ids),
             logits=jax.tree.map(lambda x: x[None], maps.class_logits),
+            confidences={"seediness": maps.objectness[None]},
         )
+        sums.confidences["seed"] = clusters.seediness[None]
         return State(features, jnp.array(True), found, next_id), online.Labels(
-            labels=jnp.where(slots < 0, 0, found.ids[slots]),
+            codes=label_codes.encode(
+                slots, jnp.zeros(size, bool), num_slots=len(found.ids)
+            ),
             ids=found.ids,
-            sums=sums._replace(confidences=clusters.seediness[None]),
+            sums=sums,
+            maps={
+                "embedding": said.embeddings,
+                "bandwidth": gaussian.bandwidths(said.log_bandwidths),
+                "seediness": said.objectness[..., None],
+                "offset": said.tracking,
+            },
         )
 
     def _heatmap(

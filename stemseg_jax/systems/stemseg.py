@@ -11,6 +11,7 @@ each such choice is named at its line.
 
 import dataclasses
 import functools
+import itertools
 import os
 from collections.abc import Generator, Iterator, Sequence
 from concurrent import futures
@@ -20,20 +21,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int32, Key
+from jaxtyping import Array, Bool, Float, Int32, Key, UInt
 from ml_collections import ConfigDict
 
 from stemseg_jax import choices, structures
 from stemseg_jax.clustering import sequential
-from stemseg_jax.geometry import Size, SizeRule
+from stemseg_jax.geometry import Geometry, Size, SizeRule
 from stemseg_jax.losses import embedding, segmentation
 from stemseg_jax.modules import conv3d, heads, initialisers, norms, squeeze_expand
 from stemseg_jax.modules.encoder import STRIDE, Encoder, Pyramid
+from stemseg_jax.modules.recipes import Recipe
 from stemseg_jax.ops import gaussian, mixing, pixels, resize
 from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
-from stemseg_jax.tracking import statistics, stitching, windows
+from stemseg_jax.tracking import label_codes, statistics, stitching, windows
 from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
+
+SCORES = ("size", "foreground", "confidence")
 
 # ----------------------------------------------------------------------------- network
 
@@ -59,7 +63,7 @@ class Network(nn.Module):
     """
 
     encoder: Encoder
-    decoder: functools.partial
+    decoder: Recipe
     num_frames: int
     mixing: str
     decoder_channels: tuple[int, ...]
@@ -76,7 +80,7 @@ class Network(nn.Module):
         scheme = choices.known(
             "model.initialiser", model.initialiser, initialisers.INITIALISERS
         )
-        decoder = functools.partial(
+        decoder = Recipe(
             squeeze_expand.SqueezeExpandDecoder,
             num_frames=config.num_frames,
             norm=norms.group_norm(
@@ -157,12 +161,17 @@ class TrackingSettings:
         score: Of a track. "size": its pixels over those of the largest, as the authors
             have it. "foreground": the foreground, as it is compared with the threshold,
             averaged over its clustered cells of each frame and then over frames.
+            "confidence": the mean of that, of its mean seediness, and of the
+            probability of its class, if there are classes.
     """
 
     overlap: int
     foreground_threshold: float
     full_size: bool
     score: str
+
+    def __post_init__(self):
+        choices.known("tracking.score", self.score, SCORES)
 
 
 class FrameSums(NamedTuple):
@@ -171,6 +180,13 @@ class FrameSums(NamedTuple):
     count: Float[Array, ""]
     foreground: Float[Array, "h w"]  # foreground logits, or seediness
     class_logits: Float[Array, "h w C"] | None
+
+
+class FrameMemory(NamedTuple):
+    """What is remembered of one frame."""
+
+    sums: FrameSums
+    labels: Int32[Array, "_ _"]  # what the next windows are compared with, once known
 
 
 class Points(NamedTuple):
@@ -186,11 +202,47 @@ class Points(NamedTuple):
 class WindowLabels(NamedTuple):
     """One window's labels and what its new frames add to the tracks' statistics."""
 
-    memory: Int32[Array, "T h w"]  # what the next windows are compared with
-    output: Int32[Array, "T h w"]  # the same, or at full size
+    memory: tuple[FrameMemory, ...]  # of each frame
+    codes: tuple[UInt[Array, "_ _"], ...]  # its labels, see `label_codes`; or full size
     next_id: Int32[Array, ""]
     ids: Int32[Array, "K"]  # of each slot, 0 for none
     sums: statistics.SlotSums
+
+
+class Pending(NamedTuple):
+    """A window whose labels are on their way to the host."""
+
+    window: windows.Window
+    geometry: Geometry
+    ids: Int32[Array, "K"]
+    sums: statistics.SlotSums
+    codes: tuple[UInt[Array, "_ _"], ...]  # of the new frames
+    maps: dict[str, Float[Array, "T _ _ _"]] | None  # of all
+
+    @classmethod
+    def of(
+        cls,
+        window: windows.Window,
+        geometry: Geometry,
+        found: WindowLabels,
+        maps: dict[str, Float[Array, "T _ _ _"]] | None,
+    ) -> "Pending":
+        codes = found.codes[window.known :]
+        pending = cls(window, geometry, found.ids, found.sums, codes, maps)
+        for array in jax.tree.leaves(pending[2:]):
+            array.copy_to_host_async()
+        return pending
+
+    def fetch(self, seen: statistics.Accumulator) -> LabelledFrames:
+        """Waits for them; what they say of tracks goes into `seen`."""
+        ids, sums, codes, maps = jax.device_get(self[2:])
+        seen.add(self.window.start, ids, sums)
+        return LabelledFrames(
+            first=self.window.new,
+            labels=label_codes.decode(np.stack(codes), ids),
+            geometry=self.geometry,
+            maps=maps and {k: maps[k][self.window.known :] for k in maps},
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -212,8 +264,9 @@ class STEmSeg:
         parity = choices.known("parity", config.parity, ("paper", "released"))
         target = choices.known("loss.target", config.loss.target, masks_ops.TO_STRIDE)
         rule = config.clustering.rule
+        score = config.tracking.score
         if parity == "released":
-            target, rule = "and", "released"
+            target, rule, score = "and", "released", "size"
         windows.check(config.num_frames, config.tracking.overlap)
         return cls(
             network=Network.from_config(config),
@@ -227,7 +280,7 @@ class STEmSeg:
             parity=parity,
             clustering=sequential.Settings(**{**config.clustering, "rule": rule}),
             stitching=stitching.Settings(rule=rule),
-            tracking=TrackingSettings(**config.tracking),
+            tracking=TrackingSettings(**{**config.tracking, "score": score}),
         )
 
     def frozen_modules(self) -> tuple[str, ...]:
@@ -298,23 +351,24 @@ class STEmSeg:
     # ------------------------------------------------------------------------- track
 
     def track(
-        self, variables: Variables, frames: Iterator[Frame]
+        self, variables: Variables, frames: Iterator[Frame], *, maps: bool = False
     ) -> Generator[LabelledFrames, None, dict[int, TrackStatistics]]:
         """Windows, clusters, tracks.
 
         A frame's labels are final once no later window can change its foreground: at
-        most two window lengths after it came.
+        most two window lengths after it came. They come out when the next window's
+        work is under way, so that the device does not wait while the host fetches: at
+        most three window lengths after the frame, and all when the video has ended.
 
         Source: STEm-Seg, Sec. 3.3 and 3.4.
         """
         size, overlap = self.network.num_frames, self.tracking.overlap
         stride = 1 if self._labels_full_size else STRIDE
         features: dict[int, Pyramid] = {}
-        maps: dict[int, Maps] = {}  # by the window's start
-        sums: dict[int, FrameSums] = {}
-        labels: dict[int, Array] = {}
-        seen = statistics.Accumulator()
-        next_id = jnp.int32(1)
+        said: dict[int, Maps] = {}  # by the window's start
+        memory: dict[int, FrameMemory] = {}
+        blank = next_id = pending = None
+        seen = statistics.Accumulator(score=self.tracking.score)
         for groups, progress in windows.schedule(frames, size, overlap):
             for group in groups:
                 geometry = self.sizes.geometry(group.images.shape[1:3], stride=stride)
@@ -322,32 +376,38 @@ class STEmSeg:
                 features.update(zip(group.indices, pyramids, strict=False))
             for window in progress.complete:
                 pyramids = tuple(features[index] for index in window.frames)
-                maps[window.start] = self._decode(variables, pyramids)
-                _add_up(sums, window, maps[window.start])
+                new = said[window.start] = _decode(self.network, variables, pyramids)
+                if blank is None:
+                    blank, next_id = self._blank(new)
+                old = tuple(memory.get(index, blank) for index in window.frames)
+                repeats = np.int32(window.repeats)
+                after = _add_up(old, new, repeats)
+                memory.update(zip(window.frames, after, strict=True))
             _forget(features, progress.keep_from)
             for window in progress.final:
+                old = tuple(memory[index] for index in window.frames)
+                own, known = said.pop(window.start), window.known
                 found = self._label(
-                    maps.pop(window.start),
-                    tuple(sums[index] for index in window.frames),
-                    tuple(labels.get(index) for index in window.frames),
-                    jnp.int32(max(-window.start, 0)),
-                    jnp.int32(window.known),
-                    next_id,
+                    own, old, np.int32(window.repeats), np.int32(known), next_id
                 )
                 next_id = found.next_id
-                new = range(window.known, size)
-                labels.update((window.start + k, found.memory[k]) for k in new)
-                seen.add(window.start, *jax.device_get((found.ids, found.sums)))
-                output = np.asarray(found.output[window.known :])
-                yield LabelledFrames(window.new, output, geometry)
-                oldest = min([progress.keep_from, *maps])
-                _forget(sums, oldest)
-                _forget(labels, oldest)
+                labelled = zip(window.frames, found.memory, strict=True)
+                memory.update(itertools.islice(labelled, known, None))
+                _forget(memory, min([progress.keep_from, *said]))
+                if pending:
+                    yield pending.fetch(seen)
+                shown = _shown(own) if maps else None
+                pending = Pending.of(window, geometry, found, shown)
+        yield pending.fetch(seen)
         return seen.finish()
 
     @property
     def _labels_full_size(self) -> bool:
         return self.tracking.full_size or self.clustering.rule == "refined"
+
+    @property
+    def _clusters_full_size(self) -> bool:
+        return self.tracking.full_size and self.clustering.rule != "refined"
 
     def _encode_group(
         self, variables: Variables, group: windows.Group, resized: Size
@@ -357,37 +417,38 @@ class STEmSeg:
         On CPU the frames go one by one, in a thread for each core: maps of a whole
         group fit no cache, and XLA by itself leaves cores idle.
         """
-        if jax.default_backend() != "cpu":
-            return self._encode(variables, group.images, resized)
+        network = self.network
 
-        def encode(image):
-            (pyramid,) = self._encode(variables, image[None], resized)
+        def encode(images):
+            prepared = pixels.prepare(images, resized, network.encoder.convention)
+            return _encode(network, variables, prepared)
+
+        def encode_alone(image):
+            (pyramid,) = encode(image[None])
             return jax.block_until_ready(pyramid)
 
-        return list(_threads().map(encode, group.images[: len(group.indices)]))
-
-    @functools.partial(jax.jit, static_argnums=(0, 3))
-    def _encode(self, variables, images, resized: Size) -> tuple[Pyramid, ...]:
-        """Features of a group of frames, frame by frame."""
-        images = pixels.prepare(images, resized, self.network.encoder.convention)
-        pyramid = self.network.apply(variables, images[None], method="encode")
-        return tuple(
-            tuple(level[:, k] for level in pyramid) for k in range(images.shape[0])
-        )
+        if jax.default_backend() != "cpu":
+            return encode(group.images)
+        return list(_threads().map(encode_alone, group.images[: len(group.indices)]))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def _decode(self, variables, pyramids: tuple[Pyramid, ...]) -> Maps:
-        """Maps of one window [T h w ...] from the features of its frames."""
-        pyramid = jax.tree.map(lambda *levels: jnp.stack(levels, axis=1), *pyramids)
-        maps = self.network.apply(variables, pyramid, method="decode")
-        return jax.tree.map(lambda x: x[0], maps)
+    def _blank(self, maps: Maps) -> tuple[FrameMemory, Int32[Array, ""]]:
+        """Of a frame that no window has seen; and the first id.
+
+        They are made from maps so that they lie on the device that maps lie on:
+        otherwise the programs of the first window would not do for the others.
+        """
+        sums = jax.tree.map(lambda x: jnp.zeros_like(x[0]), _window_sums(maps))
+        h, w = maps.seediness.shape[1:]
+        scale = STRIDE if self._clusters_full_size else 1
+        labels = jnp.zeros((scale * h, scale * w), jnp.int32)
+        return FrameMemory(sums, labels), jnp.int32(1)
 
     @functools.partial(jax.jit, static_argnums=0)
     def _label(
         self,
         maps: Maps,
-        sums: tuple[FrameSums, ...],
-        previous: tuple[Int32[Array, "h w"] | None, ...],
+        memory: tuple[FrameMemory, ...],
         repeats: Int32[Array, ""],
         known: Int32[Array, ""],
         next_id: Int32[Array, ""],
@@ -396,19 +457,17 @@ class STEmSeg:
 
         Args:
             maps: [T h w ...] at stride 4.
-            sums: Of each frame.
-            previous: Labels of each frame that has any yet.
+            memory: Of each frame.
             repeats: Places at the front that only repeat frame 0.
             known: Places at the front that have labels or are repeats.
         """
-        T, K = len(previous), self.clustering.max_instances
-        points = self._points(maps, sums)
+        T, K = len(memory), self.clustering.max_instances
+        points = self._points(maps, tuple(frame.sums for frame in memory))
         is_real = (jnp.arange(T) >= repeats)[:, None, None]
         chosen = is_real & (points.foreground > self.tracking.foreground_threshold)
         slots = self._cluster(points, chosen)
-        unlabelled = jnp.zeros(chosen.shape[1:], jnp.int32)
         stitched = stitching.stitch(
-            jnp.stack([unlabelled if x is None else x for x in previous]),
+            jnp.stack([frame.labels for frame in memory]),
             slots,
             chosen,
             known,
@@ -417,19 +476,30 @@ class STEmSeg:
             max_alive=K * windows.labelling_windows(T, self.tracking.overlap),
             settings=self.stitching,
         )
-        output = stitched.labels
+        shown, unassigned = slots, chosen
         if self.clustering.rule == "refined":
             full = self._full_size(slots, points.foreground)
-            output = jnp.where(is_real & (full >= 0), stitched.ids[full], 0)
+            shown = jnp.where(is_real, full, -1)
+            unassigned = jnp.zeros(shown.shape, bool)
         sums = statistics.slot_sums(
             slots,
             jnp.arange(T) >= known,
             num_slots=K,
             logits=points.class_logits,
-            confidence=points.foreground if self.tracking.score != "size" else None,
+            confidences={
+                "foreground": points.foreground,
+                "seediness": points.seediness,
+            },
         )
         return WindowLabels(
-            stitched.labels, output, stitched.next_id, stitched.ids, sums
+            tuple(
+                frame._replace(labels=labels)
+                for frame, labels in zip(memory, stitched.labels, strict=True)
+            ),
+            tuple(label_codes.encode(shown, unassigned, num_slots=K)),
+            stitched.next_id,
+            stitched.ids,
+            sums,
         )
 
     def _points(self, maps: Maps, sums: tuple[FrameSums, ...]) -> Points:
@@ -443,7 +513,7 @@ class STEmSeg:
             foreground=mean.foreground,
             class_logits=mean.class_logits,
         )
-        if self.tracking.full_size and self.clustering.rule != "refined":
+        if self._clusters_full_size:
             points = jax.tree.map(_enlarge, points)
         if maps.foreground_logits is None:
             return points
@@ -489,26 +559,67 @@ def _threads() -> futures.ThreadPoolExecutor:
     return futures.ThreadPoolExecutor(os.cpu_count())
 
 
-def _add_up(sums: dict[int, FrameSums], window: windows.Window, maps: Maps) -> None:
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(
+    network: Network, variables: Variables, images: Float[Array, "T H W 3"]
+) -> tuple[Pyramid, ...]:
+    """Features of prepared frames, frame by frame."""
+    pyramid = network.apply(variables, images[None], method="encode")
+    return tuple(
+        tuple(level[:, k] for level in pyramid) for k in range(images.shape[0])
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode(
+    network: Network, variables: Variables, pyramids: tuple[Pyramid, ...]
+) -> Maps:
+    """Maps of one window [T h w ...] from the features of its frames."""
+    pyramid = jax.tree.map(lambda *levels: jnp.stack(levels, axis=1), *pyramids)
+    maps = network.apply(variables, pyramid, method="decode")
+    return jax.tree.map(lambda x: x[0], maps)
+
+
+@jax.jit
+def _add_up(
+    memory: tuple[FrameMemory, ...], maps: Maps, repeats: Int32[Array, ""]
+) -> tuple[FrameMemory, ...]:
     """Adds a window's foreground and classes to those of its frames.
 
-    Frame 0 of a short video stands several times in its window. Like the authors,
-    we average the semantic decoder's maps over all of them, but not the seediness.
+    Frame 0 of a short video stands several times in its window; the last place has its
+    sums. Like the authors, we average the semantic decoder's maps over all of them, but
+    not the seediness.
     """
-    for k, index in enumerate(window.frames):
-        if maps.foreground_logits is not None or window.start + k >= 0:
-            sums[index] = _added(sums.get(index), maps, k)
+    new, after = _window_sums(maps), []
+    for k, frame in enumerate(memory):
+        before = frame.sums
+        if k and maps.foreground_logits is not None:
+            repeated = after[-1].sums
+            before = jax.tree.map(
+                functools.partial(jnp.where, k <= repeats), repeated, before
+            )
+        sums = jax.tree.map(lambda total, x, k=k: total + x[k], before, new)
+        after.append(frame._replace(sums=sums))
+    return tuple(after)
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _added(sums: FrameSums | None, maps: Maps, place: int) -> FrameSums:
+def _window_sums(maps: Maps) -> FrameSums:
+    """What one window says of its frames: fields with an axis T."""
     semantic = maps.foreground_logits is not None
-    new = FrameSums(
-        jnp.float32(1),
-        (maps.foreground_logits if semantic else maps.seediness)[place],
-        None if maps.class_logits is None else maps.class_logits[place],
+    return FrameSums(
+        jnp.ones(maps.seediness.shape[0]),
+        maps.foreground_logits if semantic else maps.seediness,
+        maps.class_logits,
     )
-    return new if sums is None else jax.tree.map(jnp.add, sums, new)
+
+
+@jax.jit
+def _shown(maps: Maps) -> dict[str, Float[Array, "T h w _"]]:
+    return {
+        "embedding": maps.embeddings,
+        "bandwidth": gaussian.bandwidths(maps.log_bandwidths),
+        "seediness": maps.seediness[..., None],
+    }
 
 
 def _per_frame(values: Float[Array, "T"], like: Array) -> Array:

@@ -14,6 +14,7 @@ from stemseg_jax.ranges import (
     Real,
     Whole,
 )
+from stemseg_jax.systems.stemseg import SCORES
 
 WIDTHS = Each(Whole(least=1, most=2**14), lengths=(4,))
 OPTIONS: Mapping[str, Range] = {
@@ -49,5 +50,5 @@ OPTIONS: Mapping[str, Range] = {
     "tracking.overlap": Whole(),
     "tracking.foreground_threshold": PROBABILITY,
     "tracking.full_size": Flag(),
-    "tracking.score": OneOf(("size", "foreground")),
+    "tracking.score": OneOf(SCORES),
 }

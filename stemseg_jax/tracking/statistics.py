@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ class SlotSums(NamedTuple):
     cells: Int32[Array, "T K"]  # of each slot in each frame
     logits: Float[Array, "K C"] | None = None  # summed over cells
     votes: Int32[Array, "K C"] | None = None  # cells whose best class is c
-    confidences: Float[Array, "T K"] | None = None  # in [0, 1], of the system's own
+    confidences: dict[str, Float[Array, "T K"]] = {}  # each in [0, 1]
 
 
 def slot_sums(
@@ -28,7 +28,7 @@ def slot_sums(
     *,
     num_slots: int,
     logits: Float[Array, "T h w C"] | None = None,
-    confidence: Float[Array, "T h w"] | None = None,
+    confidences: Mapping[str, Float[Array, "T h w"]] | None = None,
 ) -> SlotSums:
     """Adds up the cells of each slot, and their class logits.
 
@@ -37,16 +37,19 @@ def slot_sums(
         counted: Frames that count; those that an earlier window had do not.
         num_slots: K.
         logits: Background first.
-        confidence: Of each cell, in [0, 1]; a slot has its mean in each frame.
+        confidences: Of each cell, in [0, 1]; a slot has their means in each frame.
     """
     T, K = len(slots), num_slots
     slots = jnp.where(counted[:, None, None] & (slots >= 0), slots, K).reshape(T, -1)
     sum_by_slot = functools.partial(jax.ops.segment_sum, num_segments=K + 1)
     cells = jax.vmap(lambda x: sum_by_slot(jnp.ones_like(x), x))(slots)[:, :K]
     sums = SlotSums(cells)
-    if confidence is not None:
-        total = jax.vmap(sum_by_slot)(confidence.reshape(T, -1), slots)[:, :K]
-        sums = sums._replace(confidences=total / jnp.maximum(cells, 1))
+    if confidences:
+        together = jnp.stack(list(confidences.values()), axis=-1)
+        total = jax.vmap(sum_by_slot)(together.reshape(T, -1, len(confidences)), slots)
+        means = total[:, :K] / jnp.maximum(cells, 1)[..., None]
+        named = zip(confidences, jnp.moveaxis(means, -1, 0), strict=True)
+        sums = sums._replace(confidences=dict(named))
     if logits is None:
         return sums
     flat = logits.reshape(-1, logits.shape[-1])
@@ -61,16 +64,25 @@ def slot_sums(
 class _Track:
     first: int
     last: int
+    frames: int = 0  # that show it
     pixels: int = 0
     logits: Any = None
     votes: Any = None
-    confidences: list[float] = dataclasses.field(default_factory=list)
+    confidences: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 class Accumulator:
-    """The statistics of the tracks of one video while it goes by."""
+    """The statistics of the tracks of one video while it goes by.
 
-    def __init__(self):
+    It holds sums, a few numbers a track, however long the video.
+
+    Args:
+        score: What a track's score is: "size": none, so that its pixels count;
+            "confidence": the mean of all its evidence; or the name of one of these.
+    """
+
+    def __init__(self, *, score: str = "size"):
+        self._score = score
         self._tracks: dict[int, _Track] = {}  # in order of first appearance
 
     def add(self, start: int, ids: Int32[np.ndarray, "K"], sums: SlotSums) -> None:
@@ -81,13 +93,16 @@ class Accumulator:
             ids: Of each slot's track.
             sums: Fetched from the device.
         """
-        for frame, row in enumerate(sums.cells, start=start):
+        for place, row in enumerate(sums.cells):
             for slot in sorted(np.flatnonzero(row), key=lambda k: ids[k]):
+                frame = start + place
                 track = self._tracks.setdefault(int(ids[slot]), _Track(frame, frame))
                 track.pixels += int(row[slot])
+                track.frames += 1
                 track.last = frame
-                if sums.confidences is not None:
-                    track.confidences.append(sums.confidences[frame - start, slot])
+                for name, values in sums.confidences.items():
+                    total = track.confidences.get(name, 0.0)
+                    track.confidences[name] = total + float(values[place, slot])
         if sums.logits is None:
             return
         for slot in np.flatnonzero(sums.cells.sum(axis=0)):
@@ -98,19 +113,51 @@ class Accumulator:
     def finish(self) -> dict[int, TrackStatistics]:
         """Of each track, in order of first appearance.
 
-        A track's score is its mean confidence over the frames that show it.
+        Its evidence: the mean of each confidence over the frames that show it, and
+        "class", where there are classes: see `class_probability`.
         """
-        return {
-            number: TrackStatistics(
-                pixels=track.pixels,
-                first=track.first,
-                last=track.last,
-                logits=None if track.logits is None else track.logits / track.pixels,
-                votes=track.votes,
-                score=float(np.mean(track.confidences)) if track.confidences else None,
-            )
-            for number, track in self._tracks.items()
-        }
+        return {number: self._of(track) for number, track in self._tracks.items()}
+
+    def _of(self, track: _Track) -> TrackStatistics:
+        evidence = {name: x / track.frames for name, x in track.confidences.items()}
+        logits = None if track.logits is None else track.logits / track.pixels
+        if logits is not None and len(logits) > 1:
+            evidence["class"] = class_probability(logits)
+        return TrackStatistics(
+            pixels=track.pixels,
+            first=track.first,
+            last=track.last,
+            logits=logits,
+            votes=track.votes,
+            score=score(evidence, self._score),
+            scored_by=self._score,
+            evidence=evidence,
+        )
+
+
+def class_probability(logits: Float[np.ndarray, "C"]) -> float:
+    """The softmax probability of the best class that is not the background, which
+    comes first and has its share of the sum."""
+    parts = np.exp(logits - logits.max())
+    return float(parts[1:].max() / parts.sum())
+
+
+def score(evidence: Mapping[str, float], rule: str) -> float | None:
+    """A track's score by a rule of `Accumulator`; None if its size is to count.
+
+    Raises:
+        ValueError: If the rule names something of which there is no evidence.
+    """
+    if rule == "size":
+        return None
+    if rule == "confidence" and evidence:
+        return sum(evidence.values()) / len(evidence)
+    if rule not in evidence:
+        raise ValueError(
+            f"A track has no score {rule!r}: there is evidence of "
+            f"{', '.join(evidence) or 'nothing'}; 'size' needs none."
+        )
+    return evidence[rule]
 
 
 def later(track: TrackStatistics, frames: int) -> TrackStatistics:
@@ -137,6 +184,10 @@ def merged(parts: Sequence[TrackStatistics]) -> TrackStatistics:
         logits=_mean([part.logits for part in parts], pixels),
         votes=None if largest.votes is None else sum(part.votes for part in parts),
         score=_mean([part.score for part in parts], pixels),
+        evidence={
+            name: _mean([part.evidence[name] for part in parts], pixels)
+            for name in largest.evidence
+        },
         joined=tuple(sorted(frame for part in parts for frame in part.joined)),
     )
 

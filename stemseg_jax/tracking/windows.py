@@ -35,6 +35,11 @@ class Window(NamedTuple):
         return self.start + self.size
 
     @property
+    def repeats(self) -> int:
+        """How many of its first places only repeat frame 0."""
+        return max(-self.start, 0)
+
+    @property
     def known(self) -> int:
         """How many of its first places are labelled already, or are repeats."""
         return self.new - self.start

@@ -21,6 +21,7 @@ class Maps(NamedTuple):
 class Detection(NamedTuple):
     mask: np.ndarray
     score: float
+    mean: float  # objectness
     centre: np.ndarray  # cells of the label map
     size: np.ndarray
     was: np.ndarray  # where it says that it was
@@ -34,7 +35,7 @@ class Track(NamedTuple):
     last: int
     logits: np.ndarray | None
     votes: np.ndarray | None
-    score: float
+    evidence: dict[str, float]
 
 
 def spacing(size) -> np.ndarray:
@@ -129,7 +130,8 @@ def detect(maps: Maps, config) -> list[Detection]:
         was = place + nearest(maps.tracking, place) / spacing(size)
         found.append(
             Detection(
-                mask, best[seed], place, high - low + 1, was, logits=logits, votes=votes
+                *(mask, best[seed], maps.objectness[mask].mean()),
+                *(place, high - low + 1, was, logits, votes),
             )
         )
     return found
@@ -196,8 +198,13 @@ def _track(seen) -> Track:
     if seen[0][1].logits is not None:
         logits = sum(one.logits for _, one in seen) / pixels
         votes = sum(one.votes for _, one in seen)
-    score = np.mean([one.score for _, one in seen])
-    return Track(pixels, seen[0][0], seen[-1][0], logits, votes, score)
+    evidence = {
+        "seed": np.mean([one.score for _, one in seen]),
+        "seediness": np.mean([one.mean for _, one in seen]),
+    }
+    if logits is not None:
+        evidence["class"] = (np.exp(logits) / np.exp(logits).sum())[1:].max()
+    return Track(pixels, seen[0][0], seen[-1][0], logits, votes, evidence)
 
 
 # ------------------------------------------------------------------------------- loss

@@ -36,7 +36,7 @@ class Track(NamedTuple):
     last: int
     logits: np.ndarray | None  # [C]
     votes: np.ndarray | None  # [C]
-    confidence: float  # mean over frames of the mean foreground score of its cells
+    evidence: dict[str, float]  # means over frames of the means over its cells; class
 
 
 class Tracked(NamedTuple):
@@ -70,6 +70,7 @@ def track(
     foreground = scores > config.tracking.foreground_threshold
 
     labels: dict[int, np.ndarray] = {}  # of each frame, as clustered
+    seeds: dict[int, np.ndarray] = {}  # its seediness, as clustered
     results: dict[int, np.ndarray] = {}  # the same, or at full size
     for clip, maps in zip(clips, said, strict=True):
         # Of a frame that stands several times in its clip, the last place counts.
@@ -86,9 +87,10 @@ def track(
             parts = [enlarge(part) for part in parts]
         found = instances(*parts, foreground[frames], config.clustering)
         names = named(found, frames, labels, foreground, config.clustering.rule)
-        for frame, slots in zip(frames, found, strict=True):
+        for frame, slots, seediness in zip(frames, found, parts[2], strict=True):
             if frame in labels:
                 continue  # what an earlier clip said stays
+            seeds[frame] = seediness
             labels[frame] = rename(slots, names, foreground[frame])
             results[frame] = labels[frame]
             if refined:
@@ -98,7 +100,7 @@ def track(
     labelled = np.stack([labels[frame] for frame in range(length)])
     return Tracked(
         np.stack([results[frame] for frame in range(length)]),
-        statistics(labelled, classes, scores),
+        statistics(labelled, classes, scores, [seeds[k] for k in range(length)]),
     )
 
 
@@ -320,7 +322,10 @@ def vote(slots, names):
 
 
 def statistics(
-    labels: np.ndarray, classes: np.ndarray | None, scores: np.ndarray
+    labels: np.ndarray,
+    classes: np.ndarray | None,
+    scores: np.ndarray,
+    seediness: list[np.ndarray],
 ) -> dict[int, Track]:
     """What is known of each track once all labels are; labels as clustered."""
     tracks = {}
@@ -332,9 +337,14 @@ def statistics(
             logits = classes[where].mean(axis=0)
             best = classes[where].argmax(axis=-1)
             votes = np.bincount(best, minlength=classes.shape[-1])
-        confidence = np.mean([scores[t][where[t]].mean() for t in shown])
+        evidence = {
+            "foreground": np.mean([scores[t][where[t]].mean() for t in shown]),
+            "seediness": np.mean([seediness[t][where[t]].mean() for t in shown]),
+        }
+        if logits is not None:
+            evidence["class"] = (np.exp(logits) / np.exp(logits).sum())[1:].max()
         tracks[number] = Track(
-            where.sum(), shown[0], shown[-1], logits, votes, confidence
+            where.sum(), shown[0], shown[-1], logits, votes, evidence
         )
     return tracks
 

@@ -11,10 +11,11 @@ import pytest
 from stemseg_jax import models
 from stemseg_jax.outputs import collector
 from stemseg_jax.systems.srnet import SRNet
-from stemseg_jax.tracking import online
+from stemseg_jax.tracking import label_codes, online
 from stemseg_jax.tracks import Frame
 from tests.systems import painted, painted_srnet, srnet_reference
 from tests.systems.painted import Thing
+from tests.systems.programs import compiled
 
 WHOLE, PADDED, SHRUNK = ((32, 64), 1), ((27, 60), 1), ((30, 62), 2)
 
@@ -85,7 +86,10 @@ def check(system, video, config):
     for number, track in statistics.items():
         other = tracks[number]
         assert (track.pixels, track.first, track.last) == other[:3]
-        np.testing.assert_allclose(track.score, other.score, rtol=1e-5)
+        assert track.evidence.keys() == other.evidence.keys()
+        for kind, value in other.evidence.items():
+            np.testing.assert_allclose(track.evidence[kind], value, rtol=1e-4)
+        assert track.score == track.evidence["seed"]
         if other.logits is None:
             assert track.logits is None and track.votes is None
         else:
@@ -202,6 +206,45 @@ def test_a_frame_of_another_size_and_no_frame_are_refused():
         collected(calm().track({}, iter([])))
 
 
+@pytest.mark.parametrize("committed", [False, True])
+def test_programs_are_compiled_for_a_padded_size_alone(committed):
+    system = painted_srnet.system(config_of("ytvis", clustering__max_instances=5))
+    variables = {"params": {"unused": np.zeros(1, np.float32)}}
+    if committed:
+        variables = jax.device_put(variables, jax.devices()[0])
+    jax.clear_caches()
+
+    def programs(length, height=32, width=64):
+        images = np.zeros((length, height, width, 3), np.uint8)
+        with compiled() as names:
+            collected(system.track(variables, map(Frame, range(length), images)))
+        return sorted(names)
+
+    assert programs(5) == ["_start", "_step", "prepare"]
+    assert programs(7) == programs(1) == []
+    assert programs(3, 60, 128) == ["prepare"]  # another size, padded to the same
+    assert programs(3, 64, 64) == ["_start", "_step", "prepare"]
+
+
+def test_maps_come_along_if_they_are_asked_for():
+    video = video_of(3, crowd(3))
+    parts, _ = collected(calm().track({}, iter(video.frames()), maps=True))
+    without, _ = collected(calm().track({}, iter(video.frames())))
+    assert all(part.maps is None for part in without)
+    cells = video.seen()
+    for part in parts:
+        np.testing.assert_array_equal(part.labels, without[part.first].labels)
+        embeddings = cells[[part.first], ..., : painted.BANDWIDTH] / 64 - 2
+        np.testing.assert_allclose(part.maps["embedding"], embeddings, rtol=1e-5)
+        shapes = {name: values.shape for name, values in part.maps.items()}
+        assert shapes == {
+            "embedding": (1, *painted.SIZE, 4),
+            "bandwidth": (1, *painted.SIZE, 2),
+            "seediness": (1, *painted.SIZE, 1),
+            "offset": (1, *painted.SIZE, 2),
+        }
+
+
 # ---------------------------------------------------------------- with its own network
 
 
@@ -236,15 +279,18 @@ def test_a_whole_video_can_stay_on_the_device(own):
     )
     labels, statistics = own.track(frames)
     for index in range(len(frames)):
-        np.testing.assert_array_equal(labels.labels(index), together.labels[index])
+        found = label_codes.decode(
+            np.asarray(together.codes[index]), np.asarray(together.ids[index])
+        )
+        np.testing.assert_array_equal(labels.labels(index), found)
     assert statistics and labels.geometry == geometry
 
 
 def test_one_step_is_compiled_and_the_state_is_one_map(own):
     _, system, variables = own
-    SRNet.step.clear_cache()
+    SRNet._step.clear_cache()
     own.track(noise(4))
-    assert SRNet.step._cache_size() == 1
+    assert SRNet._step._cache_size() == 1
     state = system.start(variables, system.geometry((64, 96)))
     assert state.features.shape == (1, 2, 3, 16)
     rest = jax.tree.leaves(state._replace(features=None))

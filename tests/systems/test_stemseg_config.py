@@ -114,9 +114,15 @@ def test_what_a_config_says_arrives(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_parity_released_takes_the_rules_of_the_program(name):
-    config = config_of(name, parity="released", clustering__rule="refined")
+    config = config_of(
+        name,
+        parity="released",
+        clustering__rule="refined",
+        tracking__score="confidence",
+    )
     system = STEmSeg.from_config(config)
     assert system.clustering.rule == system.stitching.rule == "released"
+    assert system.tracking.score == "size"
 
 
 @pytest.mark.parametrize("rule", ["paper", "released", "refined"])

@@ -8,9 +8,12 @@ import jax
 import numpy as np
 import pytest
 
+from stemseg_jax import models
+from stemseg_jax.systems import stemseg
 from stemseg_jax.tracks import Frame, Geometry
 from tests.systems import painted, stemseg_reference
 from tests.systems.painted import Thing
+from tests.systems.programs import compiled
 
 # Sizes of what the network sees, less padding, and how many times larger frames are.
 WHOLE, PADDED, SHRUNK = ((32, 64), 1), ((27, 60), 1), ((30, 62), 2)
@@ -28,15 +31,15 @@ class Case(NamedTuple):
 
 
 CASES = [
-    Case("davis", "paper", 4, 0, WHOLE),
+    Case("davis", "paper", 4, 0, WHOLE, score="confidence"),
     Case("davis", "paper", 4, 2, SHRUNK, full_size=True),
     Case("davis", "released", 8, 6, PADDED),
     Case("davis", "released", 4, 1, SHRUNK, max_instances=3),
     Case("davis", "refined", 4, 3, PADDED, score="foreground"),
     Case("ytvis", "paper", 4, 3, PADDED, full_size=True, score="foreground"),
     Case("ytvis", "released", 8, 4, WHOLE, full_size=True),
-    Case("ytvis", "refined", 4, 2, SHRUNK, max_instances=3),
-    Case("kitti_mots", "paper", 4, 1, SHRUNK, max_instances=3),
+    Case("ytvis", "refined", 4, 2, SHRUNK, max_instances=3, score="confidence"),
+    Case("kitti_mots", "paper", 4, 1, SHRUNK, max_instances=3, score="foreground"),
     Case("kitti_mots", "released", 4, 3, WHOLE),
 ]
 
@@ -75,13 +78,13 @@ def watched(frames, pulled):
 
 
 def prompt(parts, pulled, size):
-    """The same parts; a frame's labels come at most two window lengths after it."""
+    """The same parts; a frame's labels come at most three window lengths after it."""
     while True:
         try:
             part = next(parts)
         except StopIteration as end:
             return end.value
-        assert len(pulled) - part.first <= 2 * size
+        assert len(pulled) - part.first <= 3 * size
         yield part
 
 
@@ -120,10 +123,18 @@ def check(system, video, config):
     for number, track in statistics.items():
         other = expected.tracks[number]
         assert (track.pixels, track.first, track.last) == other[:3]
-        if config.tracking.score == "size":
+        assert track.evidence.keys() == other.evidence.keys()
+        for name, value in other.evidence.items():
+            np.testing.assert_allclose(track.evidence[name], value, rtol=1e-4)
+        scores = {
+            "size": None,
+            "foreground": other.evidence["foreground"],
+            "confidence": np.mean(list(other.evidence.values())),
+        }
+        if (score := scores[config.tracking.score]) is None:
             assert track.score is None
         else:
-            np.testing.assert_allclose(track.score, other.confidence, rtol=1e-4)
+            np.testing.assert_allclose(track.score, score, rtol=1e-4)
         if config.model.num_classes == 0:
             assert track.logits is None and track.votes is None
         else:
@@ -226,3 +237,119 @@ def test_a_frame_of_another_size_is_refused(calm):
 def test_a_video_without_frames_is_refused(calm):
     with pytest.raises(ValueError, match="no frames"):
         collected(calm.track({}, iter([])))
+
+
+# ------------------------------------------------------------ what the device has to do
+
+NETWORK = ["_add_up", "_blank", "_decode", "_encode", "_label", "prepare"]
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "full_size", "committed"),
+    [
+        ("davis", "paper", False, False),
+        ("davis", "refined", False, True),
+        ("ytvis", "released", True, False),
+        ("ytvis", "paper", True, True),
+    ],
+)
+def test_programs_are_compiled_for_a_padded_size_alone(
+    name, rule, full_size, committed
+):
+    case = Case(name, rule, 4, 2, WHOLE, full_size=full_size, max_instances=5)
+    system = painted.system(config_of(case))
+    variables = {"params": {"unused": np.zeros(1, np.float32)}}
+    if committed:
+        variables = jax.device_put(variables, jax.devices()[0])
+    jax.clear_caches()
+
+    def programs(length, height=32, width=64):
+        images = np.zeros((length, height, width, 3), np.uint8)
+        with compiled() as names:
+            collected(system.track(variables, map(Frame, range(length), images)))
+        return sorted(names)
+
+    assert programs(19) == NETWORK
+    assert programs(14) == []
+    assert programs(9, 60, 128) == ["prepare"]  # another size, padded to the same
+    assert programs(2) == programs(1) == []  # shorter than a window
+    assert programs(5, 64, 64) == NETWORK  # 32 x 32 are another size to the network
+
+
+def test_systems_of_equal_configs_share_what_is_compiled():
+    config = models.saved_config("real")
+    with config.unlocked():
+        config.evaluation.min_dim = config.evaluation.max_dim = 32
+    one, other = (stemseg.STEmSeg.from_config(config) for _ in range(2))
+    assert one is not other and one == other and hash(one) == hash(other)
+    with config.unlocked():
+        config.clustering.rule = "paper"
+    assert (third := stemseg.STEmSeg.from_config(config)) != one
+    assert third.network == one.network  # whose programs it takes
+
+
+def test_a_window_is_fetched_once_the_next_ones_work_is_under_way(calm, monkeypatch):
+    events = []
+    label, fetch = stemseg.STEmSeg._label, stemseg.Pending.fetch
+
+    def watched_label(system, *arrays):
+        events.append("label")
+        return label(system, *arrays)
+
+    def watched_fetch(pending, seen):
+        events.append("fetch")
+        return fetch(pending, seen)
+
+    monkeypatch.setattr(stemseg.STEmSeg, "_label", watched_label)
+    monkeypatch.setattr(stemseg.Pending, "fetch", watched_fetch)
+    collected(calm.track({}, iter(video_of(10, crowd(10)).frames())))  # four windows
+    assert events == ["label"] + 3 * ["label", "fetch"] + ["fetch"]
+
+
+def test_labels_cross_as_bytes(calm, monkeypatch):
+    crossed = []
+    device_get = jax.device_get
+    monkeypatch.setattr(jax, "device_get", lambda x: crossed.append(x) or device_get(x))
+    parts, _ = collected(calm.track({}, iter(video_of(6, crowd(6)).frames())))
+    assert {part.labels.dtype for part in parts} == {np.dtype(np.int32)}
+    codes = [x for x in jax.tree.leaves(crossed) if x.dtype == np.uint8]
+    assert [x.shape for x in codes] == 6 * [painted.SIZE]  # each frame once
+    others = [x.size for x in jax.tree.leaves(crossed) if x.dtype != np.uint8]
+    assert max(others) <= 4 * calm.clustering.max_instances
+
+
+def test_maps_come_along_if_they_are_asked_for(calm):
+    video = video_of(6, crowd(6))
+    parts, _ = collected(calm.track({}, iter(video.frames()), maps=True))
+    without, _ = collected(calm.track({}, iter(video.frames())))
+    assert all(part.maps is None for part in without)
+    for part, other in zip(parts, without, strict=True):
+        np.testing.assert_array_equal(part.labels, other.labels)
+    config = config_of(Case("davis", "paper", 4, 2, WHOLE))
+    clips, first = ([0, 1, 2, 3], [2, 3, 4, 5]), (0, 4)  # each with its new frames
+    for part, clip, new in zip(parts, clips, first, strict=True):
+        assert part.first == new
+        known = new - clip[0]
+        said = video.said(clip, config)
+        bandwidths = 10 * np.exp(said.log_bandwidths)
+        expected = {
+            "embedding": said.embeddings[known:],
+            "bandwidth": bandwidths[known:],
+            "seediness": said.seediness[known:, ..., None],
+        }
+        assert part.maps.keys() == expected.keys()
+        for name, values in expected.items():
+            np.testing.assert_allclose(part.maps[name], values, rtol=1e-5)
+
+
+def test_device_memory_does_not_grow_with_the_video(calm):
+    def alive(length):
+        image = np.zeros((32, 64, 3), np.uint8)
+        frames = (Frame(index, image) for index in range(length))
+        return [
+            sum(array.nbytes for array in jax.live_arrays())
+            for _ in calm.track({}, frames)
+        ]
+
+    alive(20)  # what is made once is made
+    assert max(alive(300)[-5:]) <= max(alive(60)[-5:])

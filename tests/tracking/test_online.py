@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from stemseg_jax.geometry import SizeRule
-from stemseg_jax.tracking import online, statistics
+from stemseg_jax.tracking import label_codes, online, statistics
 from stemseg_jax.tracks import Frame
 
 
 @dataclasses.dataclass(frozen=True)
 class Brighter:
     """One object: whatever is brighter than everything before; a new id each time."""
+
+    score = "glow"
 
     def geometry(self, original):
         return SizeRule(min_dim=32, max_dim=64).geometry(original, stride=4)
@@ -31,9 +33,9 @@ class Brighter:
         sums = statistics.slot_sums(slots[None], jnp.ones(1, bool), num_slots=1)
         ids = state["next_id"][None]
         labels = online.Labels(
-            labels=jnp.where(slots < 0, 0, ids[0]),
+            codes=label_codes.encode(slots, slots > 0, num_slots=1),
             ids=ids,
-            sums=sums._replace(confidences=jnp.full((1, 1), highest / 255)),
+            sums=sums._replace(confidences={"glow": jnp.full((1, 1), highest / 255)}),
             depth=jnp.full(geometry.labels, highest, jnp.float32),
         )
         state = {

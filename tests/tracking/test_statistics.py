@@ -1,5 +1,7 @@
 """What windows say of their slots adds up to what a video says of its tracks."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,9 +60,14 @@ def test_confidence_is_a_mean_over_the_cells_of_each_frame():
     slots = jnp.array([[[0, 0, -1]], [[1, 0, 1]]])
     confidence = jnp.array([[[0.25, 0.75, 0.9]], [[0.5, 1.0, 0.0]]])
     sums = statistics.slot_sums(
-        slots, jnp.ones(2, bool), num_slots=2, confidence=confidence
+        slots,
+        jnp.ones(2, bool),
+        num_slots=2,
+        confidences={"this": confidence, "that": confidence / 2},
     )
-    np.testing.assert_allclose(sums.confidences, [[0.5, 0], [1, 0.25]])
+    means = np.array([[0.5, 0], [1, 0.25]])
+    np.testing.assert_allclose(sums.confidences["this"], means)
+    np.testing.assert_allclose(sums.confidences["that"], means / 2)
     assert sums.logits is None
 
 
@@ -86,12 +93,63 @@ def test_a_video_adds_up_over_windows():
     assert found[4].score is None
 
 
-def test_a_score_is_the_mean_confidence_of_the_frames_that_show_the_track():
-    seen = statistics.Accumulator()
-    cells = np.array([[2, 0], [3, 1]])
-    confidences = np.array([[0.5, 0.9], [0.7, 0.4]])
-    seen.add(0, np.int32([1, 2]), statistics.SlotSums(cells, confidences=confidences))
-    found = seen.finish()
-    assert found[1].score == pytest.approx(0.6)
-    assert found[2].score == pytest.approx(0.4)  # it is not in the first frame
+def seen_twice(score):
+    """Two frames of two tracks, the second of which is not in the first frame."""
+    seen = statistics.Accumulator(score=score)
+    sums = statistics.SlotSums(
+        np.array([[2, 0], [3, 1]]),
+        confidences={
+            "this": np.array([[0.5, 0.9], [0.7, 0.4]]),
+            "that": np.array([[0.1, 0.9], [0.3, 0.8]]),
+        },
+    )
+    seen.add(0, np.int32([1, 2]), sums)
+    return seen.finish()
+
+
+def test_evidence_is_the_mean_confidence_of_the_frames_that_show_the_track():
+    found = seen_twice("this")
+    assert found[1].evidence == pytest.approx({"this": 0.6, "that": 0.2})
+    assert found[2].evidence == pytest.approx({"this": 0.4, "that": 0.8})
     assert found[1].logits is None and found[1].votes is None
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"), [("this", [0.6, 0.4]), ("confidence", [0.4, 0.6])]
+)
+def test_a_score_is_one_evidence_or_the_mean_of_all(score, expected):
+    scores = [track.score for track in seen_twice(score).values()]
+    assert scores == pytest.approx(expected)
+
+
+def test_without_a_score_the_size_counts():
+    assert [track.score for track in seen_twice("size").values()] == [None, None]
+
+
+def test_a_score_without_evidence_is_refused():
+    with pytest.raises(ValueError, match="no score 'these': .* of this, that"):
+        seen_twice("these")
+
+
+def test_the_class_is_evidence_by_its_softmax_probability():
+    seen = statistics.Accumulator(score="confidence")
+    logits = 4 * np.log(np.array([[5.0, 1.0, 2.0]]))  # of four cells
+    votes = np.array([[2, 1, 1]])
+    seen.add(0, np.int32([7]), statistics.SlotSums(np.array([[4]]), logits, votes))
+    (track,) = seen.finish().values()
+    assert track.evidence == pytest.approx({"class": 2 / 8})  # not the background's 5
+    assert track.score == pytest.approx(0.25)
+
+
+def test_what_is_held_of_a_track_does_not_grow_with_the_video():
+    def size_after(frames):
+        seen = statistics.Accumulator(score="this")
+        for frame in range(frames):
+            cells = np.array([[3]])
+            confidences = {"this": np.array([[0.25]])}
+            sums = statistics.SlotSums(cells, np.ones((1, 2)), cells, confidences)
+            seen.add(frame, np.int32([1]), sums)
+        return len(pickle.dumps(seen)), seen.finish()[1].score
+
+    (short, _), (long, score) = size_after(300), size_after(3000)
+    assert abs(long - short) < 20 and score == 0.25
