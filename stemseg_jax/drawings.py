@@ -90,10 +90,12 @@ def draw_cutouts(path: pathlib.Path, scene: Scene) -> Iterator[Draw]:
 @contextlib.contextmanager
 def draw_panels(path: pathlib.Path, source: inputs.InputVideo) -> Iterator[Draw]:
     """What the network says, while it says it."""
-    drawn = panels.Panels()
+    drawn = None
     with video.Writer(path, fps=source.fps) as writer:
 
         def draw(frame: LabelledFrame) -> None:
+            nonlocal drawn
+            drawn = drawn or panels.Panels([n for n in panels.DRAWN if n in frame.maps])
             image = drawn.draw(frame.image, frame.maps, frame.geometry)
             writer.write(image, frame.time)
 

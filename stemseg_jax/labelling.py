@@ -131,8 +131,9 @@ class Labelling:
 
     @property
     def found(self) -> tuple[Found, ...]:
-        """The tracks that are kept, of a video that has ended."""
-        selection = self.model.config.selection
+        """The tracks that are sure enough, of a video that has ended."""
+        selection = self.model.config.selection.to_dict()
+        selection["limit"] = len(self.statistics)  # that of a benchmark is not meant
         return tuple(
             Found(
                 label=one.label,

@@ -186,10 +186,9 @@ def _predict(config: ConfigDict, checkpoint: str) -> int:
     from stemseg_jax import predict, results
     from stemseg_jax.data import inputs
 
-    if flags.FLAGS["config.selection.limit"].present:
-        raise app.UsageError(
-            "--mode=predict takes --max_tracks, not a benchmark's limit."
-        )
+    limit = "config.selection.limit"  # exists as a flag if it is given
+    if limit in flags.FLAGS or any(limit in override for override in _overrides):
+        raise app.UsageError(f"--{limit} is a benchmark's; predict has --max_tracks.")
     outcomes = predict.run(
         config,
         checkpoint=checkpoint,
@@ -207,6 +206,8 @@ def _predict(config: ConfigDict, checkpoint: str) -> int:
             stride=_STRIDE.value,
             fps=_FPS.value,
         ),
+        shots=_SHOTS.value,
+        rejoin=_REJOIN.value,
         overwrite=_OVERWRITE.value,
     )
     return int(any(outcome.fault for outcome in outcomes))

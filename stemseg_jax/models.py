@@ -1,7 +1,7 @@
 """A system with its weights, from nothing or from a checkpoint of any known form."""
 
 import functools
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,19 +12,18 @@ from flax import traverse_util
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from stemseg_jax import checkpoints, choices, systems
+from stemseg_jax import checkpoints, choices, systems, tracks
 from stemseg_jax.conversion import loading, merging, packaged, parts, sources
 from stemseg_jax.data.datasets import categories
 from stemseg_jax.outputs import collector
 from stemseg_jax.structures import ClipBatch, Variables
 from stemseg_jax.systems import SYSTEMS, base
 from stemseg_jax.tracking import continuity
-from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
+from stemseg_jax.tracks import Frame, TrackStatistics
 
 # Options of all systems that came after configs had been saved -> the value that stands
 # for what was done before.
 ADDED = {"selection.min_score": 0.0, "selection.min_frames": 1}
-Labelled = Generator[LabelledFrames, None, dict[int, TrackStatistics]]
 Tracked = tuple[collector.LabelCollector, dict[int, TrackStatistics]]
 
 
@@ -41,7 +40,7 @@ class Model(NamedTuple):
         *,
         settings: continuity.Continuity | None = None,
         maps: bool = False,
-    ) -> Labelled:
+    ) -> tracks.Labelling:
         """The labels of a video's frames as they become final; what is known of its
         tracks is the generator's return value.
 
@@ -53,10 +52,10 @@ class Model(NamedTuple):
             ValueError: If there is no frame, or frames differ in size.
         """
 
-        def track(frames: Iterator[Frame]) -> Labelled:
+        def track(frames: Iterator[Frame]) -> tracks.Labelling:
             return self.system.track(self.variables, frames, maps=maps)
 
-        return continuity.labelled(track, frames, settings or continuity.NEITHER)
+        return continuity.labelled(track, frames, settings or continuity.Continuity())
 
     def track(self, images: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Tracked:
         """The same of RGB images, collected."""

@@ -12,7 +12,6 @@ from stemseg_jax.data import inputs
 from stemseg_jax.formats import whole
 from stemseg_jax.outputs import report
 from stemseg_jax.predictor import Predictor
-from stemseg_jax.tracking.continuity import Continuity
 
 STOPPED = "stopped"
 
@@ -35,7 +34,8 @@ def run(
     output: str,
     outputs: results.Outputs | None = None,
     choice: inputs.FrameChoice | None = None,
-    continuity: Continuity | None = None,
+    shots: bool | None = None,
+    rejoin: float | int | None = None,
     overwrite: bool = False,
 ) -> list[Outcome]:
     """Labels the videos that `sources` stand for, each into `output/<its name>/`.
@@ -46,6 +46,7 @@ def run(
     Args:
         sources: As `inputs.places` takes them.
         choice: Which frames of each.
+        shots, rejoin: As of `Predictor`.
         overwrite: Label all anew.
 
     Raises:
@@ -58,21 +59,21 @@ def run(
     opened = [(place, *_opened(place)) for place in places]
     if not any(source for _, source, _ in opened):
         raise ValueError("\n".join(str(fault) for _, _, fault in opened))
-    predictor = Predictor(models.load(config, checkpoint), continuity=continuity)
+    predictor = Predictor(models.load(config, checkpoint), shots=shots, rejoin=rejoin)
     made_by = {
         "program": __version__,
         "model": predictor.model.digest(),
-        "options": repr((outputs, choice, predictor.continuity)),
+        "options": repr((outputs, choice, predictor.shots, predictor.rejoin)),
     }
     outcomes: list[Outcome] = []
     for place, source, fault in opened:
         if outcomes and outcomes[-1].state == STOPPED:
             outcomes.append(Outcome(place.name, "not begun", fault="not begun"))
             continue
-        made_of = {**made_by, "files": _stamps(place.paths)}
         try:
             if fault:
                 raise fault
+            made_of = {**made_by, "files": _stamps(place.paths)}
             folder = whole.inside(output, place.name)
             again = source.live or overwrite
             held = None if again else results.earlier(folder, outputs, made_of)

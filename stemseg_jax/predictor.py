@@ -1,5 +1,6 @@
 """The Python interface: a model, ready to label videos."""
 
+import math
 import os
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -12,8 +13,10 @@ from stemseg_jax import compilation, models, options, results
 from stemseg_jax.data import inputs
 from stemseg_jax.formats import whole
 from stemseg_jax.labelling import Labelling
-from stemseg_jax.tracking.continuity import Continuity
+from stemseg_jax.tracking import continuity, rejoining
+from stemseg_jax.tracking.shots import Detector
 
+REJOIN = 2.0  # seconds
 Images = Iterable[np.ndarray]  # RGB, uint8
 Video = str | os.PathLike | inputs.InputVideo | Images
 
@@ -29,15 +32,25 @@ class Predictor:
         predictor.predict("clip.mp4", "predicted")   # or all into files
 
     Args:
-        continuity: Whether shots are told apart, and lost tracks found again; neither
-            by default if the config asks for the authors' program.
+        shots: Whether tracks end where one shot is cut to the next; by default, unless
+            the config asks for the authors' program.
+        rejoin: Seconds within which an object that was away keeps its track, 0: it has
+            a new one. The default is the same.
     """
 
-    def __init__(self, model: models.Model, *, continuity: Continuity | None = None):
-        if continuity is None:
-            released = model.config.parity == "released"
-            continuity = Continuity.none() if released else Continuity()
-        self.model, self.continuity = model, continuity
+    def __init__(
+        self,
+        model: models.Model,
+        *,
+        shots: bool | None = None,
+        rejoin: float | int | None = None,
+    ):
+        ours = model.config.parity != "released"
+        self.model = model
+        self.shots = ours if shots is None else shots
+        self.rejoin = (REJOIN if ours else 0) if rejoin is None else rejoin
+        if not 0 <= self.rejoin < math.inf:
+            raise ValueError(f"--rejoin={self.rejoin:g}: expected 0 seconds or more.")
 
     @classmethod
     def from_checkpoint(
@@ -46,7 +59,8 @@ class Predictor:
         *,
         config: ConfigDict | None = None,
         changes: Mapping[str, Any] | None = None,
-        continuity: Continuity | None = None,
+        shots: bool | None = None,
+        rejoin: float | int | None = None,
     ) -> "Predictor":
         """A trained model.
 
@@ -55,6 +69,7 @@ class Predictor:
                 or "real": the weights that come with stemseg_jax.
             config: That goes with it; none: the checkpoint's own.
             changes: Of options of the config, e.g. {"selection.min_score": 0.8}.
+            shots, rejoin: As of the class.
 
         Raises:
             ValueError: If there is no such checkpoint, it carries no config and none is
@@ -66,7 +81,7 @@ class Predictor:
         options.check(config, origin=checkpoint)
         models.set_precision(config)
         compilation.keep()
-        return cls(models.load(config, checkpoint), continuity=continuity)
+        return cls(models.load(config, checkpoint), shots=shots, rejoin=rejoin)
 
     def track(
         self,
@@ -94,8 +109,12 @@ class Predictor:
         self, source: inputs.InputVideo, *, images: bool = True, maps: bool = False
     ) -> Labelling:
         """The same of an opened video."""
+        settings = continuity.Continuity(
+            cuts=Detector() if self.shots else None,
+            absences=rejoining.Rejoining(max_absence=round(self.rejoin * source.fps)),
+        )
         return Labelling(
-            self.model, source, settings=self.continuity, images=images, maps=maps
+            self.model, source, settings=settings, images=images, maps=maps
         )
 
     def predict(

@@ -162,7 +162,7 @@ def _write_tracks(
 ) -> Written:
     """All that waits for the end of the video."""
     source, names = labelling.source, outputs.names
-    selection = outputs.selection(labelling.model.config.selection)
+    selection = outputs.selection(labelling.model.config.selection.to_dict())
     chosen = collector.select(labelling.statistics, **selection)
     tracks = log.tracks(source.name, (source.height, source.width), chosen)
     if "tracks" in names:
@@ -337,6 +337,20 @@ def _ground_truth(
 
 def _bar(frames, description: str, total: int | None) -> tqdm:
     return tqdm(frames, desc=description, unit="frame", total=total, smoothing=0)
+
+
+@contextlib.contextmanager
+def _compilation_told(bar: tqdm) -> Iterator[None]:
+    """Keeps the time that XLA compiles out of the bar's rate, and says it."""
+
+    def leave_out(_, seconds: float) -> None:
+        if not bar.disable:
+            bar.start_t += seconds
+
+    with compilation.watch(leave_out) as compiled:
+        yield
+    if compiled.programs:
+        logging.info("Compiled %s, which the rate leaves out", compiled)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import pytest
 from tqdm import tqdm
 
 from configs import defaults, ytvis
-from stemseg_jax import models, predict
+from stemseg_jax import models, predict, results
 from stemseg_jax.data import inputs
 from stemseg_jax.data.datasets import categories
 from stemseg_jax.formats import images as label_images
@@ -474,7 +474,7 @@ def test_a_real_video(shared, tmp_path):
 def test_compilation_does_not_count_as_speed():
     with tqdm(total=1) as bar:
         start = bar.start_t
-        with predict._without_compilation(bar):
+        with results._compilation_told(bar):
             jax.jit(lambda x: x * 3 + 1)(np.ones(7)).block_until_ready()
         later = bar.start_t
         jax.jit(lambda x: x * 5 + 2)(np.ones(7)).block_until_ready()
