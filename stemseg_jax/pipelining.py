@@ -80,7 +80,7 @@ def in_order(
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) >= most:
+                while waiting and (waiting[0].done() or len(waiting) >= most):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

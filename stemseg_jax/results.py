@@ -29,7 +29,7 @@ from stemseg_jax.recording import Recorded
 from stemseg_jax.tracks import TrackStatistics, VideoTracks
 
 MOST_TRACKS = 254  # that a palette PNG can tell apart
-THREADS = os.cpu_count() or 1
+THREADS = min(os.cpu_count() or 1, 8)
 FRAMES_AHEAD = 8
 WRITER = "--mode=predict"  # of the folders, which it alone replaces
 RECORD = "made_of.json"  # what they were made of
