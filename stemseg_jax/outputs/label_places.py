@@ -15,7 +15,8 @@ from jaxtyping import Float, Integer
 
 CELLS = 96  # per side of an object, in which its parts are told apart
 NEAR = 1.25  # heights of a label from a spot, at most, while it is good
-GLIDE = 1 / 5  # heights of a label, per frame
+ARRIVED = 0.25  # heights of a label from a spot, when it stops gliding
+GLIDE = 1 / 4  # heights of a label, per frame
 TOLERATED = 0.08  # of a label, that covers more than it would elsewhere
 LABEL = 4  # times as bad to cover as other objects
 
@@ -107,7 +108,8 @@ class Places:
         (cost,) = view.costs(corner[None], size, id)
         worst = costs[best] + TOLERATED * size[0] * size[1]
         away = np.linalg.norm(spots[last.spot] - corner)
-        if cost <= worst and away <= (1 if last.gliding else NEAR * size[0]):
+        near = size[0] * (ARRIVED if last.gliding else NEAR)
+        if cost <= worst and away <= near:
             return fresh._replace(corner=corner, spot=last.spot)
         if last.frame < self._frame - 1:  # it was out of sight
             return fresh
