@@ -77,11 +77,27 @@ MAY_IMPORT = {
     },
     "conversion": {"formats", *FOUNDATION},
     "run_log": {"formats"},
+    "pipelining": set(),
+    "compilation": set(),
+    "device_memory": set(),
+    # One video, from its frames to its files.
+    "labelling": {"models", "pipelining", *SCRIPT},
+    "drawings": {"labelling", "pipelining", *HOST, "formats", *VIDEO},
+    "recording": {*HOST},
+    "results": {
+        *("labelling", "drawings", "recording", "pipelining", "compilation"),
+        *("choices", "formats", *HOST, *VIDEO),
+    },
+    "predictor": {
+        *("models", "options", "labelling", "results", "compilation"),
+        *("data", "tracking"),
+    },
     **dict.fromkeys(SCRIPTS, SCRIPT),
     "train": {"run_log", *SCRIPT},
+    "predict": {"predictor", "results", "device_memory", *SCRIPT},
     "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
     "demo": {"train", "evaluate", "predict", *SCRIPT},
-    "main": {"models", "options", "data", *SCRIPTS},
+    "main": {"models", "options", "data", "results", "compilation", *SCRIPTS},
 }
 WITHOUT_JAX = {
     "choices",
