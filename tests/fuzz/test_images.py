@@ -4,6 +4,7 @@ import io
 
 import hypothesis
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import pytest
 from hypothesis import strategies as st
@@ -65,6 +66,24 @@ def test_images(tmp_path_factory, suffix, data):
         form=f"image {suffix}",
         names=(path.name,),
         right=lambda found: as_pillow_has_it(found, path),
+    )
+
+
+@pytest.mark.parametrize("suffix", FILES)
+@hypothesis.given(data=st.data())
+def test_photographs(tmp_path_factory, suffix, data):
+    """The size of the header is the one of the pixels, however it was held."""
+    exif = PIL.Image.Exif()
+    exif[PIL.ExifTags.Base.Orientation] = data.draw(st.integers(1, 8))
+    options = {} if suffix in (".bmp", ".ppm") else {"exif": exif}
+    sound = encoded(PICTURE, images.FORMATS[suffix][0], **options)
+    path = tmp_path_factory.getbasetemp() / f"photograph{suffix}"
+    path.write_bytes(data.draw(harness.damaged(sound)))
+    harness.verdict(
+        lambda: images.read_rgb(path, upright=True).shape[:2],
+        form=f"photograph {suffix}",
+        names=(path.name,),
+        right=lambda size: size == images.size(path, upright=True),
     )
 
 

@@ -45,9 +45,11 @@ def test_cut(video, data):
 def test_damaged(video, data):
     path, sound, _ = video
     path.write_bytes(data.draw(harness.damaged(sound)))
+    start = data.draw(st.sampled_from([0.0, 0.0, 0.05, 0.4]))
+    choice = inputs.FrameChoice(start=start, end=start + 0.2 if start else None)
 
     def read():
-        source = inputs.VideoFile(path)
+        source = inputs.VideoFile(path, choice=choice)
         sizes = {image.shape for _, image, _ in source}
         return source, sizes
 

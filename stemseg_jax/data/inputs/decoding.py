@@ -1,5 +1,6 @@
 """What FFmpeg decodes of files, cameras and streams, as far as it is sound."""
 
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -70,14 +71,17 @@ def stamp(frame: av.VideoFrame, stream: av.VideoStream) -> Fraction | None:
     return None if ticks is None else ticks * Fraction(stream.time_base)
 
 
-def frames(stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+def frames(stream: av.VideoStream, *, num_skipped: int = 0) -> Iterator[av.VideoFrame]:
     """From where the file is read on, to its end.
+
+    Args:
+        num_skipped: Packets that are not decoded.
 
     Raises:
         DamagedError: In place of the first frame that is damaged.
     """
     damage = None
-    packets = stream.container.demux(stream)
+    packets = itertools.islice(stream.container.demux(stream), num_skipped, None)
     while damage is None:
         try:
             packet = next(packets, None)

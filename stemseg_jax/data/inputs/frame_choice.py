@@ -75,16 +75,18 @@ class FrameChoice:
         return self.end is not None and time >= self.end
 
     def _thinned(self, frames, fps: Fraction):
-        """Beats of the wanted rate start with the first frame; each has one frame."""
-        first, last_beat = None, -1
-        # Frames may come a quarter early: Matroska's clock counts milliseconds.
-        early = 0.25 / fps
+        """The first frame of each beat of the wanted rate, from the first of all on."""
+        first, due = None, 0
+        # Clocks shake (Matroska's counts milliseconds): frames may be early by a
+        # quarter, and one that is late by no more than half does not use up two beats.
+        quarter = 0.25 * float(self.fps / fps)
         for time, frame in frames:
             first = time if first is None else first
-            beat = math.floor((time - first + early) * self.fps)
-            if beat > last_beat:
+            beat = (time - first) * self.fps + quarter
+            if beat >= due:
                 yield time, frame
-                last_beat = beat
+                late = beat >= due + 1 + 2 * quarter
+                due = math.floor(beat) + 1 if late else due + 1
 
     def rate(self, fps: Fraction) -> Fraction:
         """The nominal rate of what is chosen of a video with `fps`."""

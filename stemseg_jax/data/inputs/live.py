@@ -30,9 +30,10 @@ class LiveVideo:
     """The frames of a camera or a stream, until it ends or the choice does.
 
     It is opened at once, as its first frame says how large it is. Who reads more slowly
-    than it runs gets later frames late (streams) or not at all (cameras). Frames that
-    are damaged on the way are left out; how many, is told at the end. Times are those
-    of the stream, or, where it has none, of the wall clock.
+    than it runs gets later frames late (streams) or not at all (cameras). Pictures that
+    were damaged on the way are left out, which is told at the end; those after them may
+    show traces of it up to the next key frame. Times are those of the stream, or, where
+    it has none, of the wall clock.
 
     Args:
         address: "camera:0", "camera:/dev/video0", or e.g. "rtsp://user:pw@host/path",
@@ -100,7 +101,11 @@ class LiveVideo:
         self._container.close()
         if self._lost:
             lost, self._lost = self._lost, 0
-            logging.warning("%s: %d damaged frames were left out.", self._shown, lost)
+            logging.warning(
+                "%s: data were missing or wrong in %d place(s); the pictures there are "
+                "left out.",
+                *(self._shown, lost),
+            )
 
     def _open(self, address: str) -> av.container.InputContainer:
         url, form, options = addresses.opened(address)
@@ -156,12 +161,15 @@ class LiveVideo:
             yield float(clock.time(stamp)), frame
 
     def _decoded(self, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-        last = time.monotonic()
+        last, damaged = time.monotonic(), set()
         for packet in self._packets():
             if time.monotonic() - last > PICTURE_TIMEOUTS * self._timeout:
                 raise decoding.DamagedError("there are data, but no sound pictures")
             if packet.stream.index != stream.index:
                 continue
+            if packet.is_corrupt:  # which the decoder hides as well as it can
+                damaged.add(packet.pts)
+                self._lost += 1
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
@@ -170,9 +178,9 @@ class LiveVideo:
             for frame in frames:
                 if frame.is_corrupt:
                     self._lost += 1
-                    continue
-                yield frame
-                last = time.monotonic()
+                elif frame.pts not in damaged:
+                    yield frame
+                    last = time.monotonic()
 
     def _packets(self) -> Iterator[av.Packet]:
         """Of all kinds, as sound may go on when the pictures do not."""

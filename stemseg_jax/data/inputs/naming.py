@@ -19,7 +19,7 @@ class Title(NamedTuple):
 
     def longer(self, num_folders: int, ending: bool) -> str:
         folders = self.folders[-num_folders:] if num_folders else ()
-        parts = (*folders, self.name, self.ending if ending else "")
+        parts = (*folders, plain(self.name), self.ending if ending else "")
         return plain("_".join(filter(None, parts)))
 
 
@@ -93,4 +93,4 @@ def _candidates(titles: Sequence[Title]) -> Iterator[list[str]]:
         yield [title.longer(count, ending=False) for title in titles]
         yield [title.longer(count, ending=True) for title in titles]
     for first in itertools.count(1):
-        yield [f"{plain(t.name)}_{first + i}" for i, t in enumerate(titles)]
+        yield [f"{t.longer(0, ending=False)}_{first + i}" for i, t in enumerate(titles)]

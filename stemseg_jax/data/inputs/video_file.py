@@ -52,7 +52,7 @@ class VideoFile:
             self._promised = stream.frames or None
         self.fps = choice.rate(self._source_fps)
         self.num_frames = self._estimate()
-        self._seek_to: int | None = None
+        self._beginning = late_start.Beginning()
         self.height = self.width = 0  # not known before the first frame
         self._look_at_first_frame()
         if choice.start:
@@ -119,7 +119,7 @@ class VideoFile:
         """Where to read from; refuses a start that nothing follows."""
         if self._origin is not None:
             with contextlib.ExitStack() as opened:
-                self._seek_to = late_start.seek_target(
+                self._beginning = late_start.find(
                     lambda: opened.enter_context(self._open()),
                     origin=self._origin,
                     start=self._origin + Fraction(self._choice.start),
@@ -135,11 +135,9 @@ class VideoFile:
         """The frames with their times, from the start of the choice or before."""
         with self._open() as stream:
             clock = Clock(self._source_fps, origin=self._origin)
-            if self._seek_to is not None:
-                stream.container.seek(self._seek_to, stream=stream)
             count, end, gap = 0, None, (0.0, 0.0)
             try:
-                for frame in decoding.frames(stream):
+                for frame in self._beginning.frames(stream):
                     time = float(clock.time(decoding.stamp(frame, stream)))
                     count = count or round(time * self._source_fps)
                     yield time, frame
@@ -147,11 +145,14 @@ class VideoFile:
                     if end is not None:
                         gap = max(gap, (end, time), key=lambda gap: gap[1] - gap[0])
                     end = time + float((frame.duration or 0) * stream.time_base)
+                fault = self._fault_of_end(end or 0.0, count)
             except decoding.DamagedError as damage:
-                if self._choice.is_over(clock.expected + 1 / (2 * self._source_fps)):
-                    return
-                raise decoding.DamagedError(_undecoded(count, damage)) from None
-            self._check_end(end or 0.0, count)
+                fault = _undecoded(count, damage)
+            # What is wrong with a frame behind the choice is nobody's concern.
+            if self._choice.is_over(clock.expected + 1 / (2 * self._source_fps)):
+                return
+            if fault:
+                raise decoding.DamagedError(fault)
             self._tell_missing(count, gap)
 
     def _broken(self, what: str, read: int) -> base.BrokenVideoError:
@@ -164,17 +165,17 @@ class VideoFile:
             promised=promised,
         )
 
-    def _check_end(self, end: float, count: int):
+    def _fault_of_end(self, end: float, count: int) -> str:
         """Of a file cut short FFmpeg only says that it has ended."""
         missing = (self._seconds or 0) - (self._lead + end)
         fewer = self._promised is None or count < self._promised
-        if missing > MISSING_SECONDS or (fewer and containers.is_cut(self.path)):
-            raise decoding.DamagedError("is cut short")
+        cut = missing > MISSING_SECONDS or (fewer and containers.is_cut(self.path))
+        return "is cut short" if cut else ""
 
     def _tell_missing(self, count: int, gap: tuple[float, float]):
         """Damage that leaves no trace, but also what a camera or an edit left out."""
         if self._promised and count < self._promised:
-            if self._seek_to is None:  # otherwise the count is a guess
+            if self._beginning == late_start.Beginning():  # or the count is a guess
                 logging.warning(
                     "%s: %d of %d promised frames were read; the others may be lost.",
                     *(self.path, count, self._promised),

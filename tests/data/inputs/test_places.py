@@ -1,5 +1,7 @@
 """What paths, globs and addresses stand for, and what it is called."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -117,3 +119,40 @@ def test_what_systems_leave_behind_is_no_frame(tmp_path):
     (folder / "__MACOSX").mkdir()
     assert [v.num_frames for v in inputs.find(folder)] == [2]
     assert [v.num_frames for v in inputs.find(f"{folder}/*")] == [2]
+
+
+def test_videos_of_one_name_are_told_apart(tmp_path):
+    for place in ("p", "q"):
+        write_images(tmp_path / place / "same", ["0.png"])
+        write_video(tmp_path / place / "clip.mp4", 2)
+    write_video(tmp_path / "p" / "clip.mkv", 2)
+    found = inputs.find(f"{tmp_path}/[pq]/same", f"{tmp_path}/p/*.m*")
+    names = ["p_same", "q_same", "clip_mkv", "clip_mp4"]
+    assert [source.name for source in found] == names
+    places = inputs.places(tmp_path / "p" / "clip.mp4", tmp_path / "q" / "clip.mp4")
+    assert [place.name for place in places] == ["p_clip", "q_clip"]
+
+
+def test_the_choice_is_handed_through(tmp_path):
+    write_video(tmp_path / "clip.mp4", 10, fps=Fraction(10))
+    write_images(tmp_path / "frames", ["0.png", "1.png", "2.png"])
+    choice = inputs.FrameChoice(start=0.1, fps=10, stride=2)
+    video, images = inputs.find(
+        tmp_path / "clip.mp4", tmp_path / "frames", choice=choice
+    )
+    assert values(images) == [10] and video.num_frames == 5
+    np.testing.assert_allclose(values(video), [10, 30, 50, 70, 90], atol=3)
+
+
+def test_live_sources_are_known_before_they_are_opened():
+    address = "rtsp://me:secret@10.0.0.5:554/garden?key=secret"
+    camera, stream = inputs.places("camera:0", address, address, "camera:0")
+    assert (camera.name, camera.paths, camera.live) == ("camera_0", (), True)
+    assert (stream.name, stream.live) == ("10.0.0.5_554_garden", True)
+    (video,) = inputs.places("clip.mp4")
+    assert not video.live
+
+
+def test_other_addresses_are_refused():
+    with pytest.raises(ValueError, match=r"ftp://host/a: ftp:// is not .* rtsp, .*srt"):
+        inputs.find("ftp://me:secret@host/a")

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from stemseg_jax.data import inputs
-from tests.data.inputs.written import FORMS, frame, values, write_video
+from stemseg_jax.data.inputs import decoding
+from tests.data.inputs.written import (
+    FORMS,
+    frame,
+    moving,
+    times,
+    values,
+    write_video,
+)
 
 
 def test_a_video_file_is_read_lazily_and_again(tmp_path):
@@ -72,15 +80,22 @@ def test_a_video_without_frames(tmp_path):
         inputs.find(path)
 
 
+def cut(path, share: float) -> bytes:
+    """The file up to a share of what lies between its first and its last frame."""
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux() if packet.size]
+    end = min(places) + int(share * (max(places) - min(places)))
+    return path.read_bytes()[:end]
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_a_file_cut_short_is_not_taken_for_a_short_video(tmp_path, name):
     codec, options = FORMS[name]
-    path = write_video(tmp_path / name, 90, codec=codec, options=options)
-    (source,) = inputs.find(path)
-    assert len(values(source)) == 90
-    data = path.read_bytes()
-    for share in (0.5, 0.6, 0.7):
-        path.write_bytes(data[: int(share * len(data))])
+    whole = write_video(tmp_path / f"whole_{name}", 90, codec=codec, options=options)
+    assert len(values(inputs.VideoFile(whole))) == 90
+    path = tmp_path / name
+    for share in (0.4, 0.6, 0.8):
+        path.write_bytes(cut(whole, share))
         (source,) = inputs.find(path)
         count = 0
         message = r"\d( of 90 promised)? frames can be read. Copy the file again"
@@ -119,17 +134,12 @@ def test_frames_that_are_missing_in_the_middle_are_told(tmp_path, caplog):
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
 def test_a_clock_of_varying_rate_promises_no_frames(tmp_path, caplog, name):
+    codec = "libvpx" if name == "a.webm" else "mpeg4"
+    stamps = [*range(30), *range(30, 90, 12)]
     path = tmp_path / name
-    with av.open(str(path), "w") as container:
-        codec = "libvpx" if name == "a.webm" else "mpeg4"
-        stream = container.add_stream(codec, rate=Fraction(60))
-        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
-        for i, time in enumerate([*range(30), *range(30, 90, 12)]):
-            image = av.VideoFrame.from_ndarray(frame(i))
-            image.pts, image.time_base = time, Fraction(1, 60)
-            container.mux(stream.encode(image))
-        container.mux(stream.encode())
-    assert len(values(inputs.VideoFile(path))) == 35
+    write_video(path, 35, codec=codec, fps=Fraction(60), stamps=stamps)
+    source = inputs.VideoFile(path)
+    np.testing.assert_allclose(times(source), np.array(stamps) / 60, atol=1e-3)
     assert not caplog.text
 
 
@@ -206,3 +216,141 @@ def test_real_videos(shared, name, size, count, fps):
     assert (source.name, source.height, source.width) == (name, *size)
     assert (source.num_frames, source.fps) == (count, fps)
     assert sum(1 for _ in source) == count
+
+
+def test_times_are_those_of_the_file_from_its_first_frame(tmp_path):
+    """As of a phone, whose rate changes with the light."""
+    stamps = [7, 8, 9, 12, 13, 20]
+    path = write_video(tmp_path / "a.mp4", 6, fps=Fraction(25), stamps=stamps)
+    expected = [0, 0.04, 0.08, 0.2, 0.24, 0.52]
+    assert times(inputs.VideoFile(path)) == expected
+    late = inputs.VideoFile(path, choice=inputs.FrameChoice(start=0.08))
+    assert times(late) == expected[2:]
+
+
+def test_files_without_stamps_go_at_their_rate(tmp_path):
+    raw = write_video(tmp_path / "a.h264", 5, fps=Fraction(25))
+    assert times(inputs.VideoFile(raw)) == [0, 0.04, 0.08, 0.12, 0.16]
+
+
+def test_an_avi_with_frames_out_of_order_has_times_in_order(tmp_path):
+    """It has only the times of decoding."""
+    path = tmp_path / "a.avi"
+    write_video(path, 12, fps=Fraction(25), picture=moving, bf="3")
+    source = inputs.VideoFile(path)
+    np.testing.assert_allclose(times(source), np.arange(12) / 25, atol=1e-9)
+
+
+def test_recordings_that_were_joined_go_on(tmp_path):
+    path = write_video(tmp_path / "a.mpg", 10, codec="mpeg2video", fps=Fraction(25))
+    path.write_bytes(2 * path.read_bytes())
+    np.testing.assert_allclose(times(inputs.VideoFile(path)), np.arange(20) / 25)
+    late = inputs.VideoFile(path, choice=inputs.FrameChoice(start=0.3, end=0.5))
+    np.testing.assert_allclose(times(late), [0.32, 0.36, 0.4, 0.44, 0.48])
+
+
+LATE = {  # name -> codec and its options, with key frames each 10
+    **{name: (codec, {}) for name, (codec, _) in FORMS.items()},
+    "open.mp4": ("libx264", {"x264-params": "open-gop=1:bframes=3"}),
+    "without_key_frames.mp4": ("libx264", {"x264-params": "intra-refresh=1"}),
+    "a.ts": ("libx264", {}),
+    "a.mpg": ("mpeg2video", {"bf": "2"}),
+    "order.avi": ("mpeg4", {"bf": "2"}),
+    "a.wmv": ("wmv2", {}),
+    "a.gif": ("gif", {}),
+    "raw.h264": ("libx264", {}),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_a_late_start_gives_the_frames_of_reading_from_the_front(tmp_path, name):
+    codec, encoding = LATE[name]
+    _, options = FORMS.get(name, (None, {}))
+    path = tmp_path / name
+    how = dict(codec=codec, options=options, fps=Fraction(25), picture=moving)
+    write_video(path, 60, **how, **encoding)
+    every = [(time, image.tobytes()) for _, image, time in inputs.VideoFile(path)]
+    assert len(every) == 60
+    for start in (0.04, 1.56, 1.61, 2.36):
+        source = inputs.VideoFile(path, choice=inputs.FrameChoice(start=start))
+        found = list(source)
+        assert [frame.index for frame in found] == list(range(len(found)))
+        found = [(time, image.tobytes()) for _, image, time in found]
+        assert found == [one for one in every if one[0] >= start], start
+
+
+def test_a_late_start_decodes_little(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", 100, fps=Fraction(25))
+    source = inputs.VideoFile(path, choice=inputs.FrameChoice(start=3.4))
+    decoded = []
+    stamp = decoding.stamp
+    monkeypatch.setattr(
+        decoding, "stamp", lambda *frame: decoded.append(frame) or stamp(*frame)
+    )
+    assert len(values(source)) == 15 and len(decoded) < 25
+
+
+def test_a_part_is_chosen_and_thinned(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 50, fps=Fraction(25))
+    choice = inputs.FrameChoice(start=0.4, end=1.2, fps=10, stride=2)
+    source = inputs.VideoFile(path, choice=choice)
+    expected = [0.4, 0.6, 0.8, 1.0]
+    assert times(source) == expected and source.fps == 5
+    assert source.num_frames == len(expected)
+    values_there = [int(time * 25) * 10 % 250 for time in expected]
+    np.testing.assert_allclose(values(source), values_there, atol=3)
+
+
+@pytest.mark.parametrize("name", ["front.mp4", "a.mkv"])
+def test_damage_behind_the_end_is_none(tmp_path, name):
+    codec, options = FORMS[name]
+    whole = tmp_path / f"whole_{name}"
+    write_video(whole, 90, codec=codec, options=options, fps=Fraction(25))
+    path = tmp_path / name
+    path.write_bytes(cut(whole, 0.6))
+    with pytest.raises(inputs.BrokenVideoError) as error:
+        list(inputs.VideoFile(path))
+    sound = error.value.frames_read
+    assert 0 < sound < 90
+
+    upto = inputs.FrameChoice(end=sound / 25)
+    assert len(list(inputs.VideoFile(path, choice=upto))) == sound
+    beyond = inputs.FrameChoice(start=0.2, end=(sound + 2) / 25)
+    with pytest.raises(inputs.BrokenVideoError, match=f"{name}: ") as error:
+        list(inputs.VideoFile(path, choice=beyond))
+    assert error.value.frames_read == sound - 5
+
+
+def test_a_choice_that_leaves_nothing_says_how_long_the_video_is(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 50, fps=Fraction(25))
+    message = r"a.mp4: no frame from 7 s on; it lasts 2.0 s. Choose another --start"
+    with pytest.raises(ValueError, match=message):
+        inputs.VideoFile(path, choice=inputs.FrameChoice(start=7))
+    between = inputs.FrameChoice(start=0.41, end=0.43)
+    with pytest.raises(ValueError, match=r"no frame from 0.41 s to 0.43 s; it lasts"):
+        inputs.VideoFile(path, choice=between)
+
+
+def test_the_file_has_the_sound_if_there_is_any(tmp_path):
+    path = tmp_path / "a.mp4"
+    assert inputs.VideoFile(write_video(path, 2)).sound is None
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("mpeg4", rate=25, width=48, height=32)
+        sound = container.add_stream("aac", rate=8000, layout="mono")
+        container.mux(pictures.encode(av.VideoFrame.from_ndarray(frame(0))))
+        noise = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
+        noise.rate = 8000
+        container.mux([*pictures.encode(), *sound.encode(noise), *sound.encode()])
+    source = inputs.VideoFile(path)
+    assert (source.sound, source.live) == (path, False)
+    assert isinstance(source, inputs.InputVideo)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (40, 6000), (2160, 3840)])
+def test_sizes_from_stamps_to_walls(tmp_path, size):
+    height, width = size
+    path = write_video(tmp_path / "a.mp4", 1, height=height, width=width)
+    (frame,) = inputs.VideoFile(path)
+    assert frame.image.shape == (height, width, 3)
