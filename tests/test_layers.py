@@ -8,6 +8,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "stemseg_jax"
 
 FOUNDATION = {"structures", "choices", "geometry", "ranges"}
+DEVICE = {"compilation", "device_memory"}  # for the scripts, not for methods
 VIDEO = {"tracks", "geometry"}
 BUILDING = {"ops", *FOUNDATION}
 METHOD = {"modules", "losses", "clustering", "tracking", *BUILDING}
@@ -24,6 +25,7 @@ SCRIPT = {
     *VIDEO,
     *METHOD,
     *HOST,
+    *DEVICE,
 }
 SCRIPTS = {
     "train",
@@ -46,6 +48,8 @@ MAY_IMPORT = {
     "formats": set(),
     "tracks": {"formats", "geometry"},
     "parallel": set(),
+    "compilation": set(),
+    "device_memory": set(),
     "ops": FOUNDATION,
     "modules": BUILDING,
     "losses": BUILDING,
@@ -65,6 +69,7 @@ MAY_IMPORT = {
         "outputs",
         *FOUNDATION,
         *VIDEO,
+        *DEVICE,
     },
     "options": {
         "systems",
@@ -81,7 +86,7 @@ MAY_IMPORT = {
     "train": {"run_log", *SCRIPT},
     "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
     "demo": {"train", "evaluate", "predict", *SCRIPT},
-    "main": {"models", "options", "data", *SCRIPTS},
+    "main": {"models", "options", "data", *SCRIPTS, *DEVICE},
 }
 WITHOUT_JAX = {
     "choices",
