@@ -101,7 +101,7 @@ def main(argv: list[str]) -> int | None:
     logging.get_absl_handler().addFilter(lambda r: r.pathname.startswith(own))
     try:
         return dispatch(_MODE.value)
-    except (ValueError, FloatingPointError, OSError) as error:
+    except (ValueError, FloatingPointError, OSError, MemoryError) as error:
         # What a user can cause, said once and without a stack; --verbosity=1 shows it.
         logging.debug("", exc_info=True)
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

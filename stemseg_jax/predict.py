@@ -1,5 +1,6 @@
 """Labels videos, one after the other: the script of --mode=predict."""
 
+import contextlib
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 from absl import logging
 from ml_collections import ConfigDict
 
-from stemseg_jax import __version__, device_memory, models, results
+from stemseg_jax import __version__, device_memory, geometry, models, results
 from stemseg_jax.data import inputs
 from stemseg_jax.formats import whole
 from stemseg_jax.outputs import report
@@ -109,10 +110,24 @@ def _label(
     made_of: Mapping[str, Any],
 ) -> Outcome:
     labelling = predictor.label(source, **outputs.needs())
-    with device_memory.explained(f"labelling {source.name}", predictor.model.config):
+    with _memory_explained(source, predictor.model.config):
         written = results.write(labelling, folder, outputs, made_of)
     _tell(source, folder, written)
     return _outcome(source.name, folder, written, "done")
+
+
+def _memory_explained(
+    source: inputs.InputVideo, config: ConfigDict
+) -> contextlib.AbstractContextManager:
+    rule = geometry.SizeRule(
+        min_dim=config.evaluation.min_dim, max_dim=config.evaluation.max_dim
+    )
+    resized = rule.resized(source.height, source.width)
+    return device_memory.explained(
+        f"labelling {source.name}, which the network sees as {resized[0]} x "
+        f"{resized[1]}",
+        *device_memory.to_label(resized=resized, dtype=config.model.dtype),
+    )
 
 
 def _outcome(

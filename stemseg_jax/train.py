@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from stemseg_jax import (
     checkpoints,
+    device_memory,
     models,
     optimization,
     parallel,
@@ -148,6 +149,14 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
         saved,
         run_log.Log(folder, config, start) as log,
         run_log.Interruption() as interruption,
+        device_memory.explained(
+            "training",
+            *device_memory.to_train(
+                clips_per_device=optim.clips_per_device,
+                remat=config.model.remat,
+                dtype=config.model.dtype,
+            ),
+        ),
     ):
         log.write_config(config)
         step_fn = None

@@ -7,6 +7,10 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
+# Neither the user's compiled programs nor ours, here and in processes started here.
+os.environ["STEMSEG_CACHE"] = "off"
+os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+jax.config.update("jax_compilation_cache_dir", None)
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of it
 install_import_hook("stemseg_jax", "beartype.beartype")
