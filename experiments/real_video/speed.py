@@ -4,26 +4,28 @@ import argparse
 import functools
 import pathlib
 import tempfile
+import threading
 import time
 
 import jax
 from absl import logging
 
-from stemseg_jax import models, predict
+from stemseg_jax import labelling, results
 from stemseg_jax.data import inputs
-from stemseg_jax.formats import images
-from stemseg_jax.outputs import collector, davis_results, overlay, report, video
+from stemseg_jax.formats import images, rle
+from stemseg_jax.outputs import davis_results, overlay, report, video
+from stemseg_jax.predictor import Predictor
 from stemseg_jax.systems import stemseg
 
 STAGES = {
     (stemseg.STEmSeg, "_encode_group"): "backbone and pyramid",
     (stemseg.STEmSeg, "_decode"): "decoders",
     (stemseg.STEmSeg, "_label"): "clusters, stitching, full size",
-    (collector.LabelCollector, "add"): "label maps, compressed",
-    (collector.LabelCollector, "tracks"): "masks at the size of the frames",
+    (labelling.LabelledFrame, "masks"): "masks at the size of the frames",
+    (rle, "encode"): "masks, compressed",
     (davis_results, "paint"): "masks, decoded and painted",
     (images, "write_labels"): "PNG files",
-    (overlay, "draw"): "overlay, drawn",
+    (overlay.Artist, "draw"): "overlay, drawn",
     (video.Writer, "write"): "overlay, encoded",
 }
 
@@ -34,17 +36,18 @@ def main():
     parser.add_argument("--checkpoint", default="real")
     options = parser.parse_args()
     logging.set_verbosity(logging.WARNING)
-    model = models.load(models.saved_config(options.checkpoint), options.checkpoint)
+    predictor = Predictor.from_checkpoint(options.checkpoint)
     (source,) = inputs.find(options.input)
     with tempfile.TemporaryDirectory() as folder:
-        predict.predict_video(model, source, pathlib.Path(folder))  # compiles
+        predictor.predict(source, folder)  # compiles
         begin = time.perf_counter()
-        frames = predict.predict_video(model, source, pathlib.Path(folder)).num_frames
+        folder = predictor.predict(source, folder)
         seconds = time.perf_counter() - begin
+        frames = len(list((folder / results.FILES["masks"]).iterdir()))
         spent = {"frames, read once": time_of(lambda: [None for _ in source])}
         for (owner, name), stage in STAGES.items():
             setattr(owner, name, timed(getattr(owner, name), stage, spent))
-        predict.predict_video(model, source, pathlib.Path(folder))
+        predictor.predict(source, pathlib.Path(folder).parent)
     rows = [{"stage": k, "ms a frame": 1e3 * v / frames} for k, v in spent.items()]
     print(report.table(rows))
     print(f"{frames} frames of {source.width} x {source.height}: ", end="")
@@ -52,14 +55,16 @@ def main():
 
 
 def timed(function, stage: str, spent: dict[str, float]):
-    """The same function; waits for its result, and adds up its time."""
+    """The same function; waits for its result, and adds up its time in all threads."""
     spent[stage] = 0.0
+    lock = threading.Lock()
 
     @functools.wraps(function)
     def call(*args, **options):
         begin = time.perf_counter()
         result = jax.block_until_ready(function(*args, **options))
-        spent[stage] += time.perf_counter() - begin
+        with lock:
+            spent[stage] += time.perf_counter() - begin
         return result
 
     return call

@@ -83,10 +83,7 @@ def merge(
     if not fitting:
         report = f"{loaded.origin} holds nothing that the model has.\n{report}"
     if (report and not partial) or not fitting:
-        raise ValueError(
-            report + "\nTake the config that goes with the file, or what fits with "
-            "--config.init_partial=True."
-        )
+        raise ValueError(f"{report}\n{_way_out(loaded, whole)}")
     broken = sorted(path for path in fitting if not _finite(file[path]))
     if broken:
         raise ValueError(
@@ -99,6 +96,17 @@ def merge(
         merged[path] = np.array(file[path], model[path].dtype, order="C")
     assert not any(isinstance(v, jax.ShapeDtypeStruct) for v in merged.values())
     return Merged(traverse_util.unflatten_dict(merged, sep="/"), report)
+
+
+def _way_out(loaded: sources.Loaded, whole: bool) -> str:
+    if not whole:
+        return (
+            "Take the config that goes with the file, or what fits with "
+            "--config.init_partial=True."
+        )
+    if loaded.config:
+        return "Leave --config out: the checkpoint carries the one that fits."
+    return "Name the config that goes with the file (docs/model_zoo.md)."
 
 
 def _finite(values: Any) -> bool:

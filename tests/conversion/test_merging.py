@@ -110,6 +110,16 @@ def test_one_message_lists_both_sides():
     assert str(caught.value) == MESSAGE + advice
 
 
+@pytest.mark.parametrize(
+    ("config", "advice"),
+    [({"system": "x"}, "Leave --config out"), (None, "Name the config that goes with")],
+)
+def test_to_run_a_file_its_own_config_is_advised(config, advice):
+    with pytest.raises(ValueError, match=advice) as caught:
+        merging.merge(misfit()._replace(config=config), model(), whole=True)
+    assert "init_partial" not in str(caught.value)
+
+
 def test_partial_takes_what_fits_and_reports_the_rest():
     merged = merging.merge(misfit(), model(), partial=True)
     assert merged.report == MESSAGE
