@@ -151,11 +151,11 @@ class LiveVideo:
         return image
 
     def _timed(self, stream: av.VideoStream) -> Iterator[tuple[float, av.VideoFrame]]:
-        clock = Clock(self._source_fps)
-        by_wall = stream.container.format.name in CLOCKLESS
+        clock, by_wall = Clock(self._source_fps), None
         for frame in self._decoded(stream):
             stamp = decoding.stamp(frame, stream)
-            by_wall = by_wall or stamp is None
+            if by_wall is None:
+                by_wall = stream.container.format.name in CLOCKLESS or stamp is None
             if by_wall:
                 stamp = Fraction(time.monotonic_ns(), 10**9)
             yield float(clock.time(stamp)), frame
@@ -178,7 +178,7 @@ class LiveVideo:
             for frame in frames:
                 if frame.is_corrupt:
                     self._lost += 1
-                elif frame.pts not in damaged:
+                elif frame.pts is None or frame.pts not in damaged:
                     yield frame
                     last = time.monotonic()
 

@@ -84,7 +84,7 @@ class _Found(NamedTuple):
             raise ValueError(self.fault)
         if self.address:
             return LiveVideo(self.address, name=name, choice=choice)
-        if _is_image(self.paths[0]):
+        if images.is_image(self.paths[0]):
             return ImageSequence(self.paths, name=name, choice=choice)
         return VideoFile(self.paths[0], name=name, choice=choice)
 

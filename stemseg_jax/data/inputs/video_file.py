@@ -45,16 +45,11 @@ class VideoFile:
         self.live = False
         self._choice = choice
         with self._open() as stream:
-            self.sound = self.path if stream.container.streams.audio else None
-            self._source_fps = decoding.rate(stream)
-            self._seconds = _told_seconds(stream)
-            # Only what the file counts: duration times rate is a guess.
-            self._promised = stream.frames or None
+            self._read_header(stream)
+            self._read_first_frame(stream)
         self.fps = choice.rate(self._source_fps)
         self.num_frames = self._estimate()
         self._beginning = late_start.Beginning()
-        self.height = self.width = 0  # not known before the first frame
-        self._look_at_first_frame()
         if choice.start:
             self._find_start()
 
@@ -96,24 +91,29 @@ class VideoFile:
         with container:
             yield decoding.video_stream(container, self.path)
 
-    def _look_at_first_frame(self) -> None:
+    def _read_header(self, stream: av.VideoStream) -> None:
+        self.sound = self.path if stream.container.streams.audio else None
+        self._source_fps = decoding.rate(stream)
+        self._seconds = _told_seconds(stream)
+        # Only what the file counts: duration times rate is a guess.
+        self._promised = stream.frames or None
+
+    def _read_first_frame(self, stream: av.VideoStream) -> None:
         """Which says the size, and when the clock starts."""
-        with self._open() as stream:
-            try:
-                frame = next(decoding.frames(stream), None)
-            except decoding.DamagedError as damage:
-                raise self._broken(_undecoded(0, damage), 0) from None
-            if frame is None:
-                raise ValueError(
-                    f"{self.path}: no frame in this video. Expected at least one; "
-                    "check that the recording or the download was finished."
-                )
-            image = decoding.picture(frame, self.path)
-            self.height, self.width = image.shape[:2]
-            self._origin = decoding.stamp(frame, stream)
-            told = (stream.start_time or 0) * Fraction(stream.time_base)
-            # Frames before it, which cannot be decoded, count as there.
-            self._lead = float((self._origin or told) - told)
+        try:
+            frame = next(decoding.frames(stream), None)
+        except decoding.DamagedError as damage:
+            raise self._broken(_undecoded(0, damage), 0) from None
+        if frame is None:
+            raise ValueError(
+                f"{self.path}: no frame in this video. Expected at least one; check "
+                "that the recording or the download was finished."
+            )
+        self.height, self.width = decoding.picture(frame, self.path).shape[:2]
+        self._origin = decoding.stamp(frame, stream)
+        told = (stream.start_time or 0) * Fraction(stream.time_base)
+        # Frames before it, which cannot be decoded, count as there.
+        self._lead = float((self._origin or told) - told)
 
     def _find_start(self) -> None:
         """Where to read from; refuses a start that nothing follows."""

@@ -252,7 +252,6 @@ def test_recordings_that_were_joined_go_on(tmp_path):
 LATE = {  # name -> codec and its options, with key frames each 10
     **{name: (codec, {}) for name, (codec, _) in FORMS.items()},
     "open.mp4": ("libx264", {"x264-params": "open-gop=1:bframes=3"}),
-    "without_key_frames.mp4": ("libx264", {"x264-params": "intra-refresh=1"}),
     "a.ts": ("libx264", {}),
     "a.mpg": ("mpeg2video", {"bf": "2"}),
     "order.avi": ("mpeg4", {"bf": "2"}),
@@ -277,6 +276,16 @@ def test_a_late_start_gives_the_frames_of_reading_from_the_front(tmp_path, name)
         assert [frame.index for frame in found] == list(range(len(found)))
         found = [(time, image.tobytes()) for _, image, time in found]
         assert found == [one for one in every if one[0] >= start], start
+
+
+def test_without_key_frames_it_is_decoded_from_the_front(tmp_path):
+    """Each of x264's frames renews a part: what a seek finds is whole only later."""
+    path = tmp_path / "a.mp4"
+    refresh = {"x264-params": "intra-refresh=1:bframes=0", "g": "20"}
+    write_video(path, 100, fps=Fraction(25), picture=moving, crf="23", **refresh)
+    every = [image.tobytes() for _, image, _ in inputs.VideoFile(path)]
+    source = inputs.VideoFile(path, choice=inputs.FrameChoice(start=90 / 25))
+    assert [image.tobytes() for _, image, _ in source] == every[90:]
 
 
 def test_a_late_start_decodes_little(tmp_path, monkeypatch):
@@ -319,6 +328,20 @@ def test_damage_behind_the_end_is_none(tmp_path, name):
     with pytest.raises(inputs.BrokenVideoError, match=f"{name}: ") as error:
         list(inputs.VideoFile(path, choice=beyond))
     assert error.value.frames_read == sound - 5
+
+
+def test_a_late_start_leads_past_damage(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_video(path, 60, fps=Fraction(25), picture=moving)
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux() if packet.size]
+    data[places[12] : places[15]] = bytes(places[15] - places[12])
+    path.write_bytes(data)
+    with pytest.raises(inputs.BrokenVideoError, match="frame 1. cannot be decoded"):
+        list(inputs.VideoFile(path))
+    late = inputs.VideoFile(path, choice=inputs.FrameChoice(start=1))
+    assert times(late)[0] == 1 and len(times(late)) == 35
 
 
 def test_a_choice_that_leaves_nothing_says_how_long_the_video_is(tmp_path):
