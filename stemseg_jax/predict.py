@@ -27,6 +27,16 @@ class Outcome(NamedTuple):
     fault: str = ""
 
 
+class Work(NamedTuple):
+    """What is done with each video."""
+
+    predictor: Predictor
+    output: pathlib.Path
+    outputs: results.Outputs
+    made_by: Mapping[str, Any]
+    overwrite: bool
+
+
 def run(
     config: ConfigDict,
     *,
@@ -58,7 +68,7 @@ def run(
     outputs, choice = outputs or results.Outputs(), choice or inputs.FrameChoice()
     places = inputs.places(*sources, choice=choice)
     opened = [(place, *_opened(place)) for place in places]
-    if not any(source for _, source, _ in opened):
+    if all(fault for _, _, fault in opened):
         raise ValueError("\n".join(str(fault) for _, _, fault in opened))
     predictor = Predictor(models.load(config, checkpoint), shots=shots, rejoin=rejoin)
     made_by = {
@@ -66,28 +76,22 @@ def run(
         "model": predictor.model.digest(),
         "options": repr((outputs, choice, predictor.shots, predictor.rejoin)),
     }
+    work = Work(predictor, pathlib.Path(output), outputs, made_by, overwrite)
     outcomes: list[Outcome] = []
     for place, source, fault in opened:
-        if outcomes and outcomes[-1].state == STOPPED:
-            outcomes.append(Outcome(place.name, "not begun", fault="not begun"))
-            continue
         try:
-            if fault:
+            if outcomes and outcomes[-1].state == STOPPED:
+                outcome = Outcome(place.name, STOPPED, fault="not begun")
+            elif fault:
                 raise fault
-            made_of = {**made_by, "files": _stamps(place.paths)}
-            folder = whole.inside(output, place.name)
-            again = source.live or overwrite
-            held = None if again else results.earlier(folder, outputs, made_of)
-            outcomes.append(
-                _outcome(place.name, folder, held, "was there already")
-                if held
-                else _label(predictor, source, folder, outputs, made_of)
-            )
+            else:
+                outcome = _label(work, place, source or place.open())
         except (ValueError, OSError, device_memory.OutOfDeviceMemoryError) as error:
             if len(opened) == 1 or isinstance(error, whole.NotWritten):
                 raise
             logging.error("%s", error)
-            outcomes.append(Outcome(place.name, "failed", fault=str(error)))
+            outcome = Outcome(place.name, "failed", fault=str(error))
+        outcomes.append(outcome)
     if len(outcomes) > 1:
         print(report.table(list(map(_line, outcomes))))
     return outcomes
@@ -96,24 +100,28 @@ def run(
 def _opened(
     place: inputs.Place,
 ) -> tuple[inputs.InputVideo | None, Exception | None]:
+    """The video, or what is wrong with it; neither of a live one, which waits."""
+    if place.live:
+        return None, None
     try:
         return place.open(), None
     except ValueError as error:
         return None, error
 
 
-def _label(
-    predictor: Predictor,
-    source: inputs.InputVideo,
-    folder: pathlib.Path,
-    outputs: results.Outputs,
-    made_of: Mapping[str, Any],
-) -> Outcome:
-    labelling = predictor.label(source, **outputs.needs())
-    with _memory_explained(source, predictor.model.config):
-        written = results.write(labelling, folder, outputs, made_of)
+def _label(work: Work, place: inputs.Place, source: inputs.InputVideo) -> Outcome:
+    """Labels a video, unless that was done."""
+    folder = whole.inside(work.output, place.name)
+    made_of = {**work.made_by, "files": _stamps(place.paths)}
+    if not (work.overwrite or source.live):
+        held = results.earlier(folder, work.outputs, made_of)
+        if held:
+            return _outcome(place.name, folder, held, "was there already")
+    labelling = work.predictor.label(source, **work.outputs.needs())
+    with _memory_explained(source, work.predictor.model.config):
+        written = results.write(labelling, folder, work.outputs, made_of)
     _tell(source, folder, written)
-    return _outcome(source.name, folder, written, "done")
+    return _outcome(place.name, folder, written, "done")
 
 
 def _memory_explained(

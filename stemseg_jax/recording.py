@@ -46,5 +46,8 @@ class Recorded:
                 pass
             except inputs.BrokenVideoError as error:
                 fault = error
+            finally:
+                if isinstance(self._source, inputs.LiveVideo):
+                    self._source.close()
         if fault:
             raise fault

@@ -1,11 +1,14 @@
 """From a video file to masks, tracks and overlay, with a system worked by hand."""
 
 import functools
+import http.server
 import json
 import pathlib
+import threading
 from fractions import Fraction
 from typing import NamedTuple
 
+import av
 import jax
 import numpy as np
 import PIL.Image
@@ -424,3 +427,66 @@ def test_compilation_does_not_count_as_speed():
         later = bar.start_t
         jax.jit(lambda x: x * 5 + 2)(np.ones(7)).block_until_ready()
         assert start < later == bar.start_t
+
+
+def test_another_choice_or_other_outputs_are_other_results(clip, tmp_path, loaded):
+    path, out = clip(6), tmp_path / "out"
+
+    def labelled_anew(**options):
+        (outcome,) = run(path, output=out, **options)
+        return outcome.state == "done"
+
+    assert labelled_anew() and not labelled_anew()
+    choice = inputs.FrameChoice(stride=2)
+    assert labelled_anew(choice=choice) and not labelled_anew(choice=choice)
+    assert len(list((out / "clip" / "masks").iterdir())) == 3
+    outputs = results.Outputs(names=("tracks",))
+    assert labelled_anew(outputs=outputs)
+    assert {p.name for p in (out / "clip").iterdir()} == {
+        *("tracks.json", "made_of.json", ".stemseg_jax"),
+    }
+    assert labelled_anew(rejoin=0) and labelled_anew(shots=False)
+
+
+def test_after_ctrl_c_the_other_videos_are_not_begun(
+    clip, tmp_path, loaded, monkeypatch, capsys
+):
+    for name in ("a", "b"):
+        clip(3, name)
+    write = results.write
+
+    def stopped(labelling, *rest):
+        labelling.stop()
+        return write(labelling, *rest)
+
+    monkeypatch.setattr(results, "write", stopped)
+    outcomes = run(tmp_path / "videos", output=tmp_path / "out")
+    assert [(one.state, bool(one.fault)) for one in outcomes] == [("stopped", True)] * 2
+    assert outcomes[0].written.num_frames == 1 and outcomes[1].written is None
+    assert "stopped" in capsys.readouterr().out
+
+
+def test_a_stream_is_labelled_and_kept(clip, tmp_path, loaded):
+    """Served by a thread, as a camera in the network would."""
+    path = clip(9)
+    stream = tmp_path / "stream.ts"
+    with av.open(str(path)) as source, av.open(str(stream), "w") as target:
+        (video_stream,) = source.streams.video
+        copied = target.add_stream_from_template(video_stream)
+        for packet in source.demux(video_stream):
+            if packet.dts is not None:
+                packet.stream = copied
+                target.mux(packet)
+    handler = functools.partial(
+        http.server.SimpleHTTPRequestHandler, directory=str(tmp_path)
+    )
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/stream.ts"
+        (outcome,) = run(address, output=tmp_path / "out")
+        server.shutdown()
+    assert outcome.state == "done" and outcome.written.num_frames == 9
+    assert (outcome.folder / "recording.mp4").exists()
+    assert len(list((outcome.folder / "masks").iterdir())) == 9
+    (drawn,) = inputs.find(outcome.folder / "overlay.mp4")
+    assert drawn.num_frames == 9
