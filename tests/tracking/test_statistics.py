@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stemseg_jax.tracking import statistics
+from stemseg_jax.tracks import TrackStatistics
 
 SIZE = (4, 5, 6)  # T h w
 K, C = 3, 4
@@ -95,3 +96,39 @@ def test_a_score_is_the_mean_confidence_of_the_frames_that_show_the_track():
     assert found[1].score == pytest.approx(0.6)
     assert found[2].score == pytest.approx(0.4)  # it is not in the first frame
     assert found[1].logits is None and found[1].votes is None
+
+
+def test_parts_of_an_object_are_merged_by_hand():
+    parts = [
+        TrackStatistics(
+            pixels=30,
+            first=4,
+            last=5,
+            logits=np.array([1.0, 2.0]),
+            votes=np.array([10, 20]),
+            score=0.5,
+            joined=(9,),
+        ),
+        TrackStatistics(
+            pixels=10,
+            first=1,
+            last=2,
+            logits=np.array([5.0, -2.0]),
+            votes=np.array([4, 6]),
+            score=0.9,
+        ),
+    ]
+    whole = statistics.merged(parts)
+    assert (whole.pixels, whole.first, whole.last, whole.joined) == (40, 1, 5, (9,))
+    np.testing.assert_allclose(whole.logits, [2, 1])
+    np.testing.assert_array_equal(whole.votes, [14, 26])
+    assert whole.score == pytest.approx(0.6)
+    bare = statistics.merged([TrackStatistics(1, 0, 0), TrackStatistics(2, 3, 4)])
+    assert bare == TrackStatistics(3, 0, 4)
+    assert statistics.merged([bare]) == bare
+
+
+def test_a_track_of_a_shot_has_the_frames_of_its_video():
+    track = TrackStatistics(pixels=3, first=0, last=2, score=0.5, joined=(1,))
+    moved = TrackStatistics(pixels=3, first=7, last=9, score=0.5, joined=(8,))
+    assert statistics.later(track, 7) == moved
