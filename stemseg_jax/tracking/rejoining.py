@@ -105,17 +105,18 @@ def colours(image: UInt8[np.ndarray, "H W 3"]) -> UInt16[np.ndarray, "y x"]:
     """The bin of each pixel's colour, of a small copy of the frame."""
     size = geometry.scaled(image.shape[:2], SIDE / max(image.shape[:2]))
     lab = cv2.cvtColor(thumbnails.of(image, size), cv2.COLOR_RGB2LAB)
-    L, a, b = (LEVEL[k][lab[..., k]] for k in range(3))
+    L, a, b = cv2.split(cv2.LUT(lab, LEVEL).astype(np.uint16))
     return (L * LEVELS + a) * LEVELS + b
 
 
 def _level(low, high):
-    """The level of each value from 0 to 255, between two."""
+    """Of each value from 0 to 255."""
     levels = (np.arange(256) - low) * LEVELS // (high - low)
-    return np.clip(levels, 0, LEVELS - 1).astype(np.uint16)
+    return np.clip(levels, 0, LEVELS - 1).astype(np.uint8)
 
 
-LEVEL = _level(0, 256), _level(64, 192), _level(64, 192)  # few a and b lie outside
+# The levels of L, a and b; few a and b lie outside.
+LEVEL = np.stack([_level(0, 256), _level(64, 192), _level(64, 192)], axis=-1)[None]
 
 
 class Seen(NamedTuple):
