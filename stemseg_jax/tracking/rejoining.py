@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from absl import logging
 from jaxtyping import Float, Float32, Int32, UInt8, UInt16
+from scipy import ndimage
 
 from stemseg_jax import geometry, ranges
 from stemseg_jax.tracking import statistics, thumbnails
@@ -24,6 +25,7 @@ from stemseg_jax.tracks import Frame, Labelling, Tracker, TrackStatistics
 SIDE = 192  # the longer one, of what is kept of a frame until its labels are there
 LEVELS = 8  # of L, a and b each
 BINS = LEVELS**3
+SPREAD = 0.5  # of a colour, in bins
 FADING = 0.9  # a frame counts so much less with each one after it
 LEAST_AREA = 2e-4  # square diagonals of the frame; the colours of less say nothing
 
@@ -42,13 +44,13 @@ class Rejoining:
         reach: How far an object may be from where it was last seen, or from the way it
             would have gone on since, in diagonals of the frame for each frame away.
             On top of that it may be as far as it is large.
-        growth: How many times the area it had, or of what it had, it may have.
+        growth: How many times the area that it had at most lately it may have.
     """
 
     max_absence: int = 0
     min_similarity: float = 0.8
     margin: float = 0.05
-    reach: float = 0.02
+    reach: float = 0.04
     growth: float = 4.0
 
     def __post_init__(self):
@@ -103,17 +105,18 @@ def colours(image: UInt8[np.ndarray, "H W 3"]) -> UInt16[np.ndarray, "y x"]:
     """The bin of each pixel's colour, of a small copy of the frame."""
     size = geometry.scaled(image.shape[:2], SIDE / max(image.shape[:2]))
     lab = cv2.cvtColor(thumbnails.of(image, size), cv2.COLOR_RGB2LAB)
-    L, a, b = (LEVEL[k][lab[..., k]] for k in range(3))
+    L, a, b = cv2.split(cv2.LUT(lab, LEVEL).astype(np.uint16))
     return (L * LEVELS + a) * LEVELS + b
 
 
 def _level(low, high):
-    """The level of each value from 0 to 255, between two."""
+    """Of each value from 0 to 255."""
     levels = (np.arange(256) - low) * LEVELS // (high - low)
-    return np.clip(levels, 0, LEVELS - 1).astype(np.uint16)
+    return np.clip(levels, 0, LEVELS - 1).astype(np.uint8)
 
 
-LEVEL = _level(0, 256), _level(64, 192), _level(64, 192)  # few a and b lie outside
+# The levels of L, a and b; few a and b lie outside.
+LEVEL = np.stack([_level(0, 256), _level(64, 192), _level(64, 192)], axis=-1)[None]
 
 
 class Seen(NamedTuple):
@@ -176,7 +179,7 @@ class _Remembered:
             self.velocity = (self.velocity + step) / 2
         self.last, self.centre = frame, look.centre
         self.colours = FADING * self.colours + look.colours
-        self.area = FADING * self.area + (1 - FADING) * look.area
+        self.area = max(FADING * self.area, look.area)  # before it was half hidden
 
     def may_be(self, look: Seen, frame: int, settings: Rejoining) -> bool:
         """Whether it can have this place and size in a later frame."""
@@ -188,7 +191,7 @@ class _Remembered:
         distance = np.linalg.norm(step - share * went_on)
         large = max(look.area, self.area)
         near = distance <= np.sqrt(large) + settings.reach * away
-        return near and large <= settings.growth * self.area
+        return bool(near and large <= settings.growth * self.area)
 
 
 class _Names:
@@ -216,14 +219,17 @@ class _Names:
         """Names labels that are seen for the first time, now and in frames ahead."""
         oldest = frame - 1 - self._settings.max_absence
         self._tracks = {k: t for k, t in self._tracks.items() if t.last >= oldest}
-        visible = {self._of.get(label) for look in ahead for label in look}
-        gone = [name for name in self._tracks if name not in visible]
-        rows = [[self._alike(k, name, frame, ahead) for name in gone] for k in new]
+        names = list(self._tracks)
+        rows = [[self._alike(k, name, frame, ahead) for name in names] for k in new]
+        likeness = np.reshape(rows, (len(new), len(names)))
+        # What looks like a track that is still there may be a piece of that one.
+        there = {self._of.get(label) for look in ahead for label in look}
         self._of |= {label: label for label in new}
-        likeness = np.reshape(rows, (len(new), len(gone)))
         for row, column in mutual(likeness, self._settings):
-            label, name = new[row], gone[column]
-            logging.info(
+            label, name = new[row], names[column]
+            if name in there:
+                continue
+            logging.debug(
                 "Frame %d: track %d is back after %d frame(s), by a likeness of %.2f.",
                 *(frame, name, frame - self._tracks[name].last - 1),
                 likeness[row, column],
@@ -265,9 +271,15 @@ class _Names:
 
 
 def likeness(a: Float[np.ndarray, "bins"], b: Float[np.ndarray, "bins"]) -> float:
-    """Of two histograms in [0, 1], whatever their sums (Bhattacharyya)."""
-    shares = a * b / max(a.sum() * b.sum(), 1e-12)
-    return float(np.sqrt(shares).sum())
+    """Of two histograms in [0, 1], whatever their sums (Bhattacharyya).
+
+    Neighbouring bins are alike, too, or else a little more light were another colour.
+    """
+    a, b = (
+        ndimage.gaussian_filter(x.reshape([LEVELS] * 3), SPREAD, mode="nearest")
+        for x in (a, b)
+    )
+    return float(np.sqrt(a * b).sum() / max(math.sqrt(a.sum() * b.sum()), 1e-12))
 
 
 def mutual(

@@ -177,17 +177,21 @@ def merged(parts: Sequence[TrackStatistics]) -> TrackStatistics:
     """
     pixels = [part.pixels for part in parts]
     largest = max(parts, key=lambda part: part.pixels)
+    logits = _mean([part.logits for part in parts], pixels)
+    evidence = {
+        name: _mean([part.evidence[name] for part in parts], pixels)
+        for name in largest.evidence
+    }
+    if "class" in evidence:
+        evidence["class"] = class_probability(logits)
     return largest._replace(
         pixels=sum(pixels),
         first=min(part.first for part in parts),
         last=max(part.last for part in parts),
-        logits=_mean([part.logits for part in parts], pixels),
+        logits=logits,
         votes=None if largest.votes is None else sum(part.votes for part in parts),
         score=_mean([part.score for part in parts], pixels),
-        evidence={
-            name: _mean([part.evidence[name] for part in parts], pixels)
-            for name in largest.evidence
-        },
+        evidence=evidence,
         joined=tuple(sorted(frame for part in parts for frame in part.joined)),
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stemseg_jax.tracking import statistics
+from stemseg_jax.tracks import TrackStatistics
 
 SIZE = (4, 5, 6)  # T h w
 K, C = 3, 4
@@ -153,3 +154,44 @@ def test_what_is_held_of_a_track_does_not_grow_with_the_video():
 
     (short, _), (long, score) = size_after(300), size_after(3000)
     assert abs(long - short) < 20 and score == 0.25
+
+
+def test_parts_of_an_object_are_merged_by_hand():
+    parts = [
+        TrackStatistics(
+            pixels=30,
+            first=4,
+            last=5,
+            logits=np.array([1.0, 2.0]),
+            votes=np.array([10, 20]),
+            score=0.5,
+            evidence={"seen": 0.5, "class": 0.7},
+            joined=(9,),
+        ),
+        TrackStatistics(
+            pixels=10,
+            first=1,
+            last=2,
+            logits=np.array([5.0, -2.0]),
+            votes=np.array([4, 6]),
+            score=0.9,
+            evidence={"seen": 0.9, "class": 0.1},
+        ),
+    ]
+    whole = statistics.merged(parts)
+    assert (whole.pixels, whole.first, whole.last, whole.joined) == (40, 1, 5, (9,))
+    np.testing.assert_allclose(whole.logits, [2, 1])
+    np.testing.assert_array_equal(whole.votes, [14, 26])
+    assert whole.score == pytest.approx(0.6)
+    # The class is that of the whole: softmax of 2 and 1.
+    expected = {"seen": 0.6, "class": 1 / (1 + np.e)}
+    assert whole.evidence == pytest.approx(expected)
+    bare = statistics.merged([TrackStatistics(1, 0, 0), TrackStatistics(2, 3, 4)])
+    assert bare == TrackStatistics(3, 0, 4)
+    assert statistics.merged([bare]) == bare
+
+
+def test_a_track_of_a_shot_has_the_frames_of_its_video():
+    track = TrackStatistics(pixels=3, first=0, last=2, score=0.5, joined=(1,))
+    moved = TrackStatistics(pixels=3, first=7, last=9, score=0.5, joined=(8,))
+    assert statistics.later(track, 7) == moved
