@@ -8,7 +8,7 @@ import time
 import cv2
 import numpy as np
 
-from stemseg_jax.data import input_video
+from stemseg_jax.data import inputs
 from stemseg_jax.data.datasets import moving_shapes
 from stemseg_jax.outputs import report
 from stemseg_jax.tracking import shots
@@ -52,9 +52,9 @@ def read(folder: pathlib.Path) -> dict[str, np.ndarray]:
     ]
     found = {}
     for pattern in patterns:
-        for video in input_video.find(folder / pattern):
+        for video in inputs.find(folder / pattern):
             name = f"{pattern.partition('/')[0]}/{video.name}"
-            found[name] = np.stack([small(image) for _, image in video])
+            found[name] = np.stack([small(frame.image) for frame in video])
     for video in moving_shapes.load(split="val", num_videos=10, num_frames=40).videos:
         frames = [small(video.frame(k)) for k in range(video.num_frames)]
         found[f"moving_shapes/{video.name}"] = np.stack(frames)
