@@ -219,25 +219,31 @@ def test_options_of_the_config_that_a_checkpoint_carries(
         *("--config.clustering.min_seediness=0", "--config.clustering.min_cells=1"),
         "--config.tracking.foreground_threshold=0",
     )
-    for limit in (5, 0):
+    for fewest in (1, 999):
         assert not predict(
-            *("--config.selection.limit", limit, "--config.data.root=/anywhere"),
+            *("--config.selection.min_frames", fewest, "--config.data.root=/anywhere"),
             "--config.model.decoder_channels=(16, 16, 16, 16)",
         )
         tracks = tracks_json.read(tmp_path / "clip" / "tracks.json").video.tracks
-        assert (len(tracks) > 0) == (limit > 0)
+        assert (len(tracks) > 0) == (fewest == 1)
     capsys.readouterr()
     for wrong, message in (
-        ("selection.limt=3", 'Did you mean "limit"'),
-        ("selection.limit=many", "--config.selection.limit=many"),
-        ("selection.limit=-1", "selection.limit=-1"),
-        ("selection.limit.most=3", "selection.limit"),
+        ("selection.min_frame=3", 'Did you mean "min_frames"'),
+        ("selection.min_frames=many", "--config.selection.min_frames=many"),
+        ("selection.min_frames=-1", "selection.min_frames=-1"),
+        ("selection.min_frames.most=3", "selection.min_frames"),
         ("init_from.body=x.pth", "init_from"),
     ):
         assert predict(f"--config.{wrong}") == 1
         error = capsys.readouterr().err
         assert error.startswith("ValueError") and message in error
         assert "damaged" not in error
+
+
+def test_the_limit_of_a_benchmark_is_refused(trained, frames, tmp_path, monkeypatch):
+    given = ("--mode=predict", f"--checkpoint={trained}", f"--input={frames}")
+    with pytest.raises(app.UsageError, match="predict has --max_tracks"):
+        without_config(monkeypatch, *given, "--config.selection.limit=3")
 
 
 def test_half_the_bytes_and_no_folders_of_the_trainer(trained, frames, tmp_path):
