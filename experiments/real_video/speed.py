@@ -17,7 +17,7 @@ from stemseg_jax.systems import stemseg
 
 STAGES = {
     (stemseg.STEmSeg, "_encode_group"): "backbone and pyramid",
-    (stemseg.STEmSeg, "_decode"): "decoders",
+    (stemseg, "_decode"): "decoders",
     (stemseg.STEmSeg, "_label"): "clusters, stitching, full size",
     (collector.LabelCollector, "add"): "label maps, compressed",
     (collector.LabelCollector, "tracks"): "masks at the size of the frames",
