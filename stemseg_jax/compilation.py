@@ -43,7 +43,8 @@ def keep(folder: str | pathlib.Path | None = None) -> pathlib.Path | None:
         return None
     place = pathlib.Path(folder).expanduser() / _machine()
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        # Who can write there can have us run anything.
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=place):
             pass
         shrink(place.parent, MOST_BYTES)

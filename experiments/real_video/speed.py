@@ -19,7 +19,7 @@ from stemseg_jax.systems import stemseg
 
 STAGES = {
     (stemseg.STEmSeg, "_encode_group"): "backbone and pyramid",
-    (stemseg.STEmSeg, "_decode"): "decoders",
+    (stemseg, "_decode"): "decoders",
     (stemseg.STEmSeg, "_label"): "clusters, stitching, full size",
     (labelling.LabelledFrame, "masks"): "masks at the size of the frames",
     (rle, "encode"): "masks, compressed",

@@ -209,33 +209,30 @@ class WindowLabels(NamedTuple):
     sums: statistics.SlotSums
 
 
-class Pending(NamedTuple):
-    """A window whose labels are on their way to the host."""
+class ForHost(NamedTuple):
+    """What of a window crosses to the host."""
 
-    window: windows.Window
-    geometry: Geometry
     ids: Int32[Array, "K"]
     sums: statistics.SlotSums
     codes: tuple[UInt[Array, "_ _"], ...]  # of the new frames
     maps: dict[str, Float[Array, "T _ _ _"]] | None  # of all
 
-    @classmethod
-    def of(
-        cls,
-        window: windows.Window,
-        geometry: Geometry,
-        found: WindowLabels,
-        maps: dict[str, Float[Array, "T _ _ _"]] | None,
-    ) -> "Pending":
-        codes = found.codes[window.known :]
-        pending = cls(window, geometry, found.ids, found.sums, codes, maps)
-        for array in jax.tree.leaves(pending[2:]):
+
+class Pending(NamedTuple):
+    """A window whose labels are on their way."""
+
+    window: windows.Window
+    geometry: Geometry
+    arrays: ForHost
+
+    def send(self) -> "Pending":
+        for array in jax.tree.leaves(self.arrays):
             array.copy_to_host_async()
-        return pending
+        return self
 
     def fetch(self, seen: statistics.Accumulator) -> LabelledFrames:
         """Waits for them; what they say of tracks goes into `seen`."""
-        ids, sums, codes, maps = jax.device_get(self[2:])
+        ids, sums, codes, maps = jax.device_get(self.arrays)
         seen.add(self.window.start, ids, sums)
         return LabelledFrames(
             first=self.window.new,
@@ -397,7 +394,8 @@ class STEmSeg:
                 if pending:
                     yield pending.fetch(seen)
                 shown = _shown(own) if maps else None
-                pending = Pending.of(window, geometry, found, shown)
+                arrays = ForHost(found.ids, found.sums, found.codes[known:], shown)
+                pending = Pending(window, geometry, arrays).send()
         yield pending.fetch(seen)
         return seen.finish()
 
