@@ -44,11 +44,11 @@ class Count(NamedTuple):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="see README.md")
-    parser.add_argument("--rows", default="", help="comma-separated; none: all")
+    parser.add_argument("--rows", default="", help="names with ; between; none: all")
     parser.add_argument("--part", type=int, default=6, help="frames that come at once")
     options = parser.parse_args()
     logging.set_verbosity(logging.WARNING)
-    wanted = set(options.rows.split(",")) if options.rows else set(ROWS)
+    wanted = set(options.rows.split(";")) if options.rows else set(ROWS)
     rows = []
     for name in [name for name in ROWS if name in wanted]:
         scenarios = list(ROWS[name](pathlib.Path(options.data)))

@@ -48,7 +48,7 @@ class Rejoining:
     """
 
     max_absence: int = 0
-    min_similarity: float = 0.8
+    min_similarity: float = 0.85
     margin: float = 0.05
     reach: float = 0.04
     growth: float = 4.0
