@@ -375,7 +375,9 @@ class STEmSeg:
                 pyramids = tuple(features[index] for index in window.frames)
                 new = said[window.start] = _decode(self.network, variables, pyramids)
                 if blank is None:
-                    blank, next_id = self._blank(new)
+                    # Where maps lie: the programs of the first window then do for all.
+                    place = new.seediness.sharding
+                    blank, next_id = jax.device_put(self._blank(new), place)
                 old = tuple(memory.get(index, blank) for index in window.frames)
                 repeats = np.int32(window.repeats)
                 after = _add_up(old, new, repeats)
@@ -431,11 +433,7 @@ class STEmSeg:
 
     @functools.partial(jax.jit, static_argnums=0)
     def _blank(self, maps: Maps) -> tuple[FrameMemory, Int32[Array, ""]]:
-        """Of a frame that no window has seen; and the first id.
-
-        They are made from maps so that they lie on the device that maps lie on:
-        otherwise the programs of the first window would not do for the others.
-        """
+        """What is remembered of a frame that no window has seen; and the first id."""
         sums = jax.tree.map(lambda x: jnp.zeros_like(x[0]), _window_sums(maps))
         h, w = maps.seediness.shape[1:]
         scale = STRIDE if self._clusters_full_size else 1

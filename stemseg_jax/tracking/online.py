@@ -66,7 +66,7 @@ def track(
     for frame in of_one_size(frames):
         if geometry is None:
             geometry = method.geometry(frame.image.shape[:2])
-            state = method.start(variables, geometry)
+            state = _beside(variables, method.start(variables, geometry))
         state, found = method.step(variables, state, frame.image, geometry)
         found = jax.device_get(found if maps else found._replace(maps=None))
         seen.add(frame.index, found.ids, found.sums)
@@ -80,3 +80,10 @@ def track(
     if geometry is None:
         raise ValueError("The video has no frames.")
     return seen.finish()
+
+
+def _beside(variables: Any, state: Any) -> Any:
+    """The state on the devices of the variables, where each step leaves it: one program
+    then does for the first step and the others."""
+    arrays = [x for x in jax.tree.leaves(variables) if isinstance(x, jax.Array)]
+    return jax.device_put(state, arrays[0].sharding) if arrays else state

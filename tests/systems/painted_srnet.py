@@ -63,7 +63,9 @@ class PaintedNetwork(srnet.Network):
         return srnet.Maps(*said)
 
 
-def system(config: ConfigDict) -> srnet.SRNet:
+def system(
+    config: ConfigDict, network: type[srnet.Network] = PaintedNetwork
+) -> srnet.SRNet:
     """The system of a config, with such a network in place of its own."""
     made = srnet.SRNet.from_config(config)
     fields = {
@@ -71,7 +73,7 @@ def system(config: ConfigDict) -> srnet.SRNet:
         for field in dataclasses.fields(made.network)
         if field.name not in ("parent", "name")
     }
-    return dataclasses.replace(made, network=PaintedNetwork(**fields))
+    return dataclasses.replace(made, network=network(**fields))
 
 
 def said(video: painted.Video, config: ConfigDict):

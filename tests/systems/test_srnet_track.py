@@ -206,10 +206,20 @@ def test_a_frame_of_another_size_and_no_frame_are_refused():
         collected(calm().track({}, iter([])))
 
 
+class Weighted(painted_srnet.PaintedNetwork):
+    """Its maps lie where its only weight does."""
+
+    def decode(self, pyramid, past, heatmaps):
+        maps = super().decode(pyramid, past, heatmaps)
+        objectness = maps.objectness + self.get_variable("params", "zero")
+        return maps._replace(objectness=objectness)
+
+
 @pytest.mark.parametrize("committed", [False, True])
 def test_programs_are_compiled_for_a_padded_size_alone(committed):
-    system = painted_srnet.system(config_of("ytvis", clustering__max_instances=5))
-    variables = {"params": {"unused": np.zeros(1, np.float32)}}
+    config = config_of("ytvis", clustering__max_instances=5)
+    system = painted_srnet.system(config, Weighted)
+    variables = {"params": {"zero": np.float32(0)}}
     if committed:
         variables = jax.device_put(variables, jax.devices()[0])
     jax.clear_caches()

@@ -241,6 +241,16 @@ def test_a_video_without_frames_is_refused(calm):
 
 # ------------------------------------------------------------ what the device has to do
 
+
+class Weighted(painted.PaintedNetwork):
+    """Its maps lie where its only weight does."""
+
+    def decode(self, pyramid):
+        maps = super().decode(pyramid)
+        seediness = maps.seediness + self.get_variable("params", "zero")
+        return maps._replace(seediness=seediness)
+
+
 NETWORK = ["_add_up", "_blank", "_decode", "_encode", "_label", "prepare"]
 
 
@@ -257,8 +267,8 @@ def test_programs_are_compiled_for_a_padded_size_alone(
     name, rule, full_size, committed
 ):
     case = Case(name, rule, 4, 2, WHOLE, full_size=full_size, max_instances=5)
-    system = painted.system(config_of(case))
-    variables = {"params": {"unused": np.zeros(1, np.float32)}}
+    system = painted.system(config_of(case), Weighted)
+    variables = {"params": {"zero": np.float32(0)}}
     if committed:
         variables = jax.device_put(variables, jax.devices()[0])
     jax.clear_caches()
