@@ -11,9 +11,17 @@ from jaxtyping import UInt8
 
 from stemseg_jax import pipelining
 from stemseg_jax.data import inputs
-from stemseg_jax.formats import images
+from stemseg_jax.formats import davis_png, images, whole
+from stemseg_jax.geometry import restore_values
 from stemseg_jax.labelling import LabelledFrame
-from stemseg_jax.outputs import cutouts, overlay, panels, side_by_side, video
+from stemseg_jax.outputs import (
+    cutouts,
+    depth_png,
+    overlay,
+    panels,
+    side_by_side,
+    video,
+)
 from stemseg_jax.tracks import VideoTracks
 
 WAITING = 4  # frames that a drawing may lag behind
@@ -26,7 +34,7 @@ class Scene(NamedTuple):
     tracks: VideoTracks
     times: Sequence[float]  # seconds, of each frame
     captions: Mapping[int, str]  # of track ids
-    ground_truth: tuple[pathlib.Path, ...] = ()  # label maps, one for each frame
+    ground_truth: Sequence[pathlib.Path] = ()  # label maps, one for each frame
 
     def artist(self) -> overlay.Artist:
         scale = overlay.enlargement(self.tracks.height, self.tracks.width)
@@ -68,8 +76,14 @@ def draw_beside_truth(path: pathlib.Path, scene: Scene) -> Iterator[Draw]:
     with scene.film(path) as writer:
 
         def draw(frame: Painted) -> None:
+            if len(scene.ground_truth) != scene.tracks.num_frames:
+                raise ValueError(
+                    f"--ground_truth has {len(scene.ground_truth)} label maps, but "
+                    f"{scene.tracks.num_frames} frames were labelled. Expected one "
+                    "PNG for each of these."
+                )
             file = scene.ground_truth[frame.index]
-            truth = images.read_labels(file)
+            truth = images.read_labels(file, bits=8)
             images.check_size(truth.shape, frame.labels.shape, file, "the video is")
             tiles = [
                 ("frame", frame.image),
@@ -102,7 +116,23 @@ def draw_panels(path: pathlib.Path, source: inputs.InputVideo) -> Iterator[Draw]
         yield draw
 
 
-# Name -> its file or folder, and what draws it, from the tracks of a whole video.
+@contextlib.contextmanager
+def draw_depth(path: pathlib.Path, source: inputs.InputVideo) -> Iterator[Draw]:
+    """As grey PNGs of 16 bits, of systems that estimate it."""
+    with whole.folder(path, "depth", marked=False) as partial:
+
+        def draw(frame: LabelledFrame) -> None:
+            if "depth" not in (frame.maps or {}):
+                raise ValueError("the model estimates no depth.")
+            depth = restore_values(frame.maps["depth"][..., 0], frame.geometry)
+            depth_png.write(partial / davis_png.frame_name(frame.index), depth)
+
+        yield draw
+
+
+# Name -> its file or folder, and what draws it, from frames as they are labelled.
+OF_FRAMES = {"panels": ("panels.mp4", draw_panels), "depth": ("depth", draw_depth)}
+# The same of what is drawn from the tracks of a whole video.
 OF_TRACKS = {
     "overlay": ("overlay.mp4", draw_overlay),
     "side_by_side": ("side_by_side.mp4", draw_beside_truth),
@@ -133,10 +163,11 @@ class Tolerated:
         if not self.failed:
             self._try(self._put, frame)
 
-    def drop(self) -> None:
-        """It is not wanted any more."""
+    def drop(self, why: str = "stopped by Ctrl-C") -> None:
+        """It is not wanted, or not possible, any more."""
         if not self.failed:
-            self._give_up(InterruptedError())
+            self._give_up(InterruptedError(why))
+            logging.warning("%s is not written: %s", self.name, why)
 
     def __exit__(self, kind, error, trace) -> None:
         if error and not self.failed:
@@ -149,7 +180,7 @@ class Tolerated:
             step(*given)
         except Exception as error:
             self._give_up(error)
-            logging.warning("%s could not be drawn: %s", self.name, error)
+            logging.warning("%s is not written: %s", self.name, error)
 
     def _give_up(self, error: BaseException) -> None:
         self.failed = True

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int32, UInt8
 
-from stemseg_jax import models, pipelining
+from stemseg_jax import device_memory, models, pipelining
 from stemseg_jax.data import inputs
-from stemseg_jax.geometry import Geometry, restore
+from stemseg_jax.geometry import Geometry, SizeRule, restore
 from stemseg_jax.outputs import collector
 from stemseg_jax.tracking import continuity
 from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
+from stemseg_jax.tracks import Labelling as LabelsOfVideo
 
 FRAMES_AHEAD = 8  # decoded before they are asked for
 PARTS_AHEAD = 2  # results of windows that wait for whoever iterates
@@ -70,9 +71,10 @@ class Labelling:
         stopped: Whether it ended by `stop`.
     """
 
-    statistics: dict[int, TrackStatistics]
+    statistics: dict[int, TrackStatistics] | None = None
     fault: inputs.BrokenVideoError | None = None
     stopped: bool = False
+    _begun: bool = False
 
     def __init__(
         self,
@@ -92,9 +94,23 @@ class Labelling:
         self.stopped = True
 
     def __iter__(self) -> Iterator[LabelledFrame]:
-        frames = self._kept(pipelining.ahead(self._readable(), FRAMES_AHEAD))
-        labelled = self.model.labelled(frames, settings=self._settings, maps=self._maps)
-        with contextlib.closing(pipelining.ahead(labelled, PARTS_AHEAD)) as parts:
+        if self._begun:
+            raise ValueError(
+                f"{self.source.name} is labelled while one iterates, which goes once. "
+                "Keep what you need of its frames, or label it again."
+            )
+        self._begun = True
+        return self._labelled()
+
+    def _labelled(self) -> Iterator[LabelledFrame]:
+        with (
+            contextlib.closing(
+                pipelining.ahead(self._readable(), FRAMES_AHEAD)
+            ) as read,
+            contextlib.closing(
+                pipelining.ahead(self._parts(read), PARTS_AHEAD)
+            ) as parts,
+        ):
             while True:
                 try:
                     part = next(parts)
@@ -105,15 +121,40 @@ class Labelling:
 
     def _readable(self) -> Iterator[inputs.InputFrame]:
         """The frames before the first that cannot be read."""
-        try:
-            for frame in self.source:
-                yield frame
-                if self.stopped:
-                    return
-        except inputs.BrokenVideoError as error:
-            if not error.frames_read:
-                raise
-            self.fault = error
+        frames = iter(self.source)
+        with contextlib.ExitStack() as stack:
+            if hasattr(frames, "close"):  # a recording is whole once it is closed
+                stack.enter_context(contextlib.closing(frames))
+            try:
+                for frame in frames:
+                    yield frame
+                    if self.stopped:
+                        return
+            except inputs.BrokenVideoError as error:
+                if not error.frames_read:
+                    raise
+                self.fault = error
+
+    def _parts(self, frames: Iterator[inputs.InputFrame]) -> LabelsOfVideo:
+        kept = self._kept(frames)
+        with self._memory_explained():
+            return (
+                yield from self.model.labelled(
+                    kept, settings=self._settings, maps=self._maps
+                )
+            )
+
+    def _memory_explained(self) -> contextlib.AbstractContextManager:
+        config, source = self.model.config, self.source
+        rule = SizeRule(
+            min_dim=config.evaluation.min_dim, max_dim=config.evaluation.max_dim
+        )
+        # Of images in memory the size is not known before the first.
+        size = rule.resized(max(source.height, 1), max(source.width, 1))
+        return device_memory.explained(
+            f"labelling {source.name}, at most {rule.min_dim} x {rule.max_dim} of it",
+            *device_memory.to_label(resized=size, dtype=config.model.dtype),
+        )
 
     def _kept(self, frames: Iterator[inputs.InputFrame]) -> Iterator[Frame]:
         """As a system takes them; what else is known waits for the labels."""
@@ -127,11 +168,22 @@ class Labelling:
             frame = self._unlabelled.popleft()
             assert frame.index == part.first + k, (frame.index, part.first, k)
             maps = part.maps and {name: of[k] for name, of in part.maps.items()}
+            if self._maps and part.depth is not None:
+                maps = {**(maps or {}), "depth": part.depth[k][..., None]}
             yield LabelledFrame(*frame, labels, part.geometry, maps)
 
     @property
     def found(self) -> tuple[Found, ...]:
-        """The tracks that are sure enough, of a video that has ended."""
+        """The tracks that are sure enough, of a video that has ended.
+
+        Raises:
+            ValueError: If it has not.
+        """
+        if self.statistics is None:
+            raise ValueError(
+                f"Which tracks of {self.source.name} are kept is known at its end: "
+                "iterate over all of its frames first, or call stop() and then so."
+            )
         selection = self.model.config.selection.to_dict()
         selection["limit"] = len(self.statistics)  # that of a benchmark is not meant
         return tuple(

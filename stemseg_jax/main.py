@@ -53,8 +53,8 @@ _OVERWRITE = flags.DEFINE_bool(
 _OUTPUTS = flags.DEFINE_list(
     "outputs",
     ["masks", "tracks", "overlay"],
-    "predict: what is written of masks, tracks, overlay, panels, side_by_side (with "
-    "--ground_truth), cutouts, davis, youtube_vis and mots.",
+    "predict: what is written of masks, tracks, overlay, panels, depth, side_by_side "
+    "(with --ground_truth), cutouts, davis, youtube_vis and mots.",
 )
 _START = flags.DEFINE_string(
     "start", "0", "predict: from this time on, as 12.5 or 1:30."

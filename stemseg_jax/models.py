@@ -24,6 +24,7 @@ from stemseg_jax.tracks import Frame, TrackStatistics
 # Options of all systems that came after configs had been saved -> the value that stands
 # for what was done before.
 ADDED = {"selection.min_score": 0.0, "selection.min_frames": 1}
+PRECISION = jax.config.jax_default_matmul_precision
 Tracked = tuple[collector.LabelCollector, dict[int, TrackStatistics]]
 
 
@@ -80,7 +81,7 @@ def changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
     Raises:
         ValueError: For an option that the config does not have, or of another type.
     """
-    config = config.copy_and_resolve_references()
+    config = config.copy_and_resolve_references().lock()
     try:
         config.update_from_flattened_dict(changes)
     except (KeyError, TypeError, ValueError) as error:
@@ -89,10 +90,11 @@ def changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
 
 
 def set_precision(config: ConfigDict) -> None:
-    """Products as the authors' program has them, if the config asks for it."""
-    if config.parity == "released":
-        # GPUs round the factors of products to 10 bits otherwise: masks would differ.
-        jax.config.update("jax_default_matmul_precision", "float32")
+    """Products of this process as the authors' program has them, if the config asks for
+    it; otherwise as they were at the start."""
+    # GPUs round the factors of products to 10 bits otherwise: masks would differ.
+    exact = config.parity == "released"
+    jax.config.update("jax_default_matmul_precision", "float32" if exact else PRECISION)
 
 
 def build(config: ConfigDict) -> base.System:

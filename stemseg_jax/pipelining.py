@@ -42,27 +42,30 @@ def ahead(items: Iterable[T], most: int) -> Generator[T, None, Any]:
         return False
 
     def make() -> None:
-        iterator = iter(items)
         try:
-            while put(next(iterator)):
-                pass
+            iterator = iter(items)
+            with contextlib.ExitStack() as stack:
+                if hasattr(iterator, "close"):
+                    stack.enter_context(contextlib.closing(iterator))
+                while put(next(iterator)):
+                    pass
         except StopIteration as end:
             put(_End(end.value))
         except BaseException as error:  # raised again where the items are used
             put(_End(error=error))
-        finally:
-            if hasattr(iterator, "close"):
-                iterator.close()
 
     thread = threading.Thread(target=make, daemon=True)
     thread.start()
     try:
         while not isinstance(item := made.get(), _End):
             yield item
-        if item.error:
-            raise item.error
-        return item.value
+        error, value = item.error, item.value
+        del item
+        if error:
+            raise error
+        return value
     finally:
+        error = None  # its traceback holds this frame, and with it the thread's work
         closed.set()
         thread.join()
 

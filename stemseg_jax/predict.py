@@ -1,6 +1,5 @@
 """Labels videos, one after the other: the script of --mode=predict."""
 
-import contextlib
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,10 +7,10 @@ from typing import Any, NamedTuple
 from absl import logging
 from ml_collections import ConfigDict
 
-from stemseg_jax import __version__, device_memory, geometry, models, results
+from stemseg_jax import __version__, models, results
 from stemseg_jax.data import inputs
 from stemseg_jax.formats import whole
-from stemseg_jax.outputs import report
+from stemseg_jax.outputs import exports, report
 from stemseg_jax.predictor import Predictor
 
 STOPPED = "stopped"
@@ -74,27 +73,42 @@ def run(
     made_by = {
         "program": __version__,
         "model": predictor.model.digest(),
-        "options": repr((outputs, choice, predictor.shots, predictor.rejoin)),
+        "options": repr((outputs.of, choice, predictor.shots, predictor.rejoin)),
     }
     work = Work(predictor, pathlib.Path(output), outputs, made_by, overwrite)
     outcomes: list[Outcome] = []
-    for place, source, fault in opened:
-        try:
+    try:
+        for place, source, fault in opened:
             if outcomes and outcomes[-1].state == STOPPED:
-                outcome = Outcome(place.name, STOPPED, fault="not begun")
-            elif fault:
-                raise fault
+                outcomes.append(Outcome(place.name, STOPPED, fault="not begun"))
             else:
-                outcome = _label(work, place, source or place.open())
-        except (ValueError, OSError, device_memory.OutOfDeviceMemoryError) as error:
-            if len(opened) == 1 or isinstance(error, whole.NotWritten):
-                raise
-            logging.error("%s", error)
-            outcome = Outcome(place.name, "failed", fault=str(error))
-        outcomes.append(outcome)
-    if len(outcomes) > 1:
-        print(report.table(list(map(_line, outcomes))))
+                alone = len(opened) == 1
+                outcomes.append(_tried(work, place, source, fault, alone=alone))
+    finally:
+        if len(opened) > 1:
+            print(report.table(list(map(_line, outcomes))))
     return outcomes
+
+
+def _tried(
+    work: Work,
+    place: inputs.Place,
+    source: inputs.InputVideo | None,
+    fault: Exception | None,
+    *,
+    alone: bool,
+) -> Outcome:
+    """A fault of one of several videos is no reason to leave out the others."""
+    try:
+        if fault:
+            raise fault
+        return _label(work, place, source or place.open())
+    except Exception as error:
+        if alone or isinstance(error, whole.NotWritten):
+            raise
+        logging.error("%s", error)
+        logging.debug("", exc_info=True)
+        return Outcome(place.name, "failed", fault=str(error) or repr(error))
 
 
 def _opened(
@@ -112,30 +126,15 @@ def _opened(
 def _label(work: Work, place: inputs.Place, source: inputs.InputVideo) -> Outcome:
     """Labels a video, unless that was done."""
     folder = whole.inside(work.output, place.name)
-    made_of = {**work.made_by, "files": _stamps(place.paths)}
+    truth = results.truth_files(work.outputs.ground_truth, place.name)
+    made_of = {**work.made_by, "files": _stamps([*place.paths, *truth])}
     if not (work.overwrite or source.live):
         held = results.earlier(folder, work.outputs, made_of)
         if held:
             return _outcome(place.name, folder, held, "was there already")
     labelling = work.predictor.label(source, **work.outputs.needs())
-    with _memory_explained(source, work.predictor.model.config):
-        written = results.write(labelling, folder, work.outputs, made_of)
-    _tell(source, folder, written)
+    written = results.write(labelling, folder, work.outputs, made_of)
     return _outcome(place.name, folder, written, "done")
-
-
-def _memory_explained(
-    source: inputs.InputVideo, config: ConfigDict
-) -> contextlib.AbstractContextManager:
-    rule = geometry.SizeRule(
-        min_dim=config.evaluation.min_dim, max_dim=config.evaluation.max_dim
-    )
-    resized = rule.resized(source.height, source.width)
-    return device_memory.explained(
-        f"labelling {source.name}, which the network sees as {resized[0]} x "
-        f"{resized[1]}",
-        *device_memory.to_label(resized=resized, dtype=config.model.dtype),
-    )
 
 
 def _outcome(
@@ -145,28 +144,9 @@ def _outcome(
         return Outcome(name, STOPPED, folder, written, fault="stopped by Ctrl-C")
     missing = "".join(f", no {output}" for output in written.failed)
     cut = ", cut short" if written.fault else ""
-    return Outcome(name, state + cut + missing, folder, written, written.fault)
-
-
-def _tell(
-    source: inputs.InputVideo, folder: pathlib.Path, written: results.Written
-) -> None:
-    """What was found, or what to try where nothing was."""
-    logging.info(
-        "%s: %d track(s) in %d frame(s), written to %s",
-        *(source.name, written.num_tracks, written.num_frames, folder),
-    )
-    for reason, count in written.left_out.items():
-        logging.info("%s: %d track(s) left out: %s", source.name, count, reason)
-    if written.fault:
-        logging.error("%s What was read is labelled.", written.fault)
-    if not written.num_tracks:
-        logging.warning(
-            "%s: no object was found. What a model finds is what it was trained on "
-            "(docs/model_card.md for the weights 'real'); --min_score=0 keeps what is "
-            "doubtful.",
-            source.name,
-        )
+    lost = [output for output in written.failed if output in exports.FORMS]
+    fault = written.fault or "".join(f"{output} is not written. " for output in lost)
+    return Outcome(name, state + cut + missing, folder, written, fault)
 
 
 def _line(outcome: Outcome) -> dict[str, str | int | None]:

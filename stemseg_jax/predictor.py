@@ -77,8 +77,9 @@ class Predictor:
         """
         checkpoint = os.fspath(checkpoint)
         config = models.saved_config(checkpoint) if config is None else config
-        config = models.changed(config, changes or {})
         options.check(config, origin=checkpoint)
+        config = models.changed(config, changes or {})
+        options.check(config, origin=checkpoint, overridden=True)
         models.set_precision(config)
         compilation.keep()
         return cls(models.load(config, checkpoint), shots=shots, rejoin=rejoin)
@@ -127,6 +128,10 @@ class Predictor:
     ) -> pathlib.Path:
         """Labels one video into `output/<its name>/`, and gives that folder.
 
+        What is wrong with a video whose first frames alone can be read is logged. Of
+        one that Ctrl-C ends what is labelled is written, before the interruption goes
+        on.
+
         Raises:
             ValueError: If there is not exactly one video, it has no frame that can be
                 read, or the folder is there and was not written by this program.
@@ -134,7 +139,9 @@ class Predictor:
         source = _opened(video, choice or inputs.FrameChoice())
         folder = whole.inside(output, source.name)
         outputs = outputs or results.Outputs()
-        results.write(self.label(source, **outputs.needs()), folder, outputs)
+        written = results.write(self.label(source, **outputs.needs()), folder, outputs)
+        if written.stopped:
+            raise KeyboardInterrupt
         return folder
 
 

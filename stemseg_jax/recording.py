@@ -17,7 +17,7 @@ class Recorded:
     live = False
 
     def __init__(self, source: inputs.InputVideo, path: pathlib.Path):
-        self._source, self._path = source, path
+        self._source, self._path, self._read = source, path, False
         self.name, self.fps, self.sound = source.name, source.fps, None
         self.num_frames = source.num_frames
 
@@ -30,9 +30,13 @@ class Recorded:
         return self._source.width
 
     def __iter__(self) -> Iterator[inputs.InputFrame]:
-        if self._path.exists():
-            return iter(inputs.VideoFile(self._path))
-        return self._record()
+        again, self._read = self._read, True
+        return self._replayed() if again else self._record()
+
+    def _replayed(self) -> Iterator[inputs.InputFrame]:
+        for frame in inputs.VideoFile(self._path):
+            # Odd sides have grown by one in the file.
+            yield frame._replace(image=frame.image[: self.height, : self.width])
 
     def _record(self) -> Iterator[inputs.InputFrame]:
         fault = None

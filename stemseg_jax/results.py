@@ -12,17 +12,19 @@ import itertools
 import json
 import os
 import pathlib
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import logging
+from jaxtyping import UInt8
 from tqdm import tqdm
 
 from stemseg_jax import choices, compilation, drawings, pipelining
 from stemseg_jax.data import inputs
 from stemseg_jax.formats import davis_png, images, rle, whole
+from stemseg_jax.interruption import Interruption
 from stemseg_jax.labelling import LabelledFrame, Labelling
 from stemseg_jax.outputs import collector, davis_results, exports, mask_log, tracks_json
 from stemseg_jax.recording import Recorded
@@ -39,7 +41,7 @@ LOG = "masks.jsonl"  # of a video that is being labelled: see outputs/mask_log.p
 FILES = {
     "masks": "masks",
     "tracks": "tracks.json",
-    "panels": "panels.mp4",
+    **{name: file for name, (file, _) in drawings.OF_FRAMES.items()},
     **{name: file for name, (file, _) in drawings.OF_TRACKS.items()},
     **{form: form for form in exports.FORMS},
 }
@@ -81,10 +83,15 @@ class Outputs:
                 "name both or none."
             )
 
+    @property
+    def of(self) -> tuple:
+        """What makes other results, whatever the order of the names."""
+        return tuple(sorted(self.names)), self.max_tracks, self.min_score
+
     def needs(self) -> dict[str, bool]:
         """Options of `Labelling`: what these outputs are drawn from."""
-        panels = "panels" in self.names
-        return {"images": panels, "maps": panels}
+        drawn = not drawings.OF_FRAMES.keys().isdisjoint(self.names)
+        return {"images": drawn, "maps": drawn}
 
     def selection(self, of_config: Mapping[str, Any]) -> dict[str, Any]:
         """The options of `collector.select`."""
@@ -100,7 +107,7 @@ class Written(NamedTuple):
     num_frames: int
     num_tracks: int
     fault: str = ""  # of a video whose first frames alone could be labelled
-    stopped: bool = False  # by whoever waited for it
+    stopped: bool = False  # by Ctrl-C
     failed: tuple[str, ...] = ()  # names of outputs that are not there
     left_out: Mapping[str, int] = {}  # tracks that are not written, by the reason
 
@@ -113,29 +120,35 @@ def write(
 ) -> Written:
     """Labels a video into a folder, which appears once all is in it.
 
-    Ctrl-C ends the video there: what is labelled is written. If a picture or an export
-    fails, that is a warning. A track has the same id, from 1, in all outputs.
+    Ctrl-C ends the video there, and what is labelled is written; after its last frame
+    Ctrl-C gives up pictures that are not drawn yet. A second one drops everything. If a
+    picture or an export fails, that is a warning. A track has the same id, from 1, in
+    all outputs.
 
     Args:
         made_of: By which `earlier` knows these results again.
 
     Raises:
-        ValueError: If no frame can be read, or fewer can when they are read again, or
-            there is a folder that was not written by this function.
+        ValueError: If no frame can be read, an output cannot hold what the model
+            finds, or there is a folder that was not written by this function.
     """
+    for form in exports.FORMS:
+        if form in outputs.names:
+            exports.check(form, labelling.model.categories)
     source = labelling.source
-    truth = _ground_truth(outputs.ground_truth, source)
     with whole.folder(folder, WRITER) as partial:
         if source.live:
             source = labelling.source = Recorded(source, partial / RECORDING)
         with mask_log.MaskLog(partial / LOG) as log:
             failed = _label(labelling, log, partial, outputs)
-            written = _write_tracks(labelling, log, partial, outputs, truth)
+            with Interruption("Pictures that are not drawn yet are given up.") as stop:
+                written = _write_all(labelling, log, partial, outputs, stop)
         (partial / LOG).unlink()
         written = written._replace(failed=(*failed, *written.failed))
-        again = None if labelling.stopped else made_of
+        again = made_of if not labelling.stopped else None
         record = json.dumps({"made_of": again, **written._asdict()})
         (partial / RECORD).write_text(record + "\n")
+    _tell(source.name, folder, written)
     return written
 
 
@@ -153,44 +166,13 @@ def earlier(folder: pathlib.Path, outputs: Outputs, made_of: Mapping) -> Written
     return None
 
 
-def _write_tracks(
-    labelling: Labelling,
-    log: mask_log.MaskLog,
-    folder: pathlib.Path,
-    outputs: Outputs,
-    truth: tuple[pathlib.Path, ...],
-) -> Written:
-    """All that waits for the end of the video."""
-    source, names = labelling.source, outputs.names
-    selection = outputs.selection(labelling.model.config.selection.to_dict())
-    chosen = collector.select(labelling.statistics, **selection)
-    tracks = log.tracks(source.name, (source.height, source.width), chosen)
-    if "tracks" in names:
-        tracks_json.write(
-            folder / FILES["tracks"],
-            tracks,
-            fps=source.fps,
-            categories=labelling.model.categories,
-            details=_details(labelling.statistics, log.times, chosen, selection),
-        )
-    captions = {
-        one.id: labelling.model.categories.get(one.category, "").replace("_", " ")
-        for one in chosen
-    }
-    failed = [
-        *_paint(
-            drawings.Scene(source, tracks, log.times, captions, truth), folder, names
-        ),
-        *_export(tracks, folder, names, labelling.model.categories),
-    ]
-    return Written(
-        num_frames=len(log),
-        num_tracks=len(chosen),
-        fault=str(labelling.fault or ""),
-        stopped=labelling.stopped,
-        failed=tuple(failed),
-        left_out=collector.left_out(labelling.statistics, **selection),
-    )
+def truth_files(place: str | None, name: str) -> list[pathlib.Path]:
+    """The label maps of a video's frames, in order."""
+    if place is None:
+        return []
+    folder = pathlib.Path(place)
+    folder = folder / name if (folder / name).is_dir() else folder
+    return images.natural(folder.glob("*.png"))
 
 
 def _label(
@@ -199,24 +181,33 @@ def _label(
     folder: pathlib.Path,
     outputs: Outputs,
 ) -> list[str]:
-    """Fills the log, and draws what needs no more than that."""
+    """Fills the log, and draws what needs no more than a frame and its maps.
+
+    Returns:
+        Names of drawings that failed.
+    """
     source = labelling.source
-    drawn = []
-    if "panels" in outputs.names:
-        drawing = drawings.draw_panels(folder / FILES["panels"], source)
-        drawn.append(drawings.Tolerated("panels", drawing))
+    drawn = [
+        drawings.Tolerated(name, draw(folder / file, source))
+        for name, (file, draw) in drawings.OF_FRAMES.items()
+        if name in outputs.names
+    ]
     bar = _bar(labelling, f"track {source.name}", source.num_frames)
+    encoded = pipelining.in_order(_encode, bar, threads=THREADS, most=2 * THREADS)
     with contextlib.ExitStack() as stack:
         stack.enter_context(bar)
         stack.enter_context(_compilation_told(bar))
-        stack.enter_context(_on_ctrl_c(labelling.stop))
+        stop = stack.enter_context(
+            Interruption("The video ends here; what is labelled is written.")
+        )
         for drawing in drawn:
             stack.enter_context(drawing)
-        encoded = pipelining.in_order(_encode, bar, threads=THREADS, most=2 * THREADS)
         for frame, masks in encoded:
             log.append(frame.time, masks)
             for drawing in drawn:
                 drawing.put(frame)
+            if stop.requested:
+                labelling.stop()
     return [drawing.name for drawing in drawn if drawing.failed]
 
 
@@ -224,55 +215,41 @@ def _encode(frame: LabelledFrame) -> tuple[LabelledFrame, dict[int, rle.Rle]]:
     return frame, {label: rle.encode(mask) for label, mask in frame.masks().items()}
 
 
-def _paint(
-    scene: drawings.Scene, folder: pathlib.Path, names: Sequence[str]
-) -> list[str]:
-    """Masks, and what is drawn of tracks, while the frames are read again.
-
-    Raises:
-        ValueError: If fewer can be read now.
-    """
-    drawn = [
-        drawings.Tolerated(name, draw(folder / file, scene))
-        for name, (file, draw) in drawings.OF_TRACKS.items()
-        if name in names
-    ]
-    masks = folder / FILES["masks"] if "masks" in names else None
-    if not drawn and not masks:
-        return []
-    if masks:
-        masks.mkdir()
-    total = scene.tracks.num_frames
-    frames = itertools.islice(scene.source, total)
-    frames = _bar(
-        pipelining.ahead(frames, FRAMES_AHEAD), f"draw {scene.source.name}", total
-    )
-    paint = functools.partial(_paint_frame, scene.tracks, masks)
-    painted = pipelining.in_order(paint, frames, threads=THREADS, most=2 * THREADS)
-    count = 0
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_on_ctrl_c(lambda: [one.drop() for one in drawn]))
-        for drawing in drawn:
-            stack.enter_context(drawing)
-        for frame in painted:
-            count += 1
-            for drawing in drawn:
-                drawing.put(frame)
-    if count < total:
-        raise ValueError(
-            f"{scene.source.name} had {total} frames when it was labelled, and has "
-            f"{count} now. Label it when nobody changes it."
+def _write_all(
+    labelling: Labelling,
+    log: mask_log.MaskLog,
+    folder: pathlib.Path,
+    outputs: Outputs,
+    stop: Interruption,
+) -> Written:
+    """All that waits for the end of the video."""
+    source, categories = labelling.source, labelling.model.categories
+    selection = outputs.selection(labelling.model.config.selection.to_dict())
+    chosen = collector.select(labelling.statistics, **selection)
+    tracks = log.tracks(source.name, (source.height, source.width), chosen)
+    if "tracks" in outputs.names:
+        tracks_json.write(
+            folder / FILES["tracks"],
+            tracks,
+            fps=source.fps,
+            categories=categories,
+            details=_details(labelling.statistics, log.times, chosen, selection),
         )
-    return [drawing.name for drawing in drawn if drawing.failed]
-
-
-def _paint_frame(
-    tracks: VideoTracks, masks: pathlib.Path | None, frame: inputs.InputFrame
-) -> drawings.Painted:
-    labels = davis_results.paint(tracks, frame.index)
-    if masks:
-        images.write_labels(masks / davis_png.frame_name(frame.index), labels)
-    return drawings.Painted(*frame, labels)
+    failed = _export(tracks, folder, outputs.names, categories)
+    captions = {
+        one.id: categories.get(one.category, "").replace("_", " ") for one in chosen
+    }
+    truth = truth_files(outputs.ground_truth, source.name)
+    scene = drawings.Scene(source, tracks, log.times, captions, truth)
+    failed += _paint(scene, folder, outputs.names, stop)
+    return Written(
+        num_frames=len(log),
+        num_tracks=len(chosen),
+        fault=str(labelling.fault or ""),
+        stopped=labelling.stopped or stop.requested,
+        failed=tuple(failed),
+        left_out=collector.left_out(labelling.statistics, **selection),
+    )
 
 
 def _details(
@@ -299,7 +276,7 @@ def _export(
     names: Sequence[str],
     categories: Mapping[int, str],
 ) -> list[str]:
-    """Results in official forms; names those that a form cannot say."""
+    """Results in official forms; names those that cannot hold the tracks."""
     failed = []
     for form in exports.FORMS:
         if form not in names:
@@ -312,27 +289,91 @@ def _export(
     return failed
 
 
-def _ground_truth(
-    place: str | None, source: inputs.InputVideo
-) -> tuple[pathlib.Path, ...]:
-    """The label maps of a video's frames.
+def _paint(
+    scene: drawings.Scene,
+    folder: pathlib.Path,
+    names: Sequence[str],
+    stop: Interruption,
+) -> list[str]:
+    """Masks, for which the log suffices, and what is drawn of tracks while the frames
+    are read again.
 
-    Raises:
-        ValueError: If there are not as many as frames.
+    Returns:
+        Names of drawings that failed.
     """
-    if place is None:
-        return ()
-    folder = pathlib.Path(place)
-    if (folder / source.name).is_dir():
-        folder = folder / source.name
-    found = images.natural(folder.glob("*.png"))
-    if not found or source.num_frames not in (None, len(found)):
+    masks = folder / FILES["masks"] if "masks" in names else None
+    drawn = [
+        drawings.Tolerated(name, draw(folder / file, scene))
+        for name, (file, draw) in drawings.OF_TRACKS.items()
+        if name in names
+    ]
+    if masks:
+        masks.mkdir()
+    elif not drawn:
+        return []
+    total = scene.tracks.num_frames
+    paint = functools.partial(_paint_frame, scene.tracks, masks)
+    indices = _bar(range(total), f"draw {scene.source.name}", total)
+    painted = pipelining.in_order(paint, indices, threads=THREADS, most=2 * THREADS)
+    frames = pipelining.ahead(_again(scene), FRAMES_AHEAD)
+    with contextlib.closing(frames), contextlib.ExitStack() as stack:
+        for drawing in drawn:
+            stack.enter_context(drawing)
+        for labels in painted:
+            if stop.requested:
+                for drawing in drawn:
+                    drawing.drop()
+            wanted = [drawing for drawing in drawn if not drawing.failed]
+            try:
+                frame = next(frames) if wanted else None
+            except (ValueError, OSError, RuntimeError) as error:
+                for drawing in wanted:
+                    drawing.drop(f"the video cannot be read again: {error}")
+                continue
+            for drawing in wanted:
+                drawing.put(drawings.Painted(*frame, labels))
+    return [drawing.name for drawing in drawn if drawing.failed]
+
+
+def _again(scene: drawings.Scene) -> Iterator[inputs.InputFrame]:
+    """As many frames as were labelled."""
+    total, count = scene.tracks.num_frames, 0
+    for frame in itertools.islice(scene.source, total):
+        yield frame
+        count += 1
+    if count < total:
         raise ValueError(
-            f"--ground_truth={folder}: {len(found)} PNGs, but {source.name} has "
-            f"{source.num_frames} frames. Expected one label map for each frame, there "
-            f"or in a folder {source.name!r} there."
+            f"{scene.source.name} had {total} frames when it was labelled, and has "
+            f"{count} now. Label it when nobody changes it."
         )
-    return tuple(found)
+
+
+def _paint_frame(
+    tracks: VideoTracks, masks: pathlib.Path | None, index: int
+) -> UInt8[np.ndarray, "H W"]:
+    labels = davis_results.paint(tracks, index)
+    if masks:
+        images.write_labels(masks / davis_png.frame_name(index), labels)
+    return labels
+
+
+def _tell(name: str, folder: pathlib.Path, written: Written) -> None:
+    """What was found, or what to try where nothing was."""
+    logging.info(
+        "%s: %d track(s) in %d frame(s), written to %s",
+        *(name, written.num_tracks, written.num_frames, folder),
+    )
+    for reason, count in written.left_out.items():
+        logging.info("%s: %d track(s) left out: %s", name, count, reason)
+    if written.fault:
+        logging.error("%s What was read is labelled.", written.fault)
+    if not written.num_tracks:
+        logging.warning(
+            "%s: no object was found. What a model finds is what it was trained on "
+            "(docs/model_card.md for the weights 'real'); --min_score=0 keeps what is "
+            "doubtful.",
+            name,
+        )
 
 
 def _bar(frames, description: str, total: int | None) -> tqdm:
@@ -345,28 +386,10 @@ def _compilation_told(bar: tqdm) -> Iterator[None]:
 
     def leave_out(_, seconds: float) -> None:
         if not bar.disable:
-            bar.start_t += seconds
+            # Programs may be compiled side by side.
+            bar.start_t = min(bar.start_t + seconds, time.time())
 
     with compilation.watch(leave_out) as compiled:
         yield
     if compiled.programs:
         logging.info("Compiled %s, which the rate leaves out", compiled)
-
-
-@contextlib.contextmanager
-def _on_ctrl_c(stop: Callable[[], Any]) -> Iterator[None]:
-    """Ctrl-C calls `stop` the first time, and interrupts as ever the second time."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupted(*_) -> None:
-        signal.signal(signal.SIGINT, before)
-        logging.warning("Ctrl-C: what is done so far is written; again to drop it.")
-        stop()
-
-    before = signal.signal(signal.SIGINT, interrupted)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

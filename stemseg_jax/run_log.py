@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import pathlib
-import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,31 +17,6 @@ from tqdm import tqdm
 from stemseg_jax.formats import whole
 
 WRITES = ("config.json", "metrics.jsonl")
-
-
-class Interruption:
-    """Turns SIGTERM and the first Ctrl-C into a wish to stop after this update."""
-
-    requested = False
-    exit_code = 0
-
-    def __enter__(self) -> "Interruption":
-        self._before = {
-            number: signal.signal(number, self._request)
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        return self
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _request(self, number, _) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-        self.exit_code = 128 + number
-        logging.info("Stopping after this update; the run can be resumed.")
 
 
 class Log:

@@ -20,6 +20,7 @@ from stemseg_jax import (
 )
 from stemseg_jax.data import pipeline
 from stemseg_jax.formats import whole
+from stemseg_jax.interruption import Interruption
 from stemseg_jax.structures import ClipBatch, Collections
 
 
@@ -148,7 +149,7 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
     with (
         saved,
         run_log.Log(folder, config, start) as log,
-        run_log.Interruption() as interruption,
+        Interruption("Stopping after this update; the run can be resumed.") as stop,
         device_memory.explained(
             "training",
             *device_memory.to_train(
@@ -169,12 +170,12 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
                     step_fn = step_fn.compile()
             state, metrics = step_fn(state, clips)
             log.step(step + 1, metrics, names=batch["names"], rate=rate)
-            done = step + 1 == optim.steps or interruption.requested
+            done = step + 1 == optim.steps or stop.requested
             if done or (step + 1) % config.checkpoint_every == 0:
                 log.check()
                 saved.save(step + 1, state, config)
-            if interruption.requested:
-                raise SystemExit(interruption.exit_code)
+            if stop.requested:
+                raise SystemExit(stop.exit_code)
 
 
 def mean_over_passes(

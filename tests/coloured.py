@@ -22,11 +22,13 @@ class ByColour:
     def frozen_modules(self): ...
 
     def track(self, variables, frames, *, maps=False):
-        geometry = Geometry(SIZE, SIZE, SIZE, 1)
+        geometry = None
         seen = {7: [], 3: []}
         held = []
         for frame in frames:
-            labels = np.zeros(SIZE, np.int32)
+            size = frame.image.shape[:2]
+            geometry = geometry or Geometry(size, size, size, 1)
+            labels = np.zeros(size, np.int32)
             for id, channel in ((7, 0), (3, 1)):
                 bright = frame.image[..., channel] > 150
                 labels[bright & (frame.image.sum(axis=-1) < 300)] = id

@@ -83,12 +83,14 @@ MAY_IMPORT = {
     "conversion": {"formats", *FOUNDATION},
     "run_log": {"formats"},
     "pipelining": set(),
+    "interruption": set(),
     # One video, from its frames to its files.
     "labelling": {"models", "pipelining", *SCRIPT},
     "drawings": {"labelling", "pipelining", *HOST, "formats", *VIDEO},
     "recording": {*HOST},
     "results": {
         *("labelling", "drawings", "recording", "pipelining", "compilation"),
+        "interruption",
         *("choices", "formats", *HOST, *VIDEO),
     },
     "predictor": {
@@ -96,7 +98,7 @@ MAY_IMPORT = {
         *("data", "formats", "tracking"),
     },
     **dict.fromkeys(SCRIPTS, SCRIPT),
-    "train": {"run_log", *SCRIPT},
+    "train": {"run_log", "interruption", *SCRIPT},
     "predict": {"predictor", "results", *SCRIPT},
     "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
     "demo": {"train", "evaluate", "predict", *SCRIPT},

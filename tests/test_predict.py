@@ -309,9 +309,10 @@ def test_a_source_that_fails_when_it_is_read_again_is_not_taken_for_whole(
                     raise inputs.BrokenVideoError("gone", read=2, promised=6)
                 yield frame
 
-    with pytest.raises(ValueError, match="gone"):
-        predicted(Fails(), tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
+    folder = predicted(Fails(), tmp_path / "out").folder
+    assert not (folder / "overlay.mp4").exists()
+    record = json.loads((folder / "made_of.json").read_text())
+    assert record["failed"] == ["overlay"]
 
 
 def test_a_bad_frame_in_the_middle_of_a_folder_keeps_those_before(

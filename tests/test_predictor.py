@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+import threading
+import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -57,7 +60,7 @@ def test_a_generator_is_recorded_to_be_drawn(predictor, tmp_path):
 
 
 def test_frames_come_out_before_all_are_in(predictor):
-    given = []
+    given, before = [], threading.active_count()
 
     def endless():
         while True:
@@ -68,8 +71,68 @@ def test_frames_come_out_before_all_are_in(predictor):
     assert [next(video).index for _ in range(5)] == list(range(5))
     assert len(given) < 60
     video.close()
-    count = len(given)
-    assert len(given) == count  # nobody asks for more
+    count, threads = len(given), threading.active_count()
+    time.sleep(0.2)
+    assert len(given) == count and threads == before  # nobody asks for more
+
+
+def test_it_goes_once_and_says_when_tracks_are_known(predictor):
+    video = predictor.track(images(3))
+    with pytest.raises(ValueError, match="known at its end"):
+        _ = video.found
+    frames = iter(video)
+    next(frames)
+    frames.close()
+    with pytest.raises(ValueError, match="goes once"):
+        iter(video)
+
+
+def test_stop_ends_the_video_there(predictor):
+    video = predictor.track(images(1)[0] for _ in range(10_000))
+    for frame in video:
+        if frame.index == 10:
+            video.stop()
+    assert 10 < frame.index < 100 and len(video.found) == 2
+
+
+def test_a_system_that_fails_leaves_no_thread(predictor):
+    class Fails(ByColour):
+        def track(self, variables, frames, *, maps=False):
+            yield from ()
+            next(frames)
+            raise FloatingPointError("half way")
+
+    before = threading.active_count()
+    for _ in range(3):
+        with pytest.raises(FloatingPointError, match="half way"):
+            list(Predictor(coloured.model_of(Fails())).track(images(60)))
+    assert threading.active_count() == before
+
+
+def test_memory_that_ends_says_what_to_lower(predictor):
+    class Large(ByColour):
+        def track(self, variables, frames, *, maps=False):
+            yield from ()
+            next(frames)
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    with pytest.raises(MemoryError, match="--config.evaluation.max_dim="):
+        list(Predictor(coloured.model_of(Large())).track(images(3)))
+
+
+def test_ctrl_c_goes_on_after_what_is_labelled_is_written(predictor, tmp_path):
+    path = coloured.write(tmp_path / "clip.mp4", 3)
+    label = predictor.label
+
+    def stopped(*args, **options):
+        labelling = label(*args, **options)
+        labelling.stop()
+        return labelling
+
+    predictor.label = stopped
+    with pytest.raises(KeyboardInterrupt):
+        predictor.predict(path, tmp_path / "out")
+    assert len(list((tmp_path / "out" / "clip" / "masks").iterdir())) == 1
 
 
 def test_images_are_given_only_if_asked_for(predictor):

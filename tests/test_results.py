@@ -3,9 +3,9 @@
 import json
 import os
 import signal
-import threading
 import time
 
+import cv2
 import numpy as np
 import PIL.Image
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from stemseg_jax import drawings, results
 from stemseg_jax.data import inputs
 from stemseg_jax.formats import images, rle
-from stemseg_jax.outputs import mask_log, overlay, tracks_json
+from stemseg_jax.outputs import exports, mask_log, overlay, tracks_json
 from stemseg_jax.predictor import Predictor
 from tests import coloured
 from tests.coloured import ByColour
@@ -32,10 +32,16 @@ def written(video, folder, *, system=None, selection=(), **outputs):
     return results.write(labelling, folder, outputs, {"test": 1})
 
 
-@pytest.mark.parametrize("name", sorted({*results.FILES} - {"side_by_side", "mots"}))
+@pytest.mark.parametrize("name", sorted({*results.FILES} - {"side_by_side"}))
 def test_each_output_is_written_alone(clip, tmp_path, name):
-    done = written(clip, tmp_path / "out", names=(name,), system=WithMaps())
-    assert not done.failed
+    model = coloured.model_of(WithMaps())
+    model.config.model.categories = ""  # no names, but for MOTS, which asks for cars
+    if name == "mots":
+        model.config.model.update(categories="kitti_mots", num_classes=3)
+    (source,) = inputs.find(clip)
+    outputs = results.Outputs(names=(name,))
+    labelling = Predictor(model).label(source, **outputs.needs())
+    assert not results.write(labelling, tmp_path / "out", outputs).failed
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {results.FILES[name], ".stemseg_jax", results.RECORD}
 
@@ -49,12 +55,30 @@ class WithMaps(ByColour):
             try:
                 part = next(labelled)
             except StopIteration as end:
-                return end.value
+                statistics = end.value
+                return {
+                    k: track._replace(logits=np.eye(3, dtype=np.float32)[1])
+                    for k, track in statistics.items()
+                }
+            depth = np.float32(2 + part.labels)
             seediness = np.float32(part.labels[..., None] > 0)
-            yield part._replace(maps={"seediness": seediness}) if maps else part
+            shown = {"seediness": seediness, "bandwidth": seediness} if maps else None
+            yield part._replace(maps=shown, depth=depth)
 
 
-def test_truth_stands_beside_the_frames(clip, tmp_path):
+def test_depth_is_in_millimetres_and_a_warning_where_there_is_none(clip, tmp_path):
+    written(clip, tmp_path / "out", names=("depth", "masks"), system=WithMaps())
+    depth = np.array(PIL.Image.open(tmp_path / "out" / "depth" / "00000.png"))
+    labels = np.array(PIL.Image.open(tmp_path / "out" / "masks" / "00000.png"))
+    # Label 3 is the track of id 1, label 7 that of id 2.
+    for id, metres in ((0, 2), (1, 5), (2, 9)):
+        inside = cv2.erode(np.uint8(labels == id), np.ones((3, 3), np.uint8)) > 0
+        assert (depth[inside] == 1000 * metres).all() and inside.any()
+    done = written(clip, tmp_path / "none", names=("depth",))
+    assert done.failed == ("depth",)
+
+
+def test_truth_stands_beside_the_frames(clip, tmp_path, caplog):
     truth = tmp_path / "truth" / "clip"
     truth.mkdir(parents=True)
     for index in range(7):
@@ -66,8 +90,9 @@ def test_truth_stands_beside_the_frames(clip, tmp_path):
     (drawn,) = inputs.find(tmp_path / "out" / "side_by_side.mp4")
     assert sum(1 for _ in drawn) == 7
     (truth / "00006.png").unlink()
-    with pytest.raises(ValueError, match=r"6 PNGs, but clip has 7 frames"):
-        written(clip, tmp_path / "two", names=names, ground_truth=str(truth))
+    done = written(clip, tmp_path / "two", names=names, ground_truth=str(truth))
+    assert done.failed == names
+    assert "6 label maps, but 7 frames" in caplog.text
 
 
 def test_an_overlay_that_fails_is_a_warning(clip, tmp_path, monkeypatch, caplog):
@@ -83,7 +108,7 @@ def test_an_overlay_that_fails_is_a_warning(clip, tmp_path, monkeypatch, caplog)
     monkeypatch.setattr(drawings.overlay, "Artist", Fails)
     done = written(clip, tmp_path / "out")
     assert done.failed == ("overlay",)
-    assert "overlay could not be drawn: no font" in caplog.text
+    assert "overlay is not written: no font" in caplog.text
     folder = tmp_path / "out"
     assert {path.name for path in folder.iterdir()} == {
         *("masks", "tracks.json", results.RECORD, ".stemseg_jax"),
@@ -97,9 +122,60 @@ def test_an_overlay_that_fails_is_a_warning(clip, tmp_path, monkeypatch, caplog)
     assert results.earlier(folder, outputs, made_of) is None
 
 
-def test_a_form_that_cannot_hold_the_tracks_is_a_warning(clip, tmp_path, caplog):
-    done = written(clip, tmp_path / "out", names=("masks", "mots"))
-    assert done.failed == ("mots",) and "MOTS knows car" in caplog.text
+def test_a_form_that_cannot_hold_the_tracks_is_a_warning(clip, tmp_path, monkeypatch):
+    def full(*_):
+        raise ValueError("too many")
+
+    monkeypatch.setitem(exports.FORMS, "davis", full)
+    done = written(clip, tmp_path / "out", names=("masks", "davis"))
+    assert done.failed == ("davis",)
+
+
+def test_a_form_that_can_hold_nothing_is_refused_before(clip, tmp_path):
+    model = coloured.model_of(ByColour())
+    model.config.model.update(categories="object", num_classes=2)
+    with pytest.raises(ValueError, match=r"MOTS knows car.*object.*Leave it out"):
+        outputs = results.Outputs(names=("masks", "mots"))
+        Predictor(model).predict(clip, tmp_path / "out", outputs=outputs)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_that_cannot_be_read_again_has_masks_and_no_overlay(
+    clip, tmp_path, caplog
+):
+    (source,) = inputs.find(clip)
+    gone = source.path.rename(tmp_path / "other.mp4")
+    source.path = gone
+
+    def leaving():
+        yield from inputs.VideoFile.__iter__(source)
+        gone.unlink()
+
+    class Leaves(inputs.VideoFile):
+        def __iter__(self):
+            return leaving() if gone.exists() else super().__iter__()
+
+    source.__class__ = Leaves
+    labelling = Predictor(coloured.model_of(ByColour())).label(source, images=False)
+    done = results.write(labelling, tmp_path / "out", results.Outputs())
+    assert done.failed == ("overlay",) and "cannot be read again" in caplog.text
+    assert len(list((tmp_path / "out" / "masks").iterdir())) == 7
+    assert tracks_json.read(tmp_path / "out" / "tracks.json").video.num_frames == 7
+
+
+@pytest.mark.parametrize("size", [(63, 95), (64, 96)])
+def test_all_of_an_odd_size_once(tmp_path, size):
+    """Images that come once are recorded, and a recording has even sides."""
+    frames = [image[: size[0], : size[1]] for image in coloured.images(3)]
+
+    names = ("masks", "overlay", "cutouts")
+    predictor = Predictor(coloured.model_of(ByColour()))
+    outputs = results.Outputs(names=names)
+    folder = predictor.predict(iter(frames), tmp_path, outputs=outputs)
+    for name in names:
+        assert (folder / results.FILES[name]).exists()
+    labels = np.array(PIL.Image.open(folder / "masks" / "00002.png"))
+    assert labels.shape == size
 
 
 class Interrupts(ByColour):
@@ -110,35 +186,78 @@ class Interrupts(ByColour):
             for frame in frames:
                 if frame.index == 4:
                     os.kill(os.getpid(), signal.SIGINT)
-                    signalled.wait(5)
+                time.sleep(0.01 * (frame.index >= 4))
                 yield frame
 
-        signalled = threading.Event()
-        self.signalled = signalled
         return super().track(variables, until_pressed())
 
 
-def test_ctrl_c_keeps_what_is_done(tmp_path, caplog, monkeypatch):
-    clip = coloured.write(tmp_path / "clip.mp4", 60)
-    system = Interrupts()
-    stop = results.Labelling.stop
-
-    def stopped(labelling):
-        stop(labelling)
-        system.signalled.set()
-
-    monkeypatch.setattr(results.Labelling, "stop", stopped)
+def test_ctrl_c_keeps_what_is_done(tmp_path):
+    clip = coloured.write(tmp_path / "clip.mp4", 200)
     before = signal.getsignal(signal.SIGINT)
-    done = written(clip, tmp_path / "out", system=system)
+    done = written(clip, tmp_path / "out", system=Interrupts())
     assert signal.getsignal(signal.SIGINT) is before
-    assert done.stopped and "Ctrl-C" in caplog.text
+    assert done.stopped
     # Frames that were decoded ahead are labelled, too.
-    assert 5 <= done.num_frames < 30
+    assert 5 <= done.num_frames < 100
     held = tracks_json.read(tmp_path / "out" / "tracks.json")
     assert held.video.num_frames == done.num_frames
     assert len(list((tmp_path / "out" / "masks").iterdir())) == done.num_frames
     record = json.loads((tmp_path / "out" / results.RECORD).read_text())
     assert record["made_of"] is None  # the next run labels it whole
+
+
+@pytest.mark.parametrize("during", ["tracks", "overlay"])
+def test_ctrl_c_after_the_last_frame_gives_up_pictures(
+    clip, tmp_path, monkeypatch, during
+):
+    def press(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+
+    class Presses(overlay.Artist):
+        def draw(self, image, labels):
+            press()
+            monkeypatch.setattr(Presses, "draw", overlay.Artist.draw)
+            return image
+
+    if during == "overlay":
+        monkeypatch.setattr(drawings.overlay, "Artist", Presses)
+    else:
+        write = tracks_json.write
+
+        def pressed(*args, **options):
+            press()
+            return write(*args, **options)
+
+        monkeypatch.setattr(tracks_json, "write", pressed)
+    done = written(clip, tmp_path / "out")
+    assert done.stopped and done.num_frames == 7
+    if during == "tracks":  # in the other case it may be drawn by then
+        assert done.failed == ("overlay",)
+        assert not (tmp_path / "out" / "overlay.mp4").exists()
+    assert len(list((tmp_path / "out" / "masks").iterdir())) == 7
+    assert tracks_json.read(tmp_path / "out" / "tracks.json").video.num_frames == 7
+
+
+def test_a_second_ctrl_c_drops_the_video(tmp_path):
+    clip = coloured.write(tmp_path / "clip.mp4", 200)
+
+    class PressesTwice(ByColour):
+        def track(self, variables, frames, *, maps=False):
+            def pressed():
+                for frame in frames:
+                    if frame.index in (4, 6):
+                        os.kill(os.getpid(), signal.SIGINT)
+                        time.sleep(0.2)
+                    yield frame
+
+            return super().track(variables, pressed())
+
+    with pytest.raises(KeyboardInterrupt):
+        written(clip, tmp_path / "out", system=PressesTwice())
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".out*"))
 
 
 def test_times_are_those_of_the_video(clip, tmp_path):

@@ -21,7 +21,7 @@ SCORES = {
     "size": "Its pixels over those of the largest track that is kept.",
     "foreground": "Mean probability that what it covers is an object, over its frames.",
     "confidence": "Mean of all of its evidence.",
-    "heatmap": "Mean height of the peak that is its centre, over its frames.",
+    "seed": "Mean objectness of the seeds that it grew from, over its frames.",
 }
 
 

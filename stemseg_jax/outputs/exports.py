@@ -40,6 +40,20 @@ def write(
     return FORMS[choices.known("export", form, FORMS)](folder, video, category_names)
 
 
+def check(form: str, category_names: Mapping[int, str]) -> None:
+    """Refuses a form that can hold nothing of what a model finds.
+
+    Raises:
+        ValueError: None of its categories is known to MOTS.
+    """
+    if form == "mots" and MOTS_CLASSES.keys().isdisjoint(category_names.values()):
+        raise ValueError(
+            f"--outputs=mots: MOTS knows {', '.join(MOTS_CLASSES)}; the model finds "
+            f"{', '.join(category_names.values()) or 'objects without categories'}. "
+            "Leave it out, or take a model that tells these apart."
+        )
+
+
 def _davis(folder: pathlib.Path, video: VideoTracks, _) -> pathlib.Path:
     highest = max((track.id for track in video.tracks), default=0)
     if highest > davis_png.MAX_OBJECTS:

@@ -10,6 +10,7 @@ from stemseg_jax import choices
 from stemseg_jax.geometry import Geometry, restore_values
 from stemseg_jax.outputs import side_by_side, steady
 
+LEAST_BANDWIDTH = 1e-6  # 1 / sigma^2, whose logarithm is shown
 Maps = Mapping[str, Float[np.ndarray, "h w _"]]
 Titled = tuple[str, UInt8[np.ndarray, "H W 3"]]
 
@@ -21,7 +22,7 @@ class Panels:
 
         embedding   by principal components (`steady.PrincipalColours`)
         seediness   from 0, dark, to 1
-        bandwidth   the mean of the log-bandwidths: bright where an object is held tight
+        bandwidth   the mean of its logarithm: bright where an object is held tight
         depth       red is near, blue far, by its inverse; black where there is none
 
     Args:
@@ -63,7 +64,7 @@ class Panels:
         return "seediness, 0 to 1", _mapped(shown, VIRIDIS)
 
     def _bandwidth(self, values: np.ndarray, geometry: Geometry) -> Titled:
-        values = _mean(values)
+        values = _mean(np.log(np.maximum(values, LEAST_BANDWIDTH)))
         low, high = self._ranges["bandwidth"].next(values)
         shown = restore_values(steady.to_unit(values, low, high), geometry)
         return f"log bandwidth, {low:.1f} to {high:.1f}", _mapped(shown, VIRIDIS)

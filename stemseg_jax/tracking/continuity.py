@@ -2,7 +2,7 @@
 tracks end at cuts, and last through absences."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from stemseg_jax.tracking import rejoining, shots
 from stemseg_jax.tracks import Frame, Labelling, Tracker
@@ -15,12 +15,10 @@ class Continuity:
     Args:
         cuts: Finds those at which all tracks end. None: there are none.
         absences: After which a track goes on, within its shot.
-        across_shots: Also after other shots, e.g. where two cameras take turns.
     """
 
     cuts: shots.Detector | None = None
     absences: rejoining.Rejoining = rejoining.Rejoining()
-    across_shots: bool = False
 
 
 def labelled(
@@ -35,17 +33,9 @@ def labelled(
         ValueError: If there is no frame, or frames differ in size.
     """
 
-    steps = [_cutting(settings.cuts), _joining(settings.absences)]
-    for step in steps if settings.across_shots else reversed(steps):
-        track = step(track)
-    return (yield from track(frames))
+    def joined(frames: Iterator[Frame]) -> Labelling:
+        return rejoining.rejoined(track, frames, settings.absences)
 
-
-def _cutting(detector: shots.Detector | None) -> Callable[[Tracker], Tracker]:
-    if detector is None:
-        return lambda track: track
-    return lambda track: lambda frames: shots.by_shot(track, frames, detector)
-
-
-def _joining(settings: rejoining.Rejoining) -> Callable[[Tracker], Tracker]:
-    return lambda track: lambda frames: rejoining.rejoined(track, frames, settings)
+    if settings.cuts is None:
+        return (yield from joined(frames))
+    return (yield from shots.by_shot(joined, frames, settings.cuts))

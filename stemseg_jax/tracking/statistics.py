@@ -190,7 +190,7 @@ def merged(parts: Sequence[TrackStatistics]) -> TrackStatistics:
         last=max(part.last for part in parts),
         logits=logits,
         votes=None if largest.votes is None else sum(part.votes for part in parts),
-        score=_mean([part.score for part in parts], pixels),
+        score=score(evidence, largest.scored_by) if evidence else largest.score,
         evidence=evidence,
         joined=tuple(sorted(frame for part in parts for frame in part.joined)),
     )

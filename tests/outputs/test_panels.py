@@ -55,7 +55,9 @@ def test_seediness_is_dark_at_0_and_bright_at_1(image):
 
 
 def test_bandwidths_are_averaged_and_their_range_is_told(image):
-    title, picture = panel("bandwidth", image, maps())
+    values = maps()
+    values["bandwidth"] = np.exp(values["bandwidth"])
+    title, picture = panel("bandwidth", image, values)
     assert title == "log bandwidth, 0.0 to 1.0"
     np.testing.assert_array_equal(picture[5, 1], panels.VIRIDIS[0, 0])
     np.testing.assert_array_equal(picture[5, -2], panels.VIRIDIS[255, 0])

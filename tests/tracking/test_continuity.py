@@ -61,20 +61,18 @@ KINDS = "AAAaaAAABBBbBB"
 
 
 @pytest.mark.parametrize(
-    ("cuts", "absences", "across", "expected"),
+    ("cuts", "absences", "expected"),
     [
-        (None, 0, False, [1, 1, 1, 0, 0, 2, 2, 2, 2, 2, 2, 0, 3, 3]),
-        (CUTS, 0, False, [1, 1, 1, 0, 0, 2, 2, 2, 3, 3, 3, 0, 4, 4]),
-        (None, 10, False, [1, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0, 1, 1]),
-        (CUTS, 10, False, [1, 1, 1, 0, 0, 1, 1, 1, 2, 2, 2, 0, 2, 2]),
-        (CUTS, 10, True, [1, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0, 1, 1]),
+        (None, 0, [1, 1, 1, 0, 0, 2, 2, 2, 2, 2, 2, 0, 3, 3]),
+        (CUTS, 0, [1, 1, 1, 0, 0, 2, 2, 2, 3, 3, 3, 0, 4, 4]),
+        (None, 10, [1, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0, 1, 1]),
+        (CUTS, 10, [1, 1, 1, 0, 0, 1, 1, 1, 2, 2, 2, 0, 2, 2]),
     ],
 )
-def test_tracks_end_at_cuts_and_last_through_absences(cuts, absences, across, expected):
+def test_tracks_end_at_cuts_and_last_through_absences(cuts, absences, expected):
     settings = continuity.Continuity(
         cuts=cuts,
         absences=rejoining.Rejoining(max_absence=absences),
-        across_shots=across,
     )
     labels, tracks = run(KINDS, settings)
     assert labels == expected

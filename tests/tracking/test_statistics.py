@@ -165,6 +165,7 @@ def test_parts_of_an_object_are_merged_by_hand():
             logits=np.array([1.0, 2.0]),
             votes=np.array([10, 20]),
             score=0.5,
+            scored_by="seen",
             evidence={"seen": 0.5, "class": 0.7},
             joined=(9,),
         ),
@@ -175,6 +176,7 @@ def test_parts_of_an_object_are_merged_by_hand():
             logits=np.array([5.0, -2.0]),
             votes=np.array([4, 6]),
             score=0.9,
+            scored_by="seen",
             evidence={"seen": 0.9, "class": 0.1},
         ),
     ]

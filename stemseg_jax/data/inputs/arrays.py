@@ -40,7 +40,8 @@ class Arrays:
         )
         count = 0
         for time, image in self._choice.of(timed, self._rate):
-            image = np.asarray(image)
+            # What gives images once may use its memory again.
+            image = np.array(image) if self.live else np.asarray(image)
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise ValueError(
                     f"image {count} is {image.dtype} of shape {image.shape}; expected "
