@@ -43,8 +43,8 @@ def keep(folder: str | pathlib.Path | None = None) -> pathlib.Path | None:
         return None
     place = pathlib.Path(folder).expanduser() / _machine()
     try:
-        # Who can write there can have us run anything.
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _refuse_shared(place)
         with tempfile.TemporaryFile(dir=place):
             pass
         shrink(place.parent, MOST_BYTES)
@@ -58,6 +58,13 @@ def keep(folder: str | pathlib.Path | None = None) -> pathlib.Path | None:
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
     return place
+
+
+def _refuse_shared(place: pathlib.Path) -> None:
+    """Who can write there can have us run anything."""
+    stat = place.stat()
+    if stat.st_uid != os.getuid() or stat.st_mode & 0o022:
+        raise PermissionError(f"{place} is another user's, or others can write there")
 
 
 def _default() -> pathlib.Path:

@@ -124,3 +124,11 @@ def test_nothing_compiled_is_nothing_told():
     with compilation.watch() as found:
         double(x)
     assert not found.programs
+
+
+def test_a_folder_that_others_can_write_is_not_used(tmp_path, caplog):
+    place = tmp_path / compilation._machine()
+    place.mkdir()
+    place.chmod(0o777)
+    assert compilation.keep(tmp_path) is None
+    assert "others can write there" in caplog.text

@@ -190,7 +190,7 @@ def left_out(
     lasting = _qualified(statistics, 0.0, min_frames)
     qualified = _qualified(statistics, min_score, min_frames)
     counts = {
-        f"seen in fewer than {min_frames} frames": len(statistics) - len(lasting),
+        f"shorter than {min_frames} frames": len(statistics) - len(lasting),
         f"score below {min_score:g}": len(lasting) - len(qualified),
         f"beyond the first {limit}": max(len(qualified) - limit, 0),
     }

@@ -167,7 +167,7 @@ def _main_part(
     height, width = mask.shape
     cell = max(1.0, max(mask.shape) / CELLS)
     size = math.ceil(width / cell), math.ceil(height / cell)
-    # Any pixel in a cell counts.
+    # A cell that is covered in part counts, but for less than a five-hundredth.
     cells = cv2.resize(mask * np.uint8(255), size, interpolation=cv2.INTER_AREA)
     count, parts, statistics, _ = cv2.connectedComponentsWithStats(cells)
     if count <= 2:

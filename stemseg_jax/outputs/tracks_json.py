@@ -5,8 +5,8 @@
       "video": {"name": "clip", "height": 720, "width": 1280, "num_frames": 289,
                 "fps": 29.97, "times": [0.0, 0.033367, ...]},
       "categories": {"1": "person", "8": "dog"},
-      "score": {"foreground": "Mean probability that its pixels belong to an object."},
-      "left_out": {"score below 0.7": 3, "fewer than 2 frames": 1},
+      "score": {"foreground": "Mean probability that what it covers is an object, ..."},
+      "left_out": {"score below 0.7": 3, "beyond the first 254": 1},
       "tracks": [
         {"id": 1, "category": 1, "score": 0.93, "scored_by": "foreground",
          "evidence": {"foreground": 0.93, "seediness": 0.81}, "joined": [130],
