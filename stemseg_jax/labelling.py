@@ -44,7 +44,7 @@ class Found(NamedTuple):
     label: int  # by which its masks go
     id: int  # in result files, from 1
     category: str  # "" if the model has none
-    score: float  # see config.tracking.score
+    score: float  # `TrackStatistics.scored_by` says of what
     first: int  # frame in which it is seen
     last: int
 
