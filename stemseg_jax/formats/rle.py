@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypedDict
 
 import msgspec
 import numpy as np
-from jaxtyping import Bool, Int32, Int64
+from jaxtyping import Bool, Int32, Int64, Shaped
 from msgspec import Meta
 from pycocotools import mask as coco
 
@@ -75,6 +75,22 @@ def decode(rle: Rle) -> Bool[np.ndarray, "H W"]:
         BrokenMaskError: The runs do not fill the frame.
     """
     height, width = rle["size"]
+    mask = np.zeros((width, height), bool)
+    fill(mask.T, rle, True)
+    return mask.T
+
+
+def fill(labels: Shaped[np.ndarray, "H W"], rle: Rle, label: int | bool) -> None:
+    """Sets the pixels of a mask; looks at the columns that hold it alone.
+
+    Args:
+        labels: Columns first in memory, as the transpose of a new array is.
+
+    Raises:
+        BrokenMaskError: The runs do not fill the frame.
+    """
+    height, width = rle["size"]
+    assert labels.shape == (height, width) and labels.flags.f_contiguous
     _check_frames([rle])
     numbers, _, _ = _numbers([rle["counts"]])
     runs = numbers.astype(np.int64)
@@ -85,8 +101,10 @@ def decode(rle: Rle) -> Bool[np.ndarray, "H W"]:
         raise BrokenMaskError(0, WRONG_RUN)
     if (total := int(runs.sum())) != height * width:
         raise BrokenMaskError(0, _wrong_total(height, width, total))
-    inside = np.arange(len(runs)) % 2 == 1
-    return np.repeat(inside, runs).reshape(width, height).T
+    # From the first to the last pixel of the mask: an odd number of runs.
+    inner = runs[1 : len(runs) - len(runs) % 2]
+    pixels = labels.reshape(-1, order="F")[runs[0] : runs[0] + inner.sum()]
+    pixels[np.repeat(np.arange(len(inner)) % 2 == 0, inner)] = label
 
 
 def union(rles: Sequence[Rle]) -> Rle:

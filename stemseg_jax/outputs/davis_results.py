@@ -56,12 +56,12 @@ def write(
 
 def paint(video: VideoTracks, frame: int) -> UInt8[np.ndarray, "H W"]:
     """The label map of one frame; later tracks lie over earlier ones."""
-    labels = np.zeros((video.height, video.width), np.uint8)
+    labels = np.zeros((video.width, video.height), np.uint8).T
     for track in video.tracks:
         mask = track.segmentations[frame]
         if mask is None:
             continue
         where = f"video {video.name}, frame {frame}, track {track.id}: a mask"
         images.check_size(mask["size"], labels.shape, where, "the video is")
-        labels[rle.decode(mask)] = track.id
-    return labels
+        rle.fill(labels, mask, track.id)
+    return np.ascontiguousarray(labels)

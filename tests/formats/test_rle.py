@@ -27,6 +27,17 @@ def test_encoding_is_that_of_pycocotools_and_decoding_undoes_it():
         np.testing.assert_array_equal(rle.decode(rle.encode(mask)), mask)
 
 
+def test_masks_are_painted_over_each_other():
+    for mask in random_masks():
+        rng = np.random.default_rng(mask.size)
+        other = rng.random(mask.shape) < 0.3
+        labels = np.full(mask.shape[::-1], 9, np.uint8).T
+        rle.fill(labels, rle.encode(mask), 4)
+        rle.fill(labels, rle.encode(other), 5)
+        expected = np.where(other, 5, np.where(mask, 4, 9))
+        np.testing.assert_array_equal(labels, expected)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 50), (64, 31), (300, 400)])
 def test_it_equals_pycocotools(size):
     rng = np.random.default_rng(size[0])
