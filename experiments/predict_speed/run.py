@@ -2,6 +2,8 @@
 number of frames. See README.md."""
 
 import argparse
+import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -9,13 +11,15 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from fractions import Fraction
+from unittest import mock
 
 import cv2
 import numpy as np
 
-from stemseg_jax.outputs import video
+from stemseg_jax.outputs import report, video
 
 SIZE = (720, 1280)
 MAP = (288, 512)  # of the labels, as the shipped weights have it
@@ -25,8 +29,9 @@ OBJECTS = (1, 5, 10, 20)
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--trees", nargs="+", required=True, help="clones of this repository, in turn"
+        "--trees", nargs="*", default=[], help="clones of this repository, in turn"
     )
+    parser.add_argument("--stages", action="store_true", help="of this one, in a table")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--frames", type=int, default=96, help="of the timed videos")
     parser.add_argument(
@@ -40,12 +45,57 @@ def main():
             for repeat in range(options.repeats):
                 for tree in options.trees:
                     print(measured(tree, clip, objects, repeat), flush=True)
-        for length in options.lengths:
+        if options.stages:
+            print(report.table([stages(clip, objects) for objects in OBJECTS]))
+        for length in options.lengths if options.trees else ():
             long = pathlib.Path(folder, f"{length}.mp4")
             write_video(long, length, (144, 256))
             for tree in options.trees:
                 print(measured(tree, long, 5), flush=True)
                 print(measured(tree, long, 0), flush=True)
+
+
+def stages(clip: pathlib.Path, objects: int) -> dict[str, float]:
+    """Milliseconds of a core for each frame."""
+    from stemseg_jax import labelling
+    from stemseg_jax.data.inputs import VideoFile
+    from stemseg_jax.formats import images, rle
+    from stemseg_jax.outputs import davis_results, overlay
+    from stemseg_jax.predictor import Predictor
+
+    found, lock = {}, threading.Lock()
+
+    def timed(function, stage):
+        found[stage] = 0.0
+
+        @functools.wraps(function)
+        def call(*args, **options):
+            begin = time.thread_time()
+            result = function(*args, **options)
+            with lock:
+                found[stage] += time.thread_time() - begin
+            return result
+
+        return call
+
+    named = {
+        (labelling.LabelledFrame, "masks"): "masks enlarged",
+        (rle, "encode"): "compressed",
+        (davis_results, "paint"): "painted",
+        (images, "write_labels"): "PNG",
+        (overlay.Artist, "draw"): "overlay drawn",
+    }
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        for (owner, name), stage in named.items():
+            call = timed(getattr(owner, name), stage)
+            stack.enter_context(mock.patch.object(owner, name, call))
+        wall, cpu = time.perf_counter(), time.process_time()
+        Predictor(model_of(objects)).predict(clip, folder)
+        found["all, of all cores"] = time.process_time() - cpu
+        found["all, by the clock"] = time.perf_counter() - wall
+    count = sum(1 for _ in VideoFile(clip))
+    return {"objects": objects} | {k: 1e3 * v / count for k, v in found.items()}
 
 
 def write_video(path: pathlib.Path, count: int, size: tuple[int, int]) -> None:
