@@ -13,8 +13,7 @@ from stemseg_jax.data import inputs
 from stemseg_jax.geometry import Geometry, SizeRule, restore
 from stemseg_jax.outputs import collector
 from stemseg_jax.tracking import continuity
-from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
-from stemseg_jax.tracks import Labelling as LabelsOfVideo
+from stemseg_jax.tracks import Frame, LabelledFrames, LabelStream, TrackStatistics
 
 FRAMES_AHEAD = 8  # decoded before they are asked for
 PARTS_AHEAD = 2  # results of windows that wait for whoever iterates
@@ -135,7 +134,7 @@ class Labelling:
                     raise
                 self.fault = error
 
-    def _parts(self, frames: Iterator[inputs.InputFrame]) -> LabelsOfVideo:
+    def _parts(self, frames: Iterator[inputs.InputFrame]) -> LabelStream:
         kept = self._kept(frames)
         with self._memory_explained():
             return (

@@ -41,7 +41,7 @@ class Model(NamedTuple):
         *,
         settings: continuity.Continuity | None = None,
         maps: bool = False,
-    ) -> tracks.Labelling:
+    ) -> tracks.LabelStream:
         """The labels of a video's frames as they become final; what is known of its
         tracks is the generator's return value.
 
@@ -53,7 +53,7 @@ class Model(NamedTuple):
             ValueError: If there is no frame, or frames differ in size.
         """
 
-        def track(frames: Iterator[Frame]) -> tracks.Labelling:
+        def track(frames: Iterator[Frame]) -> tracks.LabelStream:
             return self.system.track(self.variables, frames, maps=maps)
 
         return continuity.labelled(track, frames, settings or continuity.Continuity())

@@ -72,8 +72,8 @@ class TrackStatistics(NamedTuple):
     joined: tuple[int, ...] = ()  # frames at which it came back under another label
 
 
-Labelling = Generator[LabelledFrames, None, dict[int, TrackStatistics]]
-Tracker = Callable[[Iterator[Frame]], Labelling]  # `System.track` with its variables
+LabelStream = Generator[LabelledFrames, None, dict[int, TrackStatistics]]
+Tracker = Callable[[Iterator[Frame]], LabelStream]  # `System.track` with its variables
 
 
 class Track(NamedTuple):

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from stemseg_jax.tracking import rejoining, shots
-from stemseg_jax.tracks import Frame, Labelling, Tracker
+from stemseg_jax.tracks import Frame, LabelStream, Tracker
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Continuity:
 
 def labelled(
     track: Tracker, frames: Iterator[Frame], settings: Continuity
-) -> Labelling:
+) -> LabelStream:
     """What `track` says of the frames, with tracks cut and joined.
 
     Parts come out as promptly as from `track`, but for frames that may begin a shot;
@@ -33,7 +33,7 @@ def labelled(
         ValueError: If there is no frame, or frames differ in size.
     """
 
-    def joined(frames: Iterator[Frame]) -> Labelling:
+    def joined(frames: Iterator[Frame]) -> LabelStream:
         return rejoining.rejoined(track, frames, settings.absences)
 
     if settings.cuts is None:

@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from stemseg_jax import geometry, ranges
 from stemseg_jax.tracking import statistics, thumbnails
-from stemseg_jax.tracks import Frame, Labelling, Tracker, TrackStatistics
+from stemseg_jax.tracks import Frame, LabelStream, Tracker, TrackStatistics
 
 SIDE = 192  # the longer one, of what is kept of a frame until its labels are there
 LEVELS = 8  # of L, a and b each
@@ -65,7 +65,9 @@ class Rejoining:
                 raise ValueError(f"rejoining.{name}={value!r}: expected {allowed}.")
 
 
-def rejoined(track: Tracker, frames: Iterator[Frame], settings: Rejoining) -> Labelling:
+def rejoined(
+    track: Tracker, frames: Iterator[Frame], settings: Rejoining
+) -> LabelStream:
     """The same parts, as soon as `track` gives them, with fewer labels.
 
     The statistics of joined tracks are merged, and tell the frames of the joins.

@@ -21,7 +21,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from stemseg_jax import ranges
 from stemseg_jax.tracking import statistics, thumbnails
-from stemseg_jax.tracks import Frame, Labelling, Tracker, TrackStatistics, of_one_size
+from stemseg_jax.tracks import Frame, LabelStream, Tracker, TrackStatistics, of_one_size
 
 SIZE = (36, 64)  # of the thumbnails that are compared
 BINS = (8, 16, 16)  # of L, a and b
@@ -143,7 +143,7 @@ class _Ahead:
         return self._held[place - 1] if place <= len(self._held) else None
 
 
-def by_shot(track: Tracker, frames: Iterator[Frame], detector: Detector) -> Labelling:
+def by_shot(track: Tracker, frames: Iterator[Frame], detector: Detector) -> LabelStream:
     """Each shot as a video of its own; no label of one is in another.
 
     Raises:
@@ -185,7 +185,7 @@ class _Video:
         self.ended = True
 
 
-def _moved_on(labelled: Labelling, frames: int, labels: int) -> Labelling:
+def _moved_on(labelled: LabelStream, frames: int, labels: int) -> LabelStream:
     """The same, so many frames later and with labels so much higher."""
     while True:
         try:

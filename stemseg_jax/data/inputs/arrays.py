@@ -38,8 +38,7 @@ class Arrays:
             (float(index / self._rate), image)
             for index, image in enumerate(self._images)
         )
-        count = 0
-        for time, image in self._choice.of(timed, self._rate):
+        for count, (time, image) in enumerate(self._choice.of(timed, self._rate)):
             # What gives images once may use its memory again.
             image = np.array(image) if self.live else np.asarray(image)
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -52,4 +51,3 @@ class Arrays:
             else:
                 self.height, self.width = image.shape[:2]
             yield InputFrame(count, image, time)
-            count += 1
