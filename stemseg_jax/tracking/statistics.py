@@ -190,7 +190,11 @@ def merged(parts: Sequence[TrackStatistics]) -> TrackStatistics:
         last=max(part.last for part in parts),
         logits=logits,
         votes=None if largest.votes is None else sum(part.votes for part in parts),
-        score=score(evidence, largest.scored_by) if evidence else largest.score,
+        score=(
+            score(evidence, largest.scored_by)
+            if evidence
+            else _mean([part.score for part in parts], pixels)
+        ),
         evidence=evidence,
         joined=tuple(sorted(frame for part in parts for frame in part.joined)),
     )
