@@ -192,6 +192,22 @@ class Interrupts(ByColour):
         return super().track(variables, until_pressed())
 
 
+@pytest.mark.parametrize("size", [(8, 8), (40, 6000), (6000, 40), (2160, 3840)])
+def test_frames_of_any_shape(tmp_path, size):
+    rng = np.random.default_rng(0)
+    frames = [cv2.resize(image, size[::-1]) for image in coloured.images(2)]
+    frames[0][: size[0] // 2] = rng.integers(0, 256, frames[0][: size[0] // 2].shape)
+    predictor = Predictor(coloured.model_of(ByColour()))
+    outputs = results.Outputs(names=("masks", "tracks", "overlay", "cutouts"))
+    folder = predictor.predict(frames, tmp_path, outputs=outputs)
+    held = tracks_json.read(folder / "tracks.json").video
+    assert (held.height, held.width, held.num_frames) == (*size, 2)
+    labels = np.array(PIL.Image.open(folder / "masks" / "00001.png"))
+    assert labels.shape == size and labels.any()
+    (drawn,) = inputs.find(folder / "overlay.mp4")
+    assert sum(1 for _ in drawn) == 2
+
+
 def test_ctrl_c_keeps_what_is_done(tmp_path):
     clip = coloured.write(tmp_path / "clip.mp4", 200)
     before = signal.getsignal(signal.SIGINT)
