@@ -145,9 +145,10 @@ def write(
                 written = _write_all(labelling, log, partial, outputs, stop)
         (partial / LOG).unlink()
         written = written._replace(failed=(*failed, *written.failed))
-        again = made_of if not labelling.stopped else None
-        record = json.dumps({"made_of": again, **written._asdict()})
-        (partial / RECORD).write_text(record + "\n")
+        # Who finds them whole need not know that Ctrl-C came when all was drawn.
+        held = written._replace(stopped=False)._asdict()
+        held["made_of"] = None if labelling.stopped else made_of
+        (partial / RECORD).write_text(json.dumps(held) + "\n")
     _tell(source.name, folder, written)
     return written
 
