@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 import time
 
 import cv2
@@ -13,6 +14,7 @@ import pytest
 from stemseg_jax import drawings, results
 from stemseg_jax.data import inputs
 from stemseg_jax.formats import images, rle
+from stemseg_jax.interruption import Interruption
 from stemseg_jax.outputs import exports, mask_log, overlay, tracks_json
 from stemseg_jax.predictor import Predictor
 from tests import coloured
@@ -259,16 +261,27 @@ def test_ctrl_c_after_the_last_frame_gives_up_pictures(
     assert tracks_json.read(tmp_path / "out" / "tracks.json").video.num_frames == 7
 
 
-def test_a_second_ctrl_c_drops_the_video(tmp_path):
-    clip = coloured.write(tmp_path / "clip.mp4", 200)
+def test_a_second_ctrl_c_drops_the_video(tmp_path, monkeypatch):
+    clip = coloured.write(tmp_path / "clip.mp4", 60)
+    handled = threading.Event()
+    request = Interruption._request
+
+    def noted(interruption, *rest):
+        try:
+            request(interruption, *rest)
+        finally:
+            handled.set()
+
+    monkeypatch.setattr(Interruption, "_request", noted)
 
     class PressesTwice(ByColour):
         def track(self, variables, frames, *, maps=False):
             def pressed():
                 for frame in frames:
-                    if frame.index in (4, 6):
+                    for _ in range(2 * (frame.index == 4)):
+                        handled.clear()
                         os.kill(os.getpid(), signal.SIGINT)
-                        time.sleep(0.2)
+                        handled.wait(30)
                     yield frame
 
             return super().track(variables, pressed())
