@@ -13,7 +13,7 @@ from stemseg_jax.data import inputs
 from stemseg_jax.geometry import Geometry, SizeRule, restore
 from stemseg_jax.outputs import collector
 from stemseg_jax.tracking import continuity
-from stemseg_jax.tracks import Frame, LabelledFrames, LabelStream, TrackStatistics
+from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
 
 FRAMES_AHEAD = 8  # decoded before they are asked for
 PARTS_AHEAD = 2  # results of windows that wait for whoever iterates
@@ -110,12 +110,7 @@ class Labelling:
                 pipelining.ahead(self._parts(read), PARTS_AHEAD)
             ) as parts,
         ):
-            while True:
-                try:
-                    part = next(parts)
-                except StopIteration as end:
-                    self.statistics = end.value
-                    return
+            for part in parts:
                 yield from self._frames_of(part)
 
     def _readable(self) -> Iterator[inputs.InputFrame]:
@@ -134,14 +129,12 @@ class Labelling:
                     raise
                 self.fault = error
 
-    def _parts(self, frames: Iterator[inputs.InputFrame]) -> LabelStream:
-        kept = self._kept(frames)
+    def _parts(self, frames: Iterator[inputs.InputFrame]) -> Iterator[LabelledFrames]:
+        labelled = self.model.labelled(
+            self._kept(frames), settings=self._settings, maps=self._maps
+        )
         with self._memory_explained():
-            return (
-                yield from self.model.labelled(
-                    kept, settings=self._settings, maps=self._maps
-                )
-            )
+            self.statistics = yield from labelled
 
     def _memory_explained(self) -> contextlib.AbstractContextManager:
         config, source = self.model.config, self.source

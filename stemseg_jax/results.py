@@ -227,6 +227,7 @@ def _write_all(
     source, categories = labelling.source, labelling.model.categories
     selection = outputs.selection(labelling.model.config.selection.to_dict())
     chosen = collector.select(labelling.statistics, **selection)
+    left_out = collector.left_out(labelling.statistics, **selection)
     tracks = log.tracks(source.name, (source.height, source.width), chosen)
     if "tracks" in outputs.names:
         tracks_json.write(
@@ -234,7 +235,7 @@ def _write_all(
             tracks,
             fps=source.fps,
             categories=categories,
-            details=_details(labelling.statistics, log.times, chosen, selection),
+            details=_details(labelling.statistics, log.times, chosen, left_out),
         )
     failed = _export(tracks, folder, outputs.names, categories)
     captions = {
@@ -249,7 +250,7 @@ def _write_all(
         fault=str(labelling.fault or ""),
         stopped=labelling.stopped or stop.requested,
         failed=tuple(failed),
-        left_out=collector.left_out(labelling.statistics, **selection),
+        left_out=left_out,
     )
 
 
@@ -257,7 +258,7 @@ def _details(
     statistics: Mapping[int, TrackStatistics],
     times: Sequence[float],
     chosen: Sequence[collector.Chosen],
-    selection: Mapping[str, Any],
+    left_out: Mapping[str, int],
 ) -> tracks_json.Details:
     of = {one.id: statistics[one.label] for one in chosen}
     scored_by = {id: track.scored_by for id, track in of.items()}
@@ -267,7 +268,7 @@ def _details(
         score={word: collector.SCORES[word] for word in {*scored_by.values()}},
         evidence={id: track.evidence for id, track in of.items()},
         joined={id: track.joined for id, track in of.items()},
-        left_out=collector.left_out(statistics, **selection),
+        left_out=left_out,
     )
 
 

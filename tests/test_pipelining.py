@@ -6,6 +6,7 @@ import time
 import pytest
 
 from stemseg_jax import pipelining
+from tests.drained import drained
 
 
 def numbers(count, fails_at=None, closed=None):
@@ -18,15 +19,6 @@ def numbers(count, fails_at=None, closed=None):
     finally:
         if closed is not None:
             closed.append(threading.current_thread())
-
-
-def drained(generator):
-    items = []
-    while True:
-        try:
-            items.append(next(generator))
-        except StopIteration as end:
-            return items, end.value
 
 
 @pytest.mark.parametrize("most", [1, 3, 100])

@@ -128,9 +128,12 @@ def measured(tree: str, clip: pathlib.Path, objects: int, repeat: int = 0) -> st
 def child():
     """Labels a video by a system that costs nothing, or a small one."""
     clip, objects = pathlib.Path(os.environ["CLIP"]), int(os.environ["OBJECTS"])
+    model = model_of(objects)
     with tempfile.TemporaryDirectory() as folder:
+        # Imports, and programs of the weights, are made by then.
+        predict(clip, pathlib.Path(folder, "first"), model)
         begin = time.perf_counter()
-        frames = predict(clip, pathlib.Path(folder), model_of(objects))
+        frames = predict(clip, pathlib.Path(folder, "timed"), model)
         seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(

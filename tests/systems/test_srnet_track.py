@@ -13,9 +13,10 @@ from stemseg_jax.outputs import collector
 from stemseg_jax.systems.srnet import SRNet
 from stemseg_jax.tracking import label_codes, online
 from stemseg_jax.tracks import Frame
+from tests.drained import drained
 from tests.systems import painted, painted_srnet, srnet_reference
 from tests.systems.painted import Thing
-from tests.systems.programs import compiled
+from tests.systems.programs import compiled_by
 
 WHOLE, PADDED, SHRUNK = ((32, 64), 1), ((27, 60), 1), ((30, 62), 2)
 
@@ -60,19 +61,10 @@ CASES = [
 ]
 
 
-def collected(generator):
-    parts = []
-    while True:
-        try:
-            parts.append(next(generator))
-        except StopIteration as end:
-            return parts, end.value
-
-
 def check(system, video, config):
     """All that `track` gives of a video is what plain NumPy gives."""
     frames = video.frames()
-    parts, statistics = collected(system.track({}, iter(frames)))
+    parts, statistics = drained(system.track({}, iter(frames)))
     labels, tracks = srnet_reference.track(
         painted_srnet.said(video, config), len(frames), config
     )
@@ -132,7 +124,7 @@ def calm(**changes):
 
 
 def labels_of(system, video):
-    parts, statistics = collected(system.track({}, iter(video.frames())))
+    parts, statistics = drained(system.track({}, iter(video.frames())))
     return np.concatenate([part.labels for part in parts]), statistics
 
 
@@ -201,9 +193,9 @@ def test_a_frame_of_another_size_and_no_frame_are_refused():
     frames = video_of(2, []).frames()
     frames.append(Frame(2, frames[0].image[:16]))
     with pytest.raises(ValueError, match=r"Frame 2 is \(16, 64\)"):
-        collected(calm().track({}, iter(frames)))
+        drained(calm().track({}, iter(frames)))
     with pytest.raises(ValueError, match="no frames"):
-        collected(calm().track({}, iter([])))
+        drained(calm().track({}, iter([])))
 
 
 class Weighted(painted_srnet.PaintedNetwork):
@@ -219,17 +211,7 @@ class Weighted(painted_srnet.PaintedNetwork):
 def test_programs_are_compiled_for_a_padded_size_alone(committed):
     config = config_of("ytvis", clustering__max_instances=5)
     system = painted_srnet.system(config, Weighted)
-    variables = {"params": {"zero": np.float32(0)}}
-    if committed:
-        variables = jax.device_put(variables, jax.devices()[0])
-    jax.clear_caches()
-
-    def programs(length, height=32, width=64):
-        images = np.zeros((length, height, width, 3), np.uint8)
-        with compiled() as names:
-            collected(system.track(variables, map(Frame, range(length), images)))
-        return sorted(names)
-
+    programs = compiled_by(system, committed=committed)
     assert programs(5) == ["_start", "_step", "prepare"]
     assert programs(7) == programs(1) == []
     assert programs(3, 60, 128) == ["prepare"]  # another size, padded to the same
@@ -238,8 +220,8 @@ def test_programs_are_compiled_for_a_padded_size_alone(committed):
 
 def test_maps_come_along_if_they_are_asked_for():
     video = video_of(3, crowd(3))
-    parts, _ = collected(calm().track({}, iter(video.frames()), maps=True))
-    without, _ = collected(calm().track({}, iter(video.frames())))
+    parts, _ = drained(calm().track({}, iter(video.frames()), maps=True))
+    without, _ = drained(calm().track({}, iter(video.frames())))
     assert all(part.maps is None for part in without)
     cells = video.seen()
     for part in parts:

@@ -11,9 +11,10 @@ import pytest
 from stemseg_jax import models
 from stemseg_jax.systems import stemseg
 from stemseg_jax.tracks import Frame, Geometry
+from tests.drained import drained
 from tests.systems import painted, stemseg_reference
 from tests.systems.painted import Thing
-from tests.systems.programs import compiled
+from tests.systems.programs import compiled_by
 
 # Sizes of what the network sees, less padding, and how many times larger frames are.
 WHOLE, PADDED, SHRUNK = ((32, 64), 1), ((27, 60), 1), ((30, 62), 2)
@@ -61,16 +62,6 @@ def config_of(case):
     return config
 
 
-def collected(generator):
-    """The parts that a generator gives, and what it returns."""
-    parts = []
-    while True:
-        try:
-            parts.append(next(generator))
-        except StopIteration as end:
-            return parts, end.value
-
-
 def watched(frames, pulled):
     for frame in frames:
         pulled.append(frame.index)
@@ -103,7 +94,7 @@ def crowd(length):
 def check(system, video, config):
     """All that `track` gives of a video is what the plain tracker gives."""
     frames, pulled = video.frames(), []
-    parts, statistics = collected(
+    parts, statistics = drained(
         prompt(system.track({}, watched(frames, pulled)), pulled, config.num_frames)
     )
     expected = stemseg_reference.track(
@@ -179,7 +170,7 @@ def test_objects_that_cross_enter_leave_and_return(calm):
         Thing(4, range(5, 12), at=(4, 8), size=(2, 2)),
         Thing(5, [3, *range(5, 12)], at=(4, 12), size=(3, 3)),
     ]
-    parts, statistics = collected(calm.track({}, iter(video_of(12, things).frames())))
+    parts, statistics = drained(calm.track({}, iter(video_of(12, things).frames())))
     labels = np.concatenate([part.labels for part in parts])
     shown = painted.outlines(12, things)
     np.testing.assert_array_equal(labels > 0, shown > 0)
@@ -219,7 +210,7 @@ def test_only_a_few_frames_are_held_however_long_the_video(calm):
 
 def test_two_videos_at_once_do_not_touch(calm):
     videos = [video_of(9, crowd(9)), video_of(9, crowd(9)[:2])]
-    alone = [collected(calm.track({}, iter(v.frames())))[0] for v in videos]
+    alone = [drained(calm.track({}, iter(v.frames())))[0] for v in videos]
     tracks = [calm.track({}, iter(v.frames())) for v in videos]
     for expected in zip(*alone, strict=True):
         for part, other in zip(map(next, tracks), expected, strict=True):
@@ -231,12 +222,12 @@ def test_a_frame_of_another_size_is_refused(calm):
     frames.append(Frame(2, frames[0].image[:16]))
     message = r"Frame 2 is \(16, 64\), but the video began with \(32, 64\)"
     with pytest.raises(ValueError, match=message):
-        collected(calm.track({}, iter(frames)))
+        drained(calm.track({}, iter(frames)))
 
 
 def test_a_video_without_frames_is_refused(calm):
     with pytest.raises(ValueError, match="no frames"):
-        collected(calm.track({}, iter([])))
+        drained(calm.track({}, iter([])))
 
 
 # ------------------------------------------------------------ what the device has to do
@@ -268,17 +259,7 @@ def test_programs_are_compiled_for_a_padded_size_alone(
 ):
     case = Case(name, rule, 4, 2, WHOLE, full_size=full_size, max_instances=5)
     system = painted.system(config_of(case), Weighted)
-    variables = {"params": {"zero": np.float32(0)}}
-    if committed:
-        variables = jax.device_put(variables, jax.devices()[0])
-    jax.clear_caches()
-
-    def programs(length, height=32, width=64):
-        images = np.zeros((length, height, width, 3), np.uint8)
-        with compiled() as names:
-            collected(system.track(variables, map(Frame, range(length), images)))
-        return sorted(names)
-
+    programs = compiled_by(system, committed=committed)
     assert programs(19) == NETWORK
     assert programs(14) == []
     assert programs(9, 60, 128) == ["prepare"]  # another size, padded to the same
@@ -312,7 +293,7 @@ def test_a_window_is_fetched_once_the_next_ones_work_is_under_way(calm, monkeypa
 
     monkeypatch.setattr(stemseg.STEmSeg, "_label", watched_label)
     monkeypatch.setattr(stemseg.Pending, "fetch", watched_fetch)
-    collected(calm.track({}, iter(video_of(10, crowd(10)).frames())))  # four windows
+    drained(calm.track({}, iter(video_of(10, crowd(10)).frames())))  # four windows
     assert events == ["label"] + 3 * ["label", "fetch"] + ["fetch"]
 
 
@@ -320,7 +301,7 @@ def test_labels_cross_as_bytes(calm, monkeypatch):
     crossed = []
     device_get = jax.device_get
     monkeypatch.setattr(jax, "device_get", lambda x: crossed.append(x) or device_get(x))
-    parts, _ = collected(calm.track({}, iter(video_of(6, crowd(6)).frames())))
+    parts, _ = drained(calm.track({}, iter(video_of(6, crowd(6)).frames())))
     assert {part.labels.dtype for part in parts} == {np.dtype(np.int32)}
     codes = [x for x in jax.tree.leaves(crossed) if x.dtype == np.uint8]
     assert [x.shape for x in codes] == 6 * [painted.SIZE]  # each frame once
@@ -330,8 +311,8 @@ def test_labels_cross_as_bytes(calm, monkeypatch):
 
 def test_maps_come_along_if_they_are_asked_for(calm):
     video = video_of(6, crowd(6))
-    parts, _ = collected(calm.track({}, iter(video.frames()), maps=True))
-    without, _ = collected(calm.track({}, iter(video.frames())))
+    parts, _ = drained(calm.track({}, iter(video.frames()), maps=True))
+    without, _ = drained(calm.track({}, iter(video.frames())))
     assert all(part.maps is None for part in without)
     for part, other in zip(parts, without, strict=True):
         np.testing.assert_array_equal(part.labels, other.labels)

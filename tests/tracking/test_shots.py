@@ -8,6 +8,7 @@ import pytest
 from stemseg_jax.geometry import Geometry
 from stemseg_jax.tracking import shots
 from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
+from tests.drained import drained
 
 SIZE = (72, 128)
 GEOMETRY = Geometry(original=SIZE, resized=SIZE, labels=(1, 1), stride=72)
@@ -143,15 +144,6 @@ class Follower:
         return LabelledFrames(first, labels.astype(np.int32)[:, None, None], GEOMETRY)
 
 
-def run(labelled):
-    parts = []
-    while True:
-        try:
-            parts.append(next(labelled))
-        except StopIteration as end:
-            return parts, end.value
-
-
 def counted(frames, taken):
     for frame in frames:
         taken.append(frame.index)
@@ -161,7 +153,7 @@ def counted(frames, taken):
 @pytest.mark.parametrize(("size", "late"), [(1, 0), (3, 0), (1, 2), (2, 5), (9, 9)])
 def test_each_shot_is_a_video_and_has_labels_of_its_own(size, late):
     track = Follower(size, late)
-    parts, tracks = run(shots.by_shot(track, video("aaaabbbbbc"), DETECTOR))
+    parts, tracks = drained(shots.by_shot(track, video("aaaabbbbbc"), DETECTOR))
     assert track.lengths == [4, 5, 1]
     firsts = [part.first for part in parts]
     assert firsts == sorted(firsts)
@@ -180,8 +172,8 @@ def test_each_shot_is_a_video_and_has_labels_of_its_own(size, late):
 
 
 def test_a_video_of_one_shot_is_as_without():
-    parts, tracks = run(shots.by_shot(Follower(2), video("aaaaa"), DETECTOR))
-    alone, alone_tracks = run(Follower(2)(video("aaaaa")))
+    parts, tracks = drained(shots.by_shot(Follower(2), video("aaaaa"), DETECTOR))
+    alone, alone_tracks = drained(Follower(2)(video("aaaaa")))
     assert tracks == alone_tracks
     for part, other in zip(parts, alone, strict=True):
         np.testing.assert_equal(part, other)
@@ -203,7 +195,7 @@ def test_a_system_without_tracks_or_that_stops_early_does_no_harm():
         yield LabelledFrames(0, labels, GEOMETRY)
         return {}
 
-    parts, tracks = run(shots.by_shot(nothing, video("aaabbb"), DETECTOR))
+    parts, tracks = drained(shots.by_shot(nothing, video("aaabbb"), DETECTOR))
     assert [part.first for part in parts] == [0, 3]
     assert tracks == {}
 
@@ -212,13 +204,13 @@ def test_a_system_without_tracks_or_that_stops_early_does_no_harm():
         yield LabelledFrames(0, np.ones((1, 1, 1), np.int32), GEOMETRY)
         return {1: TrackStatistics(1, 0, 0)}
 
-    parts, tracks = run(shots.by_shot(first_frame_only, video("aaabbb"), DETECTOR))
+    parts, tracks = drained(shots.by_shot(first_frame_only, video("aaabbb"), DETECTOR))
     assert [part.first for part in parts] == [0, 3]
 
 
 def test_no_frames_and_another_size_are_refused():
     with pytest.raises(ValueError, match="no frames"):
-        run(shots.by_shot(Follower(), video(""), DETECTOR))
+        drained(shots.by_shot(Follower(), video(""), DETECTOR))
     mixed = [*video("aaa"), Frame(3, np.zeros((72, 127, 3), np.uint8))]
     with pytest.raises(ValueError, match="Frame 3 is"):
-        run(shots.by_shot(Follower(), iter(mixed), DETECTOR))
+        drained(shots.by_shot(Follower(), iter(mixed), DETECTOR))
