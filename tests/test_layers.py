@@ -102,6 +102,7 @@ MAY_IMPORT = {
     "predict": {"predictor", "results", *SCRIPT},
     "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
     "demo": {"train", "evaluate", "predict", *SCRIPT},
+    "studies": {"train", "evaluate", "demo", *SCRIPT},
     "main": {"models", "options", "data", "results", "compilation", *SCRIPTS},
 }
 WITHOUT_JAX = {

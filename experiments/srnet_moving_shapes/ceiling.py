@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import run
 
-from stemseg_jax import models
+from stemseg_jax import models, studies
 from stemseg_jax.formats import images
 from stemseg_jax.ops import gaussian, masks, pixels, resize
 from stemseg_jax.outputs import overlay, report
@@ -36,10 +36,10 @@ def main():
     options = parser.parse_args()
     lines, sheet, captions = [], [], []
     for row, read in (("stemseg", windows_of_stemseg), ("srnet", frames_of_srnet)):
-        config, workdir = run.recipe(row, 0, options)
+        config, workdir = studies.recipe(run.ROWS, row, 0, options)
         model = models.load(config, str(workdir))
         found: dict[str, list[float]] = {}
-        for number, video in enumerate(run.unseen(config)):
+        for number, video in enumerate(studies.unseen(config)):
             drawn = {}
             for start, said in read(model, video):
                 clip = video.clip(range(start, start + len(said.seediness)))
