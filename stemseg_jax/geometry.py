@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 MULTIPLE = 32  # the coarsest stride: padded sizes are multiples of it
 
@@ -69,6 +69,31 @@ def padded(size: Size) -> Size:
         math.ceil(height / MULTIPLE) * MULTIPLE,
         math.ceil(width / MULTIPLE) * MULTIPLE,
     )
+
+
+def cover(
+    numbers: Int[np.ndarray, "H W"], geometry: Geometry
+) -> Int[np.ndarray, "h w"]:
+    """A map of numbers over the original frame, in the size of the label maps.
+
+    Each cell has the number nearest to its centre; what is padded has 0.
+    """
+    rows, columns = (
+        _nearest(*sizes, geometry.stride, cells)
+        for *sizes, cells in zip(
+            geometry.original, geometry.resized, geometry.labels, strict=True
+        )
+    )
+    inside = numbers[np.ix_(rows, columns)]
+    missing = [(0, n - m) for n, m in zip(geometry.labels, inside.shape, strict=True)]
+    return np.pad(inside, missing)
+
+
+def _nearest(original: int, resized: int, stride: int, cells: int) -> np.ndarray:
+    """The row or column of the original at the centre of each cell that has one."""
+    centres = (np.arange(cells) + 0.5) * stride
+    centres = centres[centres < resized]
+    return np.minimum(centres * original / resized, original - 1).astype(int)
 
 
 def restore(

@@ -209,7 +209,11 @@ READERS: Mapping[str, Mapping[str, Range]] = {
     },
     **dict.fromkeys(("davis16", "davis17", "davis19"), _DAVIS),
     **dict.fromkeys(("ytvis", "ytvis21", "ovis", "own"), _CATEGORIES),
-    "kitti_mots": {**_MOTS, "mots_challenge": _NAMES},
+    "kitti_mots": {
+        **_MOTS,
+        "mots_challenge": _NAMES,
+        "classes": Each(OneOf(tuple(categories.KITTI_MOTS.values()))),
+    },
     "mots_challenge": _MOTS,
     "coco": {**_CATEGORIES, "year": Whole(least=2000, most=2100)},
     "pascal_voc": {

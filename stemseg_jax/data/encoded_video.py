@@ -227,6 +227,31 @@ class PngLabels(Labels):
             return self.meaning(read_numbers(path))
 
 
+@dataclasses.dataclass(frozen=True)
+class SomeLabels(Labels):
+    """The instances of some categories; the others are background."""
+
+    labels: Labels
+    chosen: Collection[int]
+
+    @functools.cached_property
+    def categories(self) -> Mapping[int, int]:
+        of_all = self.labels.categories
+        return {i: of_all[i] for i in of_all if of_all[i] in self.chosen}
+
+    @functools.cached_property
+    def annotated_frames(self) -> Sequence[int]:
+        return [t for t in self.labels.annotated_frames if self.instances(t)]
+
+    def instances(self, index: int) -> Collection[int]:
+        return [i for i in self.labels.instances(index) if i in self.categories]
+
+    def read(self, index: int) -> FrameLabels:
+        whole = self.labels.read(index)
+        masks = {i: m for i, m in whole.masks.items() if i in self.categories}
+        return FrameLabels(masks, self.categories, whole.ignore)
+
+
 def read_numbers(path: pathlib.Path) -> np.ndarray:
     with broken_if_refused():
         return images.read_labels(path)

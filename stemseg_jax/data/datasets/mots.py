@@ -13,9 +13,10 @@ without annotations; MOTSChallenge: 4 train sequences, pedestrians alone.
 An object is numbered 1000 * class + n; class 10 is the region to ignore.
 """
 
+import dataclasses
 import logging
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -41,6 +42,7 @@ def load_kitti(
     *,
     sequences: Sequence[str] | None = None,
     mots_challenge: Sequence[str] = (),
+    classes: Sequence[str] = tuple(KITTI_MOTS.values()),
     labels: str = "txt",
     report: readers.Report = readers.refuse,
 ) -> readers.Dataset:
@@ -49,8 +51,11 @@ def load_kitti(
     Args:
         sequences: Names in place of the split's own.
         mots_challenge: Sequences of MOTSChallenge that join; ("0002",) in STEm-Seg.
+        classes: Whose objects count; those of others are background.
         labels: "txt", or "png" where the two should be compared.
     """
+    for name in classes:
+        choices.known("classes", name, KITTI_MOTS.values())
     folder = folders.dataset_folder(
         root,
         names=("KITTI_MOTS", "KITTI-MOTS", "KITTIMOTS", "kitti_mots"),
@@ -72,7 +77,19 @@ def load_kitti(
         videos += load_mots_challenge(
             root, "train", sequences=mots_challenge, labels=labels, report=report
         ).videos
-    return readers.Dataset("kitti_mots", KITTI_MOTS, videos, max_gap=MAX_GAP)
+    chosen = {number: name for number, name in KITTI_MOTS.items() if name in classes}
+    if chosen != KITTI_MOTS:
+        videos = [_of_classes(video, chosen) for video in videos]
+    return readers.Dataset("kitti_mots", chosen, videos, max_gap=MAX_GAP)
+
+
+def _of_classes(
+    video: encoded_video.EncodedVideo, classes: Collection[int]
+) -> encoded_video.EncodedVideo:
+    if video.labels is None:
+        return video
+    labels = encoded_video.SomeLabels(video.labels, tuple(classes))
+    return dataclasses.replace(video, labels=labels)
 
 
 def load_mots_challenge(

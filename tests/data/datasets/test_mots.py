@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,24 @@ def test_cars_pedestrians_and_ignored_regions(tmp_path, labels):
     np.testing.assert_array_equal(clip.ids, [1001, 2003])
     np.testing.assert_array_equal(clip.masks, [truth == 1, truth == 2])
     assert clip.ignore[:, -1].all() and not clip.ignore[:, :-1].any()
+
+
+@pytest.mark.parametrize("labels", ["txt", "png"])
+def test_objects_of_other_classes_are_background(tmp_path, labels):
+    folders.kitti_mots(tmp_path)
+    read = functools.partial(DATASETS["kitti_mots"], tmp_path, "train", labels=labels)
+    dataset = read(classes=("pedestrian",))
+    assert dataset.categories == {2: "pedestrian"}
+    (video,) = dataset.videos
+    assert video.categories == {2003: 2}
+    clip, whole = video.clip([1, 4]), read().videos[0].clip([1, 4])
+    np.testing.assert_array_equal(clip.ids, [2003])
+    np.testing.assert_array_equal(clip.masks, whole.masks[1:])
+    np.testing.assert_array_equal(clip.ignore, whole.ignore)
+    seen = [t for t in range(6) if 2003 in read().videos[0].instances(t)]
+    assert list(video.annotated_frames) == seen
+    with pytest.raises(ValueError, match="classes='bus'.*car.*pedestrian"):
+        read(classes=("bus",))
 
 
 def test_png_and_txt_are_equal(tmp_path):
