@@ -1,17 +1,20 @@
-"""Figures of programs that SRNet builds on: those of CenterTrack, SpatialEmbeddings and
-STEm-Seg's grid, numbers alone. A few are kept here, all are in the shared folder."""
+"""Figures of other programs that our systems build on, numbers alone: CenterTrack,
+SpatialEmbeddings and STEm-Seg's grid for SRNet; monodepth2 and a discriminative loss
+for the causal embedding. A few are kept here, all are in the shared folder."""
 
 import pathlib
 
 import numpy as np
 
-KEPT = pathlib.Path(__file__).parent / "figures/srnet.npz"
+KEPT = pathlib.Path(__file__).parent / "figures"
 FOLDERS = ("kept", "shared")
 
 
 def load(folder: str, name: str, request) -> dict[str, np.ndarray]:
     """The arrays of one program; without the shared folder its test skips."""
-    path = KEPT
+    path = KEPT / f"{name}.npz"
+    if not path.is_file():
+        path = KEPT / "srnet.npz"  # several programs in one
     if folder == "shared":
         shared = request.getfixturevalue("shared")
         path = shared / "reference/goldens_other" / f"{name}.npz"
