@@ -16,9 +16,8 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int32, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int32, Key
 from ml_collections import ConfigDict
 
 from stemseg_jax import choices, structures
@@ -324,11 +323,11 @@ class SRNet:
         self,
         variables: Variables,
         state: State,
-        image: UInt8[Array | np.ndarray, "H W 3"],
+        frame: Frame,
         geometry: Geometry,
     ) -> tuple[State, online.Labels]:
         convention = self.network.encoder.convention
-        images = pixels.prepare(image[None], geometry.resized, convention)
+        images = pixels.prepare(frame.image[None], geometry.resized, convention)
         return self._step(variables, state, images)
 
     @functools.partial(jax.jit, static_argnums=0)

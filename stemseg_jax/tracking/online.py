@@ -4,8 +4,7 @@ from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
-import numpy as np
-from jaxtyping import Array, Float, Int32, UInt, UInt8
+from jaxtyping import Array, Float, Int32, UInt
 
 from stemseg_jax.geometry import Geometry, Size
 from stemseg_jax.tracking import label_codes, statistics
@@ -42,7 +41,7 @@ class Method(Protocol):
         self,
         variables: Any,
         state: Any,
-        image: UInt8[Array | np.ndarray, "H W 3"],
+        frame: Frame,
         geometry: Geometry,
     ) -> tuple[Any, Labels]:
         """Pure and made of jitted parts: nothing comes to the host inside. The part
@@ -67,7 +66,7 @@ def track(
         if geometry is None:
             geometry = method.geometry(frame.image.shape[:2])
             state = _beside(variables, method.start(variables, geometry))
-        state, found = method.step(variables, state, frame.image, geometry)
+        state, found = method.step(variables, state, frame, geometry)
         found = jax.device_get(found if maps else found._replace(maps=None))
         seen.add(frame.index, found.ids, found.sums)
         yield LabelledFrames(

@@ -264,7 +264,7 @@ def test_a_whole_video_can_stay_on_the_device(own):
     geometry = system.geometry(frames.shape[1:3])
 
     def step(state, image):
-        return system.step(variables, state, image, geometry)
+        return system.step(variables, state, Frame(0, image), geometry)
 
     _, together = jax.lax.scan(
         step, system.start(variables, geometry), jnp.asarray(frames)

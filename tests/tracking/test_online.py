@@ -26,8 +26,8 @@ class Brighter:
         return {"highest": variables["floor"], "next_id": jnp.int32(1)}
 
     @functools.partial(jax.jit, static_argnums=(0, 4))
-    def step(self, variables, state, image, geometry):
-        highest = image.max()
+    def step(self, variables, state, frame, geometry):
+        highest = frame.image.max()
         is_new = highest > state["highest"]
         slots = jnp.where(is_new, 0, -1) * jnp.ones(geometry.labels, jnp.int32)
         sums = statistics.slot_sums(slots[None], jnp.ones(1, bool), num_slots=1)
