@@ -1,6 +1,6 @@
 """Figures of other programs that our systems build on, numbers alone: CenterTrack,
-SpatialEmbeddings and STEm-Seg's grid for SRNet; monodepth2 and a discriminative loss
-for the causal embedding. A few are kept here, all are in the shared folder."""
+SpatialEmbeddings and STEm-Seg's grid for SRNet; FIERY, monodepth2 and others for the
+causal embedding. A few are kept here, all are in the shared folder."""
 
 import pathlib
 
