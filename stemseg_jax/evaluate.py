@@ -1,20 +1,23 @@
 """A model over a dataset: result files in the official form, then their score."""
 
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import logging
+from jaxtyping import Int32
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from stemseg_jax import choices, models, score
-from stemseg_jax.data import readers
+from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import DATASETS, export, youtube_vis
-from stemseg_jax.formats import coco_json, whole
+from stemseg_jax.formats import coco_json, mots_txt, whole
 from stemseg_jax.outputs import collector, davis_results, mots_results, ytvis_results
-from stemseg_jax.tracks import VideoTracks
+from stemseg_jax.tracks import Frame, VideoTracks
 
 WRITER = "--mode=evaluate"  # of the folders, which it alone replaces
 
@@ -156,9 +159,22 @@ def _listing(config: ConfigDict) -> pathlib.Path:
 def track(model: models.Model, dataset: readers.Dataset) -> Iterator[VideoTracks]:
     """The chosen tracks of each video, one video at a time."""
     for video in tqdm(dataset.videos, desc="evaluate", unit="video"):
-        labels, statistics = model.track(map(video.frame, range(video.num_frames)))
+        frames = map(functools.partial(_frame, video), range(video.num_frames))
+        labels, statistics = collector.collect(model.labelled(frames))
         chosen = collector.select(statistics, **model.config.selection)
         yield labels.tracks(video.name, chosen)
+
+
+def _frame(video: readers.Video, index: int) -> Frame:
+    truth = functools.partial(_truth, video, index) if video.annotated else None
+    return Frame(index, video.frame(index), truth)
+
+
+def _truth(video: readers.Video, index: int) -> Int32[np.ndarray, "H W"]:
+    numbers = np.zeros((video.height, video.width), np.int32)
+    for number, mask in encoded_video.labels(video, index).masks.items():
+        numbers[mask] = number
+    return numbers
 
 
 def _export_davis(dataset, folder):
@@ -183,13 +199,15 @@ def _load_kitti(folder):
     return DATASETS["kitti_mots"](folder, "train", sequences=sequences)
 
 
-def _write_mots(first_frame):
+def _write_mots(first_frame, *, clean):
     def write(folder, videos, truth):
         del truth
+        scores = {}
         for video in videos:
-            mots_results.write(
-                folder, mots_results.clean(video), first_frame=first_frame
-            )
+            kept = mots_results.clean(video) if clean else video
+            mots_results.write(folder, kept, first_frame=first_frame)
+            scores[video.name] = {mots_results.number(t): t.score for t in kept.tracks}
+        mots_txt.write_scores(folder, scores)
         return folder
 
     return write
@@ -202,6 +220,11 @@ _YOUTUBE_VIS = Form(
     load=lambda folder: DATASETS["own"](folder, "valid"),
     numbered=True,
 )
+_KITTI = Form(
+    _write_mots(first_frame=0, clean=True),
+    export=export.write_kitti_mots,
+    load=_load_kitti,
+)
 FORMS = {
     "davis19": _DAVIS._replace(
         export=_export_davis, load=lambda folder: DATASETS["davis19"](folder, "val")
@@ -209,8 +232,8 @@ FORMS = {
     "davis16": _DAVIS,
     "ytvis": _YOUTUBE_VIS,
     "ovis": _YOUTUBE_VIS,
-    "kitti_mots": Form(
-        _write_mots(first_frame=0), export=export.write_kitti_mots, load=_load_kitti
-    ),
-    "mots_challenge": Form(_write_mots(first_frame=1)),
+    "kitti_mots": _KITTI,
+    # Nothing is taken out of what was found, as the authors of STEm-Seg do it.
+    "kitti_mots_cars": _KITTI._replace(write=_write_mots(first_frame=0, clean=False)),
+    "mots_challenge": Form(_write_mots(first_frame=1, clean=True)),
 }

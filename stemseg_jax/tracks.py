@@ -26,6 +26,9 @@ class Frame(NamedTuple):
 
     index: int  # counted from 0, without gaps
     image: UInt8[np.ndarray, "H W 3"]  # RGB
+    # The numbers of the instances, 0 for none, where there are annotations: read when
+    # it is called.
+    truth: Callable[[], Int32[np.ndarray, "H W"]] | None = None
 
 
 def of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:

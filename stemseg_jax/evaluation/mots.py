@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int
 from pycocotools import mask as coco
 
-from stemseg_jax.evaluation import clear, hota, identity, pairing
+from stemseg_jax.evaluation import clear, detection, hota, identity, pairing
 from stemseg_jax.evaluation.pairing import Masks, Pairing
 from stemseg_jax.evaluation.scored import Figures, Progress, Scored
 from stemseg_jax.formats import files, images, mots_txt
@@ -29,14 +29,26 @@ CLASSES = {"car": mots_txt.CAR, "pedestrian": mots_txt.PEDESTRIAN}
 
 
 class Benchmark(NamedTuple):
-    """In what the two benchmarks differ."""
+    """In what the benchmarks differ.
+
+    Attributes:
+        detection: Whether what is found in single frames is scored, too.
+        also_at: A second size (height, width) that masks are brought to and scored at.
+    """
 
     classes: tuple[str, ...]
     first_frame: int
+    detection: bool = False
+    also_at: tuple[int, int] | None = None
 
 
 BENCHMARKS = {
     "kitti_mots": Benchmark(("car", "pedestrian"), first_frame=0),
+    # As Hu, Kendall and Cipolla (arXiv 1912.08969) report: what they do not say is at
+    # which size, so that both are here.
+    "kitti_mots_cars": Benchmark(
+        ("car",), first_frame=0, detection=True, also_at=(192, 640)
+    ),
     "mots_challenge": Benchmark(("pedestrian",), first_frame=1),
 }
 
@@ -55,6 +67,7 @@ class Counts(NamedTuple):
     clear: clear.Counts
     hota: hota.Counts
     identity: dict[str, int]
+    found: detection.Counts | None = None  # in single frames
 
 
 class Programs(NamedTuple):
@@ -64,6 +77,7 @@ class Programs(NamedTuple):
     clear: dict
     hota: dict
     identity: dict
+    detection: dict  # empty if it is not asked for
 
 
 def score(
@@ -81,7 +95,8 @@ def score(
             no seqmap: then those sequences count that have results, and are as long as
             their images or masks beside the folder say. MOTSChallenge: either the same,
             or a folder of sequences with `gt/gt.txt` and `seqinfo.ini`.
-        results: A folder with `<sequence>.txt`.
+        results: A folder with `<sequence>.txt` and, for the average precision of
+            detections, what `mots_txt.write_scores` leaves there.
 
     Raises:
         ValueError: Missing or unknown files, and what `mots_txt.read` refuses.
@@ -90,6 +105,7 @@ def score(
     settings = BENCHMARKS[benchmark]
     sequences, known = find_sequences(ground_truth, results)
     _check_results(results, sequences, known)
+    scores = mots_txt.read_scores(results) if settings.detection else None
     counts = {}
     for name in progress(list(sequences)):
         file, num_frames = sequences[name]
@@ -100,12 +116,22 @@ def score(
         _check_lines(
             truth, predicted, file, results / f"{name}.txt", settings.first_frame
         )
+        sizes = {"": (truth, predicted)}
+        if settings.also_at:
+            height, width = settings.also_at
+            sizes[f" at {height} x {width}"] = tuple(
+                mots_txt.resized(side, settings.also_at) for side in (truth, predicted)
+            )
         counts[name] = {
-            label: count(
-                overlapping(truth, predicted, CLASSES[label]),
+            f"{label}{size}": count(
+                *sides,
+                CLASSES[label],
                 # mots_tools begins at frame 0, whatever the number of the first.
                 frames_to_average=num_frames + settings.first_frame,
+                scores=None if scores is None else scores.get(name, {}),
+                with_detection=settings.detection,
             )
+            for size, sides in sizes.items()
             for label in settings.classes
         }
     return Scored(
@@ -116,14 +142,36 @@ def score(
     )
 
 
-def count(own: Pairing, *, frames_to_average: int) -> Counts:
-    """Counts one class of one sequence."""
+def count(
+    truth: Sequence[Sequence[mots_txt.Line]],
+    predicted: Sequence[Sequence[mots_txt.Line]],
+    category: int,
+    *,
+    frames_to_average: int,
+    scores: Mapping[int, float] | None = None,
+    with_detection: bool = False,
+) -> Counts:
+    """Counts one class of one sequence, whose masks are given frame by frame.
+
+    Args:
+        scores: Of tracks, if they are known.
+    """
+    own = overlapping(truth, predicted, category)
     left = pairing.without_ignored(own)
+    found = None
+    if with_detection:
+        lines = (line for frame in predicted for line in frame)
+        ids = [line.id for line in lines if line.category == category]
+        of_masks = None
+        if scores is not None:
+            of_masks = np.array([scores.get(number, 0.0) for number in ids], float)
+        found = detection.count(own, of_masks)
     return Counts(
         mots=clear.count_mots(own, frames_to_average),
         clear=clear.count_clear(left),
         hota=hota.count(left),
         identity=identity.count(left),
+        found=found,
     )
 
 
@@ -198,11 +246,14 @@ def report(sequences: Mapping[str, Mapping[str, Counts]]) -> dict:
     """
 
     def full(programs):
-        mots_tools, *others = programs
         return {
             **headline(programs),
-            "mots_tools": mots_tools,
-            "trackeval": dict(zip(("CLEAR", "HOTA", "Identity"), others, strict=True)),
+            "mots_tools": programs.mots_tools,
+            "trackeval": {
+                "CLEAR": programs.clear,
+                "HOTA": programs.hota,
+                "Identity": programs.identity,
+            },
         }
 
     classes = list(next(iter(sequences.values())))
@@ -216,9 +267,11 @@ def report(sequences: Mapping[str, Mapping[str, Counts]]) -> dict:
 
 
 def headline(programs: Programs) -> Figures:
-    """sMOTSA to ML as mots_tools has them, HOTA to IDF1 as TrackEval."""
+    """What is said of detections, sMOTSA to ML as mots_tools has them, and HOTA to IDF1
+    as TrackEval."""
     mots = programs.mots_tools
     return {
+        **programs.detection,
         "sMOTSA": mots["sMOTSA"],
         "MOTSA": mots["MOTSA"],
         "MOTSP": mots["MOTSP"],
@@ -375,12 +428,21 @@ def _masks(ids: list[int], lengths: list[int]) -> Masks:
 
 
 def _of_sequence(counts: Counts) -> Programs:
+    mots = clear.mots_figures(counts.mots)
     return Programs(
-        clear.mots_figures(counts.mots),
+        mots,
         clear.clear_figures_of_sequence(counts.clear),
         hota.figures([counts.hota]),
         identity.figures(counts.identity),
+        _detection([counts], np.ones(1, int), mots),
     )
+
+
+def _detection(counts: Sequence[Counts], weights, mots: Mapping) -> Figures:
+    found = [own.found for own in counts]
+    if any(own is None for own in found):
+        return {}
+    return detection.figures(found, weights, switches=mots["id_switches"])
 
 
 def _of_all(sequences, label: str, weights=None) -> Programs:
@@ -397,9 +459,11 @@ def _of_all(sequences, label: str, weights=None) -> Programs:
             for key in of_sequences[0]
         }
 
+    mots = clear.mots_figures(total([own.mots for own in counts]))
     return Programs(
-        clear.mots_figures(total([own.mots for own in counts])),
+        mots,
         clear.clear_figures(total([own.clear for own in counts])),
         hota.figures([own.hota for own in counts], weights),
         identity.figures(total([own.identity for own in counts])),
+        _detection(counts, weights, mots),
     )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemseg_jax.formats import mots_txt, rle, whole
-from stemseg_jax.tracks import VideoTracks
+from stemseg_jax.tracks import Track, VideoTracks
 
 
 class Limits(NamedTuple):
@@ -53,7 +53,7 @@ def write(
     final = whole.inside(folder, f"{video.name}.txt")
     with whole.file(final) as partial, partial.open("w") as stream:
         for track in sorted(without_overlaps(video).tracks):
-            identity = track.category * mots_txt.IDS_PER_CLASS + track.id
+            identity = number(track)
             for frame, mask in enumerate(track.segmentations, start=first_frame):
                 if mask is not None:
                     line = mots_txt.Line(frame, identity, track.category, mask)
@@ -66,6 +66,11 @@ def write(
             first_frame=first_frame,
         )
     return final
+
+
+def number(track: Track) -> int:
+    """What a file calls a track."""
+    return track.category * mots_txt.IDS_PER_CLASS + track.id
 
 
 def without_overlaps(video: VideoTracks) -> VideoTracks:

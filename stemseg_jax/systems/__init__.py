@@ -4,8 +4,23 @@
 before.
 """
 
-from stemseg_jax.systems import srnet, srnet_options, stemseg, stemseg_options
+from stemseg_jax.systems import (
+    causal_embedding,
+    causal_embedding_options,
+    srnet,
+    srnet_options,
+    stemseg,
+    stemseg_options,
+)
 
-SYSTEMS = {"srnet": srnet.SRNet, "stemseg": stemseg.STEmSeg}
-OPTIONS = {"srnet": srnet_options.OPTIONS, "stemseg": stemseg_options.OPTIONS}
+SYSTEMS = {
+    "causal_embedding": causal_embedding.CausalEmbedding,
+    "srnet": srnet.SRNet,
+    "stemseg": stemseg.STEmSeg,
+}
+OPTIONS = {
+    "causal_embedding": causal_embedding_options.OPTIONS,
+    "srnet": srnet_options.OPTIONS,
+    "stemseg": stemseg_options.OPTIONS,
+}
 ADDED = {"stemseg": {"tracking.score": "size"}}
