@@ -198,6 +198,15 @@ READERS: Mapping[str, Mapping[str, Range]] = {
         "radius": Each(Real(above=0, most=1), lengths=(2,), rising=True),
         "categories": Whole(least=1, most=100),
     },
+    "layered_world": {
+        "num_videos": Whole(least=1),
+        "num_frames": Whole(least=1),
+        "height": Whole(least=1, most=SIDE),
+        "width": Whole(least=1, most=SIDE),
+        "seed": Whole(),
+        "objects": Each(Whole(least=1, most=100), lengths=(2,), rising=True),
+        "speed": Real(least=0, most=10),
+    },
     "composed": {
         "sources": Sources(),
         "bases": Each(OneOf(tuple(DATASETS))),
