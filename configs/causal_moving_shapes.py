@@ -22,7 +22,7 @@ def get_config(variant: str = ""):
     model.encoder_channels = (64, 48)
     model.temporal_blocks = 4
     model.embedding_dims = 4
-    model.decoder_channels = (32, 32, 24, 24, 16, 16)
+    model.decoder_channels = (24, 24, 16, 16, 8, 8)
     model.depth_range = (1.0, 60.0)
     model.pose_channels = 48
     model.pixels.order = "rgb"
@@ -45,7 +45,7 @@ def get_config(variant: str = ""):
     optim.name = "adamw"
     optim.batch_size = optim.clips_per_device = 1
     optim.steps = 2_000
-    optim.learning_rate = 1e-3
+    optim.learning_rate = 2e-3
     optim.schedule = "cosine"
     optim.warmup_steps = 100
     optim.clip_norm = 1.0
@@ -56,6 +56,6 @@ def get_config(variant: str = ""):
     evaluation = config.evaluation
     evaluation.task = "kitti_mots_cars"
     evaluation.dataset = "layered_world"
-    evaluation.options = dict(num_videos=20, num_frames=20, **WORLD)
+    evaluation.options = dict(num_videos=12, num_frames=20, **WORLD)
     evaluation.min_dim, evaluation.max_dim = 96, 160
     return causal_embedding.finish(config, variant)

@@ -532,7 +532,7 @@ class CausalEmbedding:
         squared = jnp.where(valid, jnp.square(steps).sum(axis=-1), jnp.inf)
         near = seen & (squared.min(axis=-1) < self.tracking.radius**2)
         slots = jnp.where(near, squared.argmin(axis=-1), -1)
-        sizes = jax.ops.segment_sum(near.ravel(), jnp.where(near, slots, K).ravel(), K)
+        sizes = jnp.bincount(jnp.where(near, slots, K).ravel(), length=K)
         kept = sizes >= self.clustering.min_points
         return jnp.where(near & kept[slots], slots, -1).astype(jnp.int32)
 

@@ -99,7 +99,6 @@ CASES = [
     dict(tracking__span=1),
     dict(tracking__span=3, tracking__time_to_live=1),
     dict(tracking__time_to_live=None),
-    dict(clustering__max_instances=3),
     dict(clustering__min_points=8),
     dict(tracking__true_masks=True),
     dict(tracking__true_means=True),
