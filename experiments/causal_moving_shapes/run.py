@@ -39,12 +39,12 @@ def rows(folder: pathlib.Path, steps: int) -> dict[str, Row]:
         "no_depth": row("no_depth"),
         "no_temporal": row("no_temporal"),
         "single_frame": row("single_frame"),
-        "full, true masks": Row(
+        "true_masks": Row(
             functools.partial(config_of, ""),
             {**shared, "tracking.true_masks": True},
             weights="full",
         ),
-        "full, true means": Row(
+        "true_means": Row(
             functools.partial(config_of, ""),
             {**shared, "tracking.true_means": True},
             weights="full",
