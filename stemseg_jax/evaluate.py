@@ -12,7 +12,7 @@ from tqdm import tqdm
 from stemseg_jax import choices, models, score
 from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import DATASETS, export, youtube_vis
-from stemseg_jax.formats import coco_json, whole
+from stemseg_jax.formats import coco_json, mots_txt, whole
 from stemseg_jax.outputs import collector, davis_results, mots_results, ytvis_results
 from stemseg_jax.tracks import VideoTracks
 
@@ -67,6 +67,7 @@ class Benchmark(NamedTuple):
     dataset: readers.Dataset
     truth: pathlib.Path | None
     scored: bool = True
+    also_at: tuple[int, ...] = ()  # see `score.read`
 
     def score(
         self,
@@ -89,6 +90,7 @@ class Benchmark(NamedTuple):
             task=self.task,
             ground_truth=self.truth,
             results=results,
+            also_at=self.also_at,
             json_file=json_file,
         )
 
@@ -105,6 +107,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
     name = choices.known("evaluation.dataset", evaluation.dataset, DATASETS)
     options = evaluation.options.to_dict()
     dataset = DATASETS[name](config.data.root, evaluation.split, **options)
+    also_at = tuple(evaluation.also_at)
     official = bool(evaluation.ground_truth)
     # First frames are annotations, too, but not what a video is scored with.
     hidden = official and form.splits and evaluation.split not in form.splits
@@ -126,7 +129,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
                 f"evaluation.ground_truth: {truth} is not there; expected the official "
                 "annotations of the task, below data.root or STEMSEG_DATA."
             )
-        return Benchmark(evaluation.task, dataset, truth)
+        return Benchmark(evaluation.task, dataset, truth, also_at=also_at)
     if form.export is None:
         raise ValueError(
             f"{dataset.name} cannot be written in the form of {evaluation.task}; name "
@@ -135,7 +138,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
     with whole.folder(folder, WRITER) as partial:
         truth = form.export(dataset, partial)
     truth = folder / truth.relative_to(partial)
-    return Benchmark(evaluation.task, form.load(folder), truth)
+    return Benchmark(evaluation.task, form.load(folder), truth, also_at=also_at)
 
 
 def _listing(config: ConfigDict) -> pathlib.Path:
@@ -183,13 +186,19 @@ def _load_kitti(folder):
     return DATASETS["kitti_mots"](folder, "train", sequences=sequences)
 
 
-def _write_mots(first_frame):
+def _export_cars(dataset, folder):
+    """What is no pedestrian is a car."""
+    others = {"pedestrian": mots_txt.PEDESTRIAN}
+    kinds = {c: others.get(x, mots_txt.CAR) for c, x in dataset.categories.items()}
+    return export.write_kitti_mots(dataset, folder, classes=kinds)
+
+
+def _write_mots(first_frame, prepared=mots_results.clean):
     def write(folder, videos, truth):
         del truth
-        for video in videos:
-            mots_results.write(
-                folder, mots_results.clean(video), first_frame=first_frame
-            )
+        for video in map(prepared, videos):
+            mots_results.write(folder, video, first_frame=first_frame)
+            mots_results.write_scores(folder, video)
         return folder
 
     return write
@@ -211,6 +220,12 @@ FORMS = {
     "ovis": _YOUTUBE_VIS,
     "kitti_mots": Form(
         _write_mots(first_frame=0), export=export.write_kitti_mots, load=_load_kitti
+    ),
+    # For systems that tell no classes apart; `clean`, which is STEm-Seg's, is left out.
+    "kitti_mots_cars": Form(
+        _write_mots(first_frame=0, prepared=mots_results.cars),
+        export=_export_cars,
+        load=_load_kitti,
     ),
     "mots_challenge": Form(_write_mots(first_frame=1)),
 }

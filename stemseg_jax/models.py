@@ -23,7 +23,11 @@ from stemseg_jax.tracks import Frame, TrackStatistics
 
 # Options of all systems that came after configs had been saved -> the value that stands
 # for what was done before.
-ADDED = {"selection.min_score": 0.0, "selection.min_frames": 1}
+ADDED = {
+    "selection.min_score": 0.0,
+    "selection.min_frames": 1,
+    "evaluation.also_at": (),
+}
 PRECISION = jax.config.jax_default_matmul_precision
 Tracked = tuple[collector.LabelCollector, dict[int, TrackStatistics]]
 

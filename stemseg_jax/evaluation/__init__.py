@@ -11,6 +11,5 @@ METRICS = {
     "davis16": functools.partial(davis.score, task="single-object"),
     "ytvis": ytvis.score,
     "ovis": functools.partial(ytvis.score, occlusion=True),
-    "kitti_mots": functools.partial(mots.score, benchmark="kitti_mots"),
-    "mots_challenge": functools.partial(mots.score, benchmark="mots_challenge"),
+    **{name: functools.partial(mots.score, benchmark=name) for name in mots.BENCHMARKS},
 }
