@@ -1,16 +1,19 @@
 """A model over a dataset: result files in the official form, then their score."""
 
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import logging
+from jaxtyping import Int32
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from stemseg_jax import choices, models, score
-from stemseg_jax.data import readers
+from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import DATASETS, export, youtube_vis
 from stemseg_jax.formats import coco_json, mots_txt, whole
 from stemseg_jax.outputs import collector, davis_results, mots_results, ytvis_results
@@ -159,9 +162,31 @@ def _listing(config: ConfigDict) -> pathlib.Path:
 def track(model: models.Model, dataset: readers.Dataset) -> Iterator[VideoTracks]:
     """The chosen tracks of each video, one video at a time."""
     for video in tqdm(dataset.videos, desc="evaluate", unit="video"):
-        labels, statistics = model.track(map(video.frame, range(video.num_frames)))
+        images = map(video.frame, range(video.num_frames))
+        labels, statistics = model.track(images, truth=truth(video))
         chosen = collector.select(statistics, **model.config.selection)
         yield labels.tracks(video.name, chosen)
+
+
+def truth(video: readers.Video) -> Callable[[int], Int32[np.ndarray, "H W"]] | None:
+    """What `Frame.truth` gives of each frame; nothing is read before it is called.
+
+    Instances are numbered from 1 in the order of their ids, and what is ignored is
+    background. Where masks overlap, the pixel has the highest number.
+    """
+    if not video.annotated:
+        return None
+    numbers = functools.cache(
+        lambda: {id: n for n, id in enumerate(sorted(video.categories), start=1)}
+    )
+
+    def of_frame(index: int) -> Int32[np.ndarray, "H W"]:
+        labels = np.zeros((video.height, video.width), np.int32)
+        for id, mask in sorted(encoded_video.labels(video, index).masks.items()):
+            labels[mask] = numbers()[id]
+        return labels
+
+    return of_frame
 
 
 def _export_davis(dataset, folder):
