@@ -17,7 +17,7 @@ from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import DATASETS, export, youtube_vis
 from stemseg_jax.formats import coco_json, mots_txt, whole
 from stemseg_jax.outputs import collector, davis_results, mots_results, ytvis_results
-from stemseg_jax.tracks import Frame, VideoTracks
+from stemseg_jax.tracks import VideoTracks
 
 WRITER = "--mode=evaluate"  # of the folders, which it alone replaces
 
@@ -70,6 +70,7 @@ class Benchmark(NamedTuple):
     dataset: readers.Dataset
     truth: pathlib.Path | None
     scored: bool = True
+    also_at: tuple[int, ...] = ()  # see `score.read`
 
     def score(
         self,
@@ -92,6 +93,7 @@ class Benchmark(NamedTuple):
             task=self.task,
             ground_truth=self.truth,
             results=results,
+            also_at=self.also_at,
             json_file=json_file,
         )
 
@@ -108,6 +110,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
     name = choices.known("evaluation.dataset", evaluation.dataset, DATASETS)
     options = evaluation.options.to_dict()
     dataset = DATASETS[name](config.data.root, evaluation.split, **options)
+    also_at = tuple(evaluation.also_at)
     official = bool(evaluation.ground_truth)
     # First frames are annotations, too, but not what a video is scored with.
     hidden = official and form.splits and evaluation.split not in form.splits
@@ -129,7 +132,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
                 f"evaluation.ground_truth: {truth} is not there; expected the official "
                 "annotations of the task, below data.root or STEMSEG_DATA."
             )
-        return Benchmark(evaluation.task, dataset, truth)
+        return Benchmark(evaluation.task, dataset, truth, also_at=also_at)
     if form.export is None:
         raise ValueError(
             f"{dataset.name} cannot be written in the form of {evaluation.task}; name "
@@ -138,7 +141,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
     with whole.folder(folder, WRITER) as partial:
         truth = form.export(dataset, partial)
     truth = folder / truth.relative_to(partial)
-    return Benchmark(evaluation.task, form.load(folder), truth)
+    return Benchmark(evaluation.task, form.load(folder), truth, also_at=also_at)
 
 
 def _listing(config: ConfigDict) -> pathlib.Path:
@@ -159,22 +162,31 @@ def _listing(config: ConfigDict) -> pathlib.Path:
 def track(model: models.Model, dataset: readers.Dataset) -> Iterator[VideoTracks]:
     """The chosen tracks of each video, one video at a time."""
     for video in tqdm(dataset.videos, desc="evaluate", unit="video"):
-        frames = map(functools.partial(_frame, video), range(video.num_frames))
-        labels, statistics = collector.collect(model.labelled(frames))
+        images = map(video.frame, range(video.num_frames))
+        labels, statistics = model.track(images, truth=truth(video))
         chosen = collector.select(statistics, **model.config.selection)
         yield labels.tracks(video.name, chosen)
 
 
-def _frame(video: readers.Video, index: int) -> Frame:
-    truth = functools.partial(_truth, video, index) if video.annotated else None
-    return Frame(index, video.frame(index), truth)
+def truth(video: readers.Video) -> Callable[[int], Int32[np.ndarray, "H W"]] | None:
+    """What `Frame.truth` gives of each frame; nothing is read before it is called.
 
+    Instances are numbered from 1 in the order of their ids, and what is ignored is
+    background. Where masks overlap, the pixel has the highest number.
+    """
+    if not video.annotated:
+        return None
+    numbers = functools.cache(
+        lambda: {id: n for n, id in enumerate(sorted(video.categories), start=1)}
+    )
 
-def _truth(video: readers.Video, index: int) -> Int32[np.ndarray, "H W"]:
-    numbers = np.zeros((video.height, video.width), np.int32)
-    for number, mask in encoded_video.labels(video, index).masks.items():
-        numbers[mask] = number
-    return numbers
+    def of_frame(index: int) -> Int32[np.ndarray, "H W"]:
+        labels = np.zeros((video.height, video.width), np.int32)
+        for id, mask in sorted(encoded_video.labels(video, index).masks.items()):
+            labels[mask] = numbers()[id]
+        return labels
+
+    return of_frame
 
 
 def _export_davis(dataset, folder):
@@ -199,15 +211,19 @@ def _load_kitti(folder):
     return DATASETS["kitti_mots"](folder, "train", sequences=sequences)
 
 
-def _write_mots(first_frame, *, clean):
+def _export_cars(dataset, folder):
+    """What is no pedestrian is a car."""
+    others = {"pedestrian": mots_txt.PEDESTRIAN}
+    kinds = {c: others.get(x, mots_txt.CAR) for c, x in dataset.categories.items()}
+    return export.write_kitti_mots(dataset, folder, classes=kinds)
+
+
+def _write_mots(first_frame, prepared=mots_results.clean):
     def write(folder, videos, truth):
         del truth
-        scores = {}
-        for video in videos:
-            kept = mots_results.clean(video) if clean else video
-            mots_results.write(folder, kept, first_frame=first_frame)
-            scores[video.name] = {mots_results.number(t): t.score for t in kept.tracks}
-        mots_txt.write_scores(folder, scores)
+        for video in map(prepared, videos):
+            mots_results.write(folder, video, first_frame=first_frame)
+            mots_results.write_scores(folder, video)
         return folder
 
     return write
@@ -220,11 +236,6 @@ _YOUTUBE_VIS = Form(
     load=lambda folder: DATASETS["own"](folder, "valid"),
     numbered=True,
 )
-_KITTI = Form(
-    _write_mots(first_frame=0, clean=True),
-    export=export.write_kitti_mots,
-    load=_load_kitti,
-)
 FORMS = {
     "davis19": _DAVIS._replace(
         export=_export_davis, load=lambda folder: DATASETS["davis19"](folder, "val")
@@ -232,8 +243,14 @@ FORMS = {
     "davis16": _DAVIS,
     "ytvis": _YOUTUBE_VIS,
     "ovis": _YOUTUBE_VIS,
-    "kitti_mots": _KITTI,
-    # Nothing is taken out of what was found, as the authors of STEm-Seg do it.
-    "kitti_mots_cars": _KITTI._replace(write=_write_mots(first_frame=0, clean=False)),
-    "mots_challenge": Form(_write_mots(first_frame=1, clean=True)),
+    "kitti_mots": Form(
+        _write_mots(first_frame=0), export=export.write_kitti_mots, load=_load_kitti
+    ),
+    # For systems that tell no classes apart; `clean`, which is STEm-Seg's, is left out.
+    "kitti_mots_cars": Form(
+        _write_mots(first_frame=0, prepared=mots_results.cars),
+        export=_export_cars,
+        load=_load_kitti,
+    ),
+    "mots_challenge": Form(_write_mots(first_frame=1)),
 }

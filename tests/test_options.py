@@ -152,6 +152,7 @@ def test_all_that_is_wrong_is_said_at_once():
         (dict(data__min_dim=128), ("data.min_dim=128", "data.max_dim=107")),
         (dict(data__min_dim=0), ("data.min_dim=0", "data.height")),
         (dict(evaluation__max_dim=63), ("evaluation.min_dim", "max_dim=63")),
+        (dict(evaluation__also_at=(9, 9)), ("also_at", "kitti_mots_cars", "task='")),
         (dict(data__span__moving_shapes=(2, 3)), ("span", "num_frames=8")),
         (dict(data__transforms=("keep_aspect",)), ("flip", "transforms")),
         (dict(data__transforms=("flop",)), ("flop", "transforms")),

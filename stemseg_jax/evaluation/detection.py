@@ -1,10 +1,4 @@
-"""How well objects are found frame by frame, whatever becomes of their identities.
-
-Source: Hu, Kendall, Cipolla (arXiv 1912.08969), Sec. 5.1: average precision, recall and
-    precision of images, beside tracking. A hit is a pair of IoU above 1/2, of which a
-    mask can be in one at most. Their precision-recall curves are not printed; here the
-    area is exact, below precisions that do not rise with recall, as in Pascal VOC 2010.
-"""
+"""Masks of single frames, whoever they belong to: AP at an IoU of 1/2."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,76 +6,58 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from stemseg_jax.evaluation import average_precision as ap
 from stemseg_jax.evaluation.pairing import Pairing
-from stemseg_jax.evaluation.scored import Figures
 
 
-class Counts(NamedTuple):
-    """The predicted masks of one class in a sequence that are not to be ignored."""
+class Detections(NamedTuple):
+    """The predicted masks of one class in a sequence, frame after frame."""
 
-    hits: Bool[np.ndarray, "P"]
-    scores: Float[np.ndarray, "P"] | None  # none: there is no average precision
-    truths: int
-
-
-def count(own: Pairing, scores: Float[np.ndarray, "P"] | None) -> Counts:
-    """What a sequence says.
-
-    Args:
-        scores: Of each predicted mask, the confidence that it is an object.
-    """
-    hits = np.zeros(len(own.predicted.frames), bool)
-    hits[own.columns[own.iou > 0.5]] = True
-    counted = hits | (own.ignored_share <= 0.5)
-    return Counts(
-        hits=hits[counted],
-        scores=None if scores is None else scores[counted],
-        truths=len(own.truth.frames),
-    )
+    scores: Float[np.ndarray, "P"]
+    true: Bool[np.ndarray, "P"]
+    false: Bool[np.ndarray, "P"]  # neither: it lies in ignore regions
+    objects: int  # to be found, in all frames
 
 
-def figures(
-    sequences: Sequence[Counts],
-    weights: Int[np.ndarray, "sequences"],
-    *,
-    switches: int,
-) -> Figures:
-    """Of all sequences together.
-
-    Args:
-        weights: How often each counts.
-        switches: Of identities; the rate is of true masks.
-    """
-    repeated = [
-        part
-        for part, times in zip(sequences, weights, strict=True)
-        for _ in range(int(times))
-    ]
-    hits = np.concatenate([part.hits for part in repeated] or [np.zeros(0, bool)])
-    truths = sum(part.truths for part in repeated)
-    found = {
-        "recall": int(hits.sum()) / truths if truths else 0.0,
-        "precision": float(hits.mean()) if len(hits) else 0.0,
-        "IDS rate": switches / truths if truths else 0.0,
-    }
-    scores = [part.scores for part in repeated]
-    if not repeated or any(part is None for part in scores):
-        return found
-    return {"AP50": average_precision(np.concatenate(scores), hits, truths), **found}
+def count(pairing: Pairing, scores: Float[np.ndarray, "P"]) -> Detections:
+    """Whether each predicted mask is a hit, by the rule of `clear.count_mots`."""
+    true = np.zeros(len(scores), bool)
+    true[pairing.columns[pairing.iou > 0.5]] = True
+    ignored = pairing.ignored_share > 0.5
+    return Detections(scores, true, ~true & ~ignored, len(pairing.truth.frames))
 
 
 def average_precision(
-    scores: Float[np.ndarray, "P"], hits: Bool[np.ndarray, "P"], truths: int
+    sequences: Sequence[Detections],
+    weights: Int[np.ndarray, "sequences"] | None = None,
 ) -> float:
-    """The area below the precision over recall; 0 without a truth.
+    """AP at an IoU of 1/2 of the masks of all frames; NaN without an object.
 
-    Masks of equal scores are found together.
+    The area under precision over recall as COCO has it: precision is made
+    non-increasing and read at 101 recalls. Of equal scores, which the masks of a track
+    have, the earlier sequence and frame comes first. Every mask counts, however many a
+    frame has.
+
+    Args:
+        weights: How often each sequence counts; once, if not given.
+
+    Source: COCOeval at the threshold 1/2. Differs in: the IoU exceeds 1/2, as in all
+        figures of MOTS. Hu, Kendall and Cipolla print an AP without its rule: it is
+        read as this one, but of the mean foreground in each mask, where the callers
+        here have one score for all masks of a track.
     """
-    if not truths or not len(hits):
-        return 0.0
+    scores, true, false = (
+        np.concatenate([getattr(own, name) for own in sequences])
+        for name in ("scores", "true", "false")
+    )
     order = np.argsort(-scores, kind="stable")
-    found, tried = np.cumsum(hits[order]), np.arange(1, len(hits) + 1)
-    last = np.append(np.diff(scores[order]) != 0, True)  # of its score
-    recall, precision = found[last] / truths, found[last] / tried[last]
-    ceiling = np.maximum.accumulate(precision[::-1])[::-1]
-    return float((np.diff(recall, prepend=0.0) * ceiling).sum())
+    video = np.repeat(np.arange(len(sequences)), [len(own.scores) for own in sequences])
+    ranking = ap.Ranking(
+        video=video[order],
+        place=np.zeros(len(order), int),  # none is one too many
+        true=true[None, None, order],
+        false=false[None, None, order],
+        counted=np.array([[own.objects] for own in sequences]),
+    )
+    area = float(ap.average_precision(ranking, most=1, weights=weights)[0, 0])
+    return area if area >= 0 else float("nan")

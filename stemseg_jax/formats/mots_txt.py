@@ -3,21 +3,15 @@
 A line is `frame id class height width rle`. Masks of a frame do not overlap.
 """
 
-import json
 import pathlib
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import cv2
-import msgspec
-import numpy as np
 from pycocotools import mask as coco
 
-from stemseg_jax.formats import files, rle, whole
+from stemseg_jax.formats import files, rle
 
 CAR, PEDESTRIAN, IGNORE = 1, 2, 10
 IDS_PER_CLASS = 1000  # an id is its class times this, and a number below
-SCORES = "scores.json"
 
 
 class Line(NamedTuple):
@@ -124,53 +118,6 @@ def read(file: pathlib.Path, num_frames: int, first_frame: int = 0) -> list[list
     for number, area in enumerate(covered):
         _check_overlap(frames[number], area, f"{file}: frame {number + first_frame}")
     return frames
-
-
-def resized(
-    frames: Sequence[Sequence[Line]], size: tuple[int, int]
-) -> list[list[Line]]:
-    """The same masks over frames of (height, width): bilinearly, above one half.
-
-    They do not overlap if they did not before; those of which nothing is left go.
-    """
-
-    def change(line: Line) -> Line:
-        mask = rle.decode(line.mask).astype(np.float32)
-        mask = cv2.resize(mask, size[::-1], interpolation=cv2.INTER_LINEAR)
-        return line._replace(mask=rle.encode(mask > 0.5))
-
-    changed = [[change(line) for line in lines] for lines in frames]
-    return [[ln for ln in lines if rle.areas([ln.mask])[0]] for lines in changed]
-
-
-def write_scores(
-    folder: pathlib.Path, scores: Mapping[str, Mapping[int, float]]
-) -> None:
-    """Leaves the confidence of each track, which a line has no room for, beside the
-    text files: sequence -> id as in its file -> score."""
-    text = json.dumps({name: dict(own) for name, own in scores.items()}, indent=1)
-    whole.write_text(folder / SCORES, text + "\n")
-
-
-def read_scores(folder: pathlib.Path) -> dict[str, dict[int, float]] | None:
-    """What was left there; none if there is nothing.
-
-    Raises:
-        ValueError: The file is not what `write_scores` writes.
-    """
-    path = folder / SCORES
-    if not path.is_file():
-        return None
-    try:
-        found = msgspec.json.decode(
-            files.read_text(path), type=dict[str, dict[int, float]]
-        )
-    except msgspec.DecodeError as error:
-        raise ValueError(
-            f"{path}: {error}; expected for each sequence the scores of its tracks, as "
-            '{"0002": {"1001": 0.9}}. Correct it, or take it away.'
-        ) from error
-    return found
 
 
 def _check_overlap(lines: list[Line], covered: int, where: str) -> None:

@@ -1,131 +1,162 @@
-"""Average precision of single frames, and cars as the causal embedding is scored."""
+"""AP of single frames: by hand, and beside pycocotools on random frames."""
+
+import contextlib
+import io
+import math
 
 import numpy as np
 import pytest
+from pycocotools import coco, cocoeval
 
-from stemseg_jax.evaluation import detection, mots, pairing
+from stemseg_jax.evaluation import detection, mots
 from stemseg_jax.formats import mots_txt, rle
 
-HEIGHT, WIDTH = 48, 160
+
+def detections(scores, hits, objects, ignored=()):
+    hits = np.array(hits, bool)
+    false = ~hits
+    false[list(ignored)] = False
+    return detection.Detections(np.array(scores, float), hits, false, objects)
 
 
-def box(left, width=20, top=0, height=30):
-    mask = np.zeros((HEIGHT, WIDTH), bool)
-    mask[top : top + height, left : left + width] = True
-    return mask
+def test_a_curve_by_hand():
+    own = detections([0.9, 0.8, 0.7], [1, 0, 1], objects=2)
+    # Precision 1 up to a recall of 1/2 (51 of 101), and 2/3 up to 1.
+    expected = (51 + 50 * 2 / 3) / 101
+    assert detection.average_precision([own]) == pytest.approx(expected, abs=1e-12)
+    missed = own._replace(objects=4)  # recalls 1/4 and 1/2
+    expected = (26 + 25 * 2 / 3) / 101
+    assert detection.average_precision([missed]) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.fixture
-def score(tmp_path):
-    """Scores two files given frame by frame as {id: mask}, and perhaps {id: score}."""
-
-    def run(truth, predicted, scores=None):
-        for folder, frames in (("gt", truth), ("results", predicted)):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            lines = [
-                str(mots_txt.Line(t, number, number // 1000, rle.encode(mask)))
-                for t, frame in enumerate(frames)
-                for number, mask in frame.items()
-            ]
-            (tmp_path / folder / "0001.txt").write_text("\n".join(lines))
-        (tmp_path / "gt/all.seqmap").write_text(f"0001 empty 0 {len(truth) - 1}\n")
-        if scores is not None:
-            mots_txt.write_scores(tmp_path / "results", {"0001": scores})
-        return mots.score(
-            tmp_path / "gt", tmp_path / "results", benchmark="kitti_mots_cars"
-        )
-
-    return run
+def test_what_lies_in_ignore_regions_is_left_out():
+    own = detections([0.9, 0.8, 0.7], [1, 0, 1], objects=2, ignored=[1])
+    assert detection.average_precision([own]) == pytest.approx(1)
 
 
-def test_by_hand(score):
-    truth = [{1001: box(0), 1002: box(40), 2001: box(80)}] * 2
-    predicted = [
-        {1001: box(0), 1002: box(42), 1003: box(120)},
-        {1001: box(0), 1005: box(40)},
+def test_sequences_are_ranked_together_and_weighed_by_repeating_them():
+    one = detections([0.9, 0.2], [0, 1], objects=1)
+    other = detections([0.8, 0.5, 0.1], [1, 0, 1], objects=3)
+    together = detections([0.9, 0.2, 0.8, 0.5, 0.1], [0, 1, 1, 0, 1], objects=4)
+    both = detection.average_precision([one, other])
+    assert both == pytest.approx(detection.average_precision([together]), abs=1e-12)
+    weighed = detection.average_precision([one, other], np.array([2, 1]))
+    repeated = detection.average_precision([one, one, other])
+    assert weighed == pytest.approx(repeated, abs=1e-12) and weighed != both
+    alone = detection.average_precision([one, other], np.array([0, 1]))
+    assert alone == pytest.approx(detection.average_precision([other]), abs=1e-12)
+
+
+def test_order_within_a_sequence_matters_for_equal_scores_alone():
+    rng = np.random.default_rng(0)
+    scores, hits = rng.permutation(12), rng.random(12) < 0.5
+    order = rng.permutation(12)
+    same = [
+        detection.average_precision([detections(s, h, objects=9)])
+        for s, h in ((scores, hits), (scores[order], hits[order]))
     ]
-    scores = {1001: 0.9, 1002: 0.5, 1003: 0.7, 1005: 0.6}
-    found = score(truth, predicted, scores).report()
-    assert {*found} == {"car", "car at 192 x 640", "per_sequence"}
-    for size in ("car", "car at 192 x 640"):
-        car = found[size]
-        # In order: two hits at 0.9, a miss at 0.7, hits at 0.6 and 0.5.
-        assert car["AP50"] == pytest.approx((2 + 2 * 4 / 5) / 4)
-        assert (car["recall"], car["precision"]) == (1, 4 / 5)
-        assert car["IDS"] == 1 and car["IDS rate"] == 1 / 4
-        assert car["MOTSA"] == pytest.approx((4 - 1 - 1) / 4)
-    assert found["car"]["MOTSP"] != found["car at 192 x 640"]["MOTSP"]
+    assert same[0] == same[1]
+    first = detections([0.5, 0.5], [1, 0], objects=1)
+    last = detections([0.5, 0.5], [0, 1], objects=1)
+    assert detection.average_precision([first]) == pytest.approx(1)
+    assert detection.average_precision([last]) == pytest.approx(1 / 2)
 
 
-def test_without_scores_there_is_no_average_precision(score):
-    truth = [{1001: box(0)}]
-    car = score(truth, truth).report()["car"]
-    assert "AP50" not in car and car["recall"] == 1
-    assert score(truth, [{}], {}).report()["car"]["AP50"] == 0
-    table = dict(score(truth, truth, {1001: 1.0}).table())
-    assert table["all car"]["AP50"] == 1
+def test_nothing_to_be_found_and_nothing_found():
+    nothing = detections([], [], objects=0)
+    assert math.isnan(detection.average_precision([nothing]))
+    assert math.isnan(detection.average_precision([detections([1], [0], objects=0)]))
+    assert detection.average_precision([detections([], [], objects=3)]) == 0
 
 
-def test_what_lies_in_ignored_regions_is_no_mistake(score):
-    truth = [{1001: box(0), 10000: box(100, width=50)}]
-    predicted = [{1001: box(0), 1002: box(110), 1003: box(70)}]
-    car = score(truth, predicted, {1001: 0.5, 1002: 0.9, 1003: 0.8}).report()["car"]
-    assert car["precision"] == 1 / 2 and car["AP50"] == 1 / 2
+# ------------------------------------------------------------------- beside pycocotools
+
+SHAPE = (30, 50)
 
 
-def test_scores_that_cannot_be_read_are_named(score, tmp_path):
-    truth = [{1001: box(0)}]
-    score(truth, truth)
-    (tmp_path / "results/scores.json").write_text('{"0001": {"car": 1}}')
-    with pytest.raises(ValueError, match=r"scores\.json.*expected for each sequence"):
-        score(truth, truth)
+def random_frames(rng, num_frames):
+    """Boxes that move a little from truth to prediction, and a region to ignore.
+
+    No two masks of a side overlap: the later one has the pixel.
+    """
+    truth, predicted = [], []
+    for frame in range(num_frames):
+        sides = np.zeros((2, *SHAPE), int)
+        for number in range(1, int(rng.integers(1, 7))):
+            top, left = rng.integers(0, 20), rng.integers(0, 38)
+            height, width = rng.integers(4, 10, 2)
+            for side in sides[: 1 + int(rng.random() < 0.8)]:
+                side[top : top + height, left : left + width] = 1000 + number
+                top, left = np.maximum((top, left) + rng.integers(-1, 2, 2), 0)
+        sides[1, 20:28, 3:9] = 1000 + int(rng.integers(7, 10))  # a false alarm
+        ignored = np.zeros(SHAPE, bool)
+        if rng.random() < 0.7:
+            ignored[18:, : rng.integers(4, 20)] = True
+        sides[0][ignored] = 10000
+        for side, frames in zip(sides, (truth, predicted), strict=True):
+            frames.append(
+                [
+                    mots_txt.Line(frame, n, n // 1000, rle.encode(side == n))
+                    for n in np.unique(side[side > 0]).tolist()
+                ]
+            )
+    return truth, predicted
 
 
-def plain(scores, hits, truths):
-    """The area, threshold by threshold."""
-    points = []
-    for threshold in sorted(set(scores), reverse=True):
-        kept = hits[scores >= threshold]
-        points.append((kept.sum() / truths, kept.mean()))
-    area, before = 0.0, 0.0
-    for k, (recall, _) in enumerate(points):
-        area += (recall - before) * max(p for _, p in points[k:])
-        before = recall
-    return area
+def coco_ap(truth, predicted, scores):
+    """COCOeval at one threshold, each frame an image, ignore regions as crowds."""
+    images = [{"id": n, "height": 30, "width": 50} for n in range(1, 1 + len(truth))]
+    annotations = [
+        {
+            "image_id": image,
+            "category_id": 1,
+            "segmentation": line.mask,
+            "area": int(rle.areas([line.mask])[0]),
+            "iscrowd": int(line.category == mots_txt.IGNORE),
+            "bbox": rle.box(line.mask),
+        }
+        for image, lines in enumerate(truth, start=1)
+        for line in lines
+    ]
+    for number, annotation in enumerate(annotations, start=1):
+        annotation["id"] = number
+    found = [
+        {
+            "image_id": image,
+            "category_id": 1,
+            "segmentation": line.mask,
+            "score": scores[line.id],
+        }
+        for image, lines in enumerate(predicted, start=1)
+        for line in lines
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        own = coco.COCO()
+        own.dataset = {
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": 1}],
+        }
+        own.createIndex()
+        program = cocoeval.COCOeval(own, own.loadRes(found), "segm")
+        program.params.iouThrs = np.array([0.5 + 1e-9])  # it takes what reaches it
+        program.params.maxDets = [1000]
+        program.evaluate()
+        program.accumulate()
+    return program.eval["precision"][0, :, 0, 0, 0].mean()
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_the_area_is_that_of_the_plain_form_in_any_order(seed):
+@pytest.mark.parametrize("seed", range(8))
+def test_random_frames_equal_the_official_program(seed):
     rng = np.random.default_rng(seed)
-    scores, hits = rng.integers(0, 9, 40) / 8, rng.random(40) < 0.6
-    expected = plain(scores, hits, 50)
-    assert detection.average_precision(scores, hits, 50) == pytest.approx(expected)
-    order = rng.permutation(40)
-    again = detection.average_precision(scores[order], hits[order], 50)
-    assert again == pytest.approx(expected)
-    assert detection.average_precision(scores[:0], hits[:0], 50) == 0
-    assert detection.average_precision(scores, hits, 0) == 0
-
-
-def test_sequences_count_as_often_as_they_are_drawn():
-    own = detection.Counts(np.array([True, False]), np.array([0.2, 0.8]), 1)
-    other = detection.Counts(np.array([True]), np.array([0.9]), 2)
-
-    def recall(*weights):
-        found = detection.figures([own, other], np.array(weights), switches=3)
-        return found["recall"], found["IDS rate"]
-
-    assert recall(1, 1) == (2 / 3, 1) and recall(2, 0) == (1, 3 / 2)
-    nothing = detection.figures([own], np.array([0]), switches=0)
-    assert nothing["recall"] == nothing["precision"] == nothing["IDS rate"] == 0
-    empty = pairing.Masks(np.zeros(0, int), np.zeros(0, int))
-    assert empty.num_tracks == 0
-
-
-def test_masks_are_brought_to_another_size():
-    line = mots_txt.Line(0, 1001, 1, rle.encode(box(40)))
-    dot = line._replace(id=1002, mask=rle.encode(box(0, width=1, height=1)))
-    (half,) = mots_txt.resized([[line, dot]], (24, 80))
-    assert [x.id for x in half] == [1001]  # of the other one nothing is left
-    mask = rle.decode(half[0].mask)
-    np.testing.assert_array_equal(mask, box(40)[::2, ::2])
+    truth, predicted = random_frames(rng, num_frames=12)
+    scores = {1000 + n: float(rng.random()) for n in range(1, 10)}  # one of a track
+    own = mots.overlapping(truth, predicted, mots_txt.CAR)
+    of_masks = np.array([scores[line.id] for lines in predicted for line in lines])
+    counted = detection.count(own, of_masks)
+    assert counted.true.any() and counted.false.any()
+    if seed == 0:
+        assert (~counted.true & ~counted.false).any()  # ignored
+    ours = detection.average_precision([counted])
+    assert 0 < ours < 1
+    assert ours == pytest.approx(coco_ap(truth, predicted, scores), abs=1e-12)
