@@ -52,4 +52,5 @@ def get_config(variant: str = ""):
     evaluation.dataset = "kitti_mots"
     evaluation.ground_truth = "KITTI_MOTS"
     evaluation.min_dim, evaluation.max_dim = 192, 640
+    evaluation.also_at = (192, 640)
     return causal_embedding.finish(config, variant)
