@@ -72,13 +72,14 @@ def get_config() -> ConfigDict:
 
     config.tracking = ConfigDict()
     tracking = config.tracking
-    tracking.span = config.get_ref("num_frames")  # frames that are clustered together
+    tracking.span = config.get_oneway_ref(
+        "num_frames"
+    )  # frames that are clustered together
     tracking.foreground_threshold = 0.5
     tracking.identity = "embedding"  # or "overlap", of masks
     tracking.radius = 1.5
     # Frames until a track that is not seen is forgotten; None: never. Ours.
-    tracking.time_to_live = config_dict.placeholder(int)
-    tracking.time_to_live = config.get_ref("num_frames")
+    tracking.time_to_live = config.get_oneway_ref("num_frames")
     tracking.max_tracks = 128  # remembered at a time
     tracking.true_masks = False
     tracking.true_means = False
