@@ -14,7 +14,7 @@ What the paper's tables vary, each as options or a variant:
 
 import functools
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
 from configs import defaults
 

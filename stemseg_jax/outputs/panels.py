@@ -21,6 +21,7 @@ class Panels:
     The maps, each of any number of channels:
 
         embedding   by principal components (`steady.PrincipalColours`)
+        foreground  as a probability, and
         seediness   from 0, dark, to 1
         bandwidth   the mean of its logarithm: bright where an object is held tight
         depth       red is near, blue far, by its inverse; black where there is none
@@ -59,9 +60,11 @@ class Panels:
         planes = [restore_values(plane, geometry) for plane in np.rollaxis(colours, 2)]
         return "embedding", np.stack([_bytes(plane) for plane in planes], axis=-1)
 
+    def _foreground(self, values: np.ndarray, geometry: Geometry) -> Titled:
+        return "foreground, 0 to 1", _from_0_to_1(values, geometry)
+
     def _seediness(self, values: np.ndarray, geometry: Geometry) -> Titled:
-        shown = restore_values(_mean(values), geometry)
-        return "seediness, 0 to 1", _mapped(shown, VIRIDIS)
+        return "seediness, 0 to 1", _from_0_to_1(values, geometry)
 
     def _bandwidth(self, values: np.ndarray, geometry: Geometry) -> Titled:
         values = _mean(np.log(np.maximum(values, LEAST_BANDWIDTH)))
@@ -83,6 +86,7 @@ class Panels:
 
 DRAWN = {
     "embedding": Panels._embedding,
+    "foreground": Panels._foreground,
     "seediness": Panels._seediness,
     "bandwidth": Panels._bandwidth,
     "depth": Panels._depth,
@@ -97,6 +101,12 @@ def _table(colour_map: int) -> UInt8[np.ndarray, "256 1 3"]:
 
 VIRIDIS = _table(cv2.COLORMAP_VIRIDIS)
 TURBO = _table(cv2.COLORMAP_TURBO)
+
+
+def _from_0_to_1(
+    values: Float[np.ndarray, "h w c"], geometry: Geometry
+) -> UInt8[np.ndarray, "H W 3"]:
+    return _mapped(restore_values(_mean(values), geometry), VIRIDIS)
 
 
 def _mean(values: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w"]:

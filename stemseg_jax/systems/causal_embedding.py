@@ -496,7 +496,7 @@ class CausalEmbedding:
             depth=distance,
             maps={
                 "embedding": embeddings,
-                "seediness": probabilities[..., None],
+                "foreground": probabilities[..., None],
             },
         )
 

@@ -21,6 +21,7 @@ def maps(value=None):
     ramp = np.linspace(0, 1, W, dtype=np.float32)[None, :, None].repeat(H, axis=0)
     return {
         "embedding": rng.normal(size=(H, W, 4)).astype(np.float32),
+        "foreground": ramp,
         "seediness": ramp,
         "bandwidth": np.concatenate([ramp - 1, ramp + 1], axis=-1),
         "depth": 1 + 9 * ramp,
@@ -38,7 +39,8 @@ def panel(name, image, values, drawer=None):
 def test_all_lie_beside_the_frame(image):
     drawn = panels.Panels([*panels.DRAWN]).draw(image, maps(), GEOMETRY)
     nothing = panels.Panels([*panels.DRAWN]).draw(image, {}, GEOMETRY)
-    assert drawn.shape == nothing.shape == side_by_side.tile([("", image)] * 5).shape
+    pictures = [("", image)] * (1 + len(panels.DRAWN))
+    assert drawn.shape == nothing.shape == side_by_side.tile(pictures).shape
     assert (drawn != nothing).any()
 
 
