@@ -48,6 +48,14 @@ def test_numbers_of_the_paper():
     assert config.tracking.radius == loss.repulsion_radius
 
 
+def test_what_is_learnt_from_is_what_the_truth_given_at_inference_is_of():
+    """Pedestrians are background in both."""
+    config = config_of()
+    options.check(config)
+    assert config.evaluation.options.classes == ("car",)
+    assert config.data.options.kitti_mots.classes == ("car",)
+
+
 @pytest.mark.parametrize("frames", [1, 3, 15])
 def test_the_memory_follows_the_length_of_clips(frames):
     config = config_of(num_frames=frames)
