@@ -1,4 +1,4 @@
-"""Which object of the frame before a found object is: greedily, nearest first.
+"""Which object of the frame before a found object is: greedily, by distance.
 
 Source: Zhou et al., "Tracking Objects as Points", ECCV 2020 (CenterTrack), which SRNet
     (Ying et al., MM 2021) takes it from.
@@ -58,10 +58,16 @@ def associate(
     possible &= previous.valid[:, None] & found.valid
     row = greedy(squared, possible)
     is_new = found.valid & (row < 0)
-    new_ids = next_id + jnp.cumsum(is_new) - 1
-    ids = jnp.where(is_new, new_ids, previous.ids[row])
-    ids = jnp.where(found.valid, ids, 0).astype(jnp.int32)
-    return found._replace(ids=ids), next_id + is_new.sum()
+    ids, next_id = number(previous.ids[row], is_new, next_id)
+    return found._replace(ids=jnp.where(found.valid, ids, 0)), next_id
+
+
+def number(
+    ids: Int32[Array, "K"], is_new: Bool[Array, "K"], next_id: Int32[Array, ""]
+) -> tuple[Int32[Array, "K"], Int32[Array, ""]]:
+    """Gives new objects the next ids, in their order; others keep theirs."""
+    new_ids = next_id + jnp.cumsum(is_new, dtype=jnp.int32) - 1
+    return jnp.where(is_new, new_ids, ids), next_id + is_new.sum(dtype=jnp.int32)
 
 
 def greedy(
@@ -84,3 +90,26 @@ def greedy(
     free = jnp.ones(len(distances), bool)
     _, rows = jax.lax.scan(take, free, (distances.T, possible.T))
     return rows.astype(jnp.int32)
+
+
+def closest_pairs(
+    distances: Float[Array, "A B"], possible: Bool[Array, "A B"]
+) -> Int32[Array, "B"]:
+    """Of all possible pairs the closest is taken, then of those still free, and so on.
+
+    Gives the row of each column, or -1. Of equals the first row is taken, and in it the
+    first column. Distances of possible pairs are finite.
+    """
+
+    def take(_, state):
+        distances, rows = state
+        row, column = jnp.unravel_index(distances.argmin(), distances.shape)
+        taken = distances[row, column] < jnp.inf
+        rows = rows.at[column].set(jnp.where(taken, row, rows[column]))
+        return distances.at[row].set(jnp.inf).at[:, column].set(jnp.inf), rows
+
+    rows = jnp.full(distances.shape[1], -1, jnp.int32)
+    if not distances.size:  # argmin needs a pair
+        return rows
+    start = jnp.where(possible, distances, jnp.inf), rows
+    return jax.lax.fori_loop(0, min(distances.shape), take, start)[1]

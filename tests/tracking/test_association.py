@@ -147,3 +147,34 @@ def test_ids_of_the_reference_over_eight_frames(folder, request):
         previous = objects(
             here[left][:, [4, 3]], sizes[left], ids[left].astype(np.int32)
         )
+
+
+def test_the_closest_pair_is_taken_first():
+    distances = jnp.array([[4.0, 1, 9], [5, 2, 8]])
+    everywhere = jnp.ones((2, 3), bool)
+    # 1 leaves 5 and 8 to the second row.
+    assert association.closest_pairs(distances, everywhere).tolist() == [1, 0, -1]
+    possible = everywhere.at[0, 1].set(False)
+    assert association.closest_pairs(distances, possible).tolist() == [0, 1, -1]
+    nothing = jnp.zeros((2, 3), bool)
+    assert association.closest_pairs(distances, nothing).tolist() == [-1] * 3
+
+
+def test_of_equally_close_pairs_the_first_is_taken():
+    rows = association.closest_pairs(jnp.ones((3, 2)), jnp.ones((3, 2), bool))
+    assert rows.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (7, 4), (4, 7)])
+def test_closest_pairs_in_ascending_order(shape):
+    rng = np.random.default_rng(0)
+    distances = rng.uniform(size=shape).astype(np.float32)
+    possible = rng.uniform(size=shape) < 0.5
+    wanted = np.full(shape[1], -1)
+    for row, column in sorted(
+        np.argwhere(possible).tolist(), key=lambda p: distances[*p]
+    ):
+        if wanted[column] < 0 and row not in wanted:
+            wanted[column] = row
+    rows = jax.jit(association.closest_pairs)(distances, possible)
+    np.testing.assert_array_equal(rows, wanted)
