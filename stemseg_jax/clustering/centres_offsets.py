@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32
 
+from stemseg_jax.ops import masks as masks_ops
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -116,7 +118,7 @@ def group(centres: Centres, offsets: Float[Array, "h w 2"]) -> Int32[Array, "h w
     """The centre nearest to where each pixel points, of equals the first; -1 if there
     is none."""
     size = offsets.shape[:2]
-    cells = jnp.stack(jnp.meshgrid(*map(jnp.arange, size), indexing="ij"), axis=-1)
+    cells = masks_ops.cells(size)
     pointed = cells + offsets
 
     def squared(place):

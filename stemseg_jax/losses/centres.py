@@ -28,7 +28,7 @@ def targets(masks: Bool[Array, "N H W"], *, sigma: float = 10.0) -> Targets:
     highest counts. A pixel of several instances belongs to the first.
     """
     size = masks.shape[1:]
-    cells = jnp.stack(jnp.meshgrid(*map(jnp.arange, size), indexing="ij"), axis=-1)
+    cells = masks_ops.cells(size)
     seen = masks_ops.outlines(masks)
 
     def peak(centre):

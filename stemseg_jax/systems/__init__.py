@@ -4,8 +4,23 @@
 before.
 """
 
-from stemseg_jax.systems import srnet, srnet_options, stemseg, stemseg_options
+from stemseg_jax.systems import (
+    srnet,
+    srnet_options,
+    stemseg,
+    stemseg_options,
+    target_aware,
+    target_aware_options,
+)
 
-SYSTEMS = {"srnet": srnet.SRNet, "stemseg": stemseg.STEmSeg}
-OPTIONS = {"srnet": srnet_options.OPTIONS, "stemseg": stemseg_options.OPTIONS}
+SYSTEMS = {
+    "srnet": srnet.SRNet,
+    "stemseg": stemseg.STEmSeg,
+    "target_aware": target_aware.TargetAware,
+}
+OPTIONS = {
+    "srnet": srnet_options.OPTIONS,
+    "stemseg": stemseg_options.OPTIONS,
+    "target_aware": target_aware_options.OPTIONS,
+}
 ADDED = {"stemseg": {"tracking.score": "size"}}

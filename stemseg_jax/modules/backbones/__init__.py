@@ -53,9 +53,15 @@ def _inverted_residuals(
     padding: str,
     *,
     stride_in_1x1: bool = True,
+    dilated: bool = False,
     **fields,
 ) -> InvertedResidualNet:
     del stride_in_1x1  # the depthwise convolution has the stride
+    if dilated:
+        raise ValueError(
+            "model.backbone: networks of inverted residuals have no dilated form; use "
+            "a ResNet, or 'tiny'."
+        )
     return InvertedResidualNet(plan, padding, **fields)
 
 
@@ -106,6 +112,7 @@ def build(
     freeze_at: int,
     remat: bool,
     dtype: DTypeLike,
+    dilated: bool = False,
 ) -> nn.Module:
     """The backbone of that name.
 
@@ -113,9 +120,11 @@ def build(
         norm: As `norms.named` gives it.
         stride_in_1x1: Where bottlenecks stride; it belongs to the weights.
         freeze_at: The first `stages` that get no gradient.
+        dilated: Whether the last stage has stride 16 as the one before it.
 
     Raises:
-        ValueError: It is unknown, or has fewer stages than are to be frozen.
+        ValueError: It is unknown, has no dilated form, or has fewer stages than are to
+            be frozen.
     """
     backbone = BACKBONES[choices.known("model.backbone", name, BACKBONES)](
         norm=norm,
@@ -123,6 +132,7 @@ def build(
         freeze_at=freeze_at,
         remat=remat,
         dtype=dtype,
+        dilated=dilated,
     )
     if not 0 <= freeze_at <= len(backbone.stages):
         raise ValueError(
