@@ -26,8 +26,9 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict()
     model = config.model
     model.backbone = "resnet101"
-    model.norm = "frozen_batch_norm"  # or "group_norm", to train from scratch
-    model.norm_epsilon = 0.0
+    # Or "batch_norm", which goes on training, or "group_norm", to train from scratch.
+    model.norm = "frozen_batch_norm"
+    model.norm_epsilon = 0.0  # of batch norms; comes with the weights
     model.stride_in_1x1 = True  # where bottlenecks stride; comes with the weights
     model.freeze_stages = 2  # the stem and the first stage
     model.freeze_backbone = False  # backbone and FPN

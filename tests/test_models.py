@@ -76,6 +76,15 @@ def test_each_part_comes_from_its_file_and_brings_its_conventions(config, ours, 
     assert options.free_dim_std == 0.7
 
 
+def test_a_published_backbone_goes_on_training_its_batch_norms(config, theirs):
+    path, values = theirs
+    model = start(config, dict(body=str(path)), **{"model.norm": "batch_norm"})
+    for kind, leaf in (("params", "scale"), ("batch_stats", "var")):
+        norm = model.variables[kind]["body"]["stage3_block0"]["norm1"]
+        expected = values[f"constants/body/stage3_block0/norm1/{leaf}"]
+        np.testing.assert_array_equal(norm[leaf], expected)
+
+
 def test_a_part_that_the_network_or_the_file_lacks_is_refused(config, ours, theirs):
     with pytest.raises(ValueError, match="no part 'bdy'; it has body, embedding_dec"):
         start(config, dict(bdy=dict(file=str(ours), module="fpn")))

@@ -16,6 +16,7 @@ from configs import moving_shapes
 from stemseg_jax import checkpoints, models, train
 from stemseg_jax.data import pipeline
 from stemseg_jax.formats import whole
+from stemseg_jax.modules import norms
 from stemseg_jax.structures import LossReport
 from stemseg_jax.systems import SYSTEMS
 
@@ -141,9 +142,7 @@ class Network(nn.Module):
         self.variable("constants", "third", lambda: jnp.float32(1 / 3))
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
             passes.value += 1
-        x = nn.BatchNorm(use_running_average=False, momentum=0.5, name="norm")(
-            brightness[:, None]
-        )
+        x = norms.BatchNorm(momentum=0.5, name="norm")(brightness[:, None])
         return nn.Dense(1, name="head")(x)
 
 

@@ -55,6 +55,7 @@ def merge(
             there is not one convolution to widen; or values are NaN or infinite.
     """
     model = traverse_util.flatten_dict(dict(variables), sep="/")
+    loaded = _with_norms_as_in(model, loaded)
     file = traverse_util.flatten_dict(loaded.variables, sep="/")
     if widen:
         choices.known("widen", widen, WIDENINGS)
@@ -98,6 +99,39 @@ def merge(
     return Merged(traverse_util.unflatten_dict(merged, sep="/"), report)
 
 
+def _with_norms_as_in(
+    model: Mapping[str, Any], loaded: sources.Loaded
+) -> sources.Loaded:
+    """The loaded, with each batch norm in the collections that the model has it in.
+
+    One that is frozen is all "constants", as in every file of other programs; one that
+    trains has parameters and "batch_stats".
+    """
+    file = traverse_util.flatten_dict(loaded.variables, sep="/")
+    norms = _batch_norms(file) & _batch_norms(model)
+    places = {_inside(path): path for path in model if _module(path) in norms}
+    moved = {path: places.get(_inside(path), path) for path in file}
+    variables = {moved[path]: value for path, value in file.items()}
+    return loaded._replace(
+        variables=traverse_util.unflatten_dict(variables, sep="/"),
+        names={moved[path]: name for path, name in loaded.names.items()},
+    )
+
+
+def _batch_norms(paths: Iterable[str]) -> set[str]:
+    """Modules that keep a variance."""
+    return {_module(path) for path in paths if path.endswith("/var")}
+
+
+def _module(path: str) -> str:
+    return _inside(path).rpartition("/")[0]
+
+
+def _inside(path: str) -> str:
+    """Without the collection."""
+    return path.partition("/")[2]
+
+
 def _way_out(loaded: sources.Loaded, whole: bool) -> str:
     if not whole:
         return (
@@ -114,7 +148,7 @@ def _finite(values: Any) -> bool:
 
 
 def _concerns(parts: tuple[str, ...], path: str) -> bool:
-    inside = path.partition("/")[2] + "/"
+    inside = f"{_inside(path)}/"
     return not parts or any(inside.startswith(f"{part}/") for part in parts)
 
 

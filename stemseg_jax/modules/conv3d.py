@@ -71,21 +71,32 @@ def _native(x: Array, kernel: Array) -> Array:
 
 
 def _concat(x: Array, kernel: Array) -> Array:
+    return side_by_side(jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0), (0, 0))), kernel)
+
+
+def side_by_side(
+    x: Float[Array, "B T h w c"], kernel: Float[Array, "t 3 3 c C"]
+) -> Float[Array, "B T-t+1 h w C"]:
+    """A convolution that keeps the size of frames and adds no frame, as one in 2-D.
+
+    Frames that the kernel sees at once lie side by side along the channels.
+    """
     batch, frames, height, width, channels = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0), (0, 0)))
+    reach = kernel.shape[0]
+    frames -= reach - 1
     neighbours = jnp.concatenate(
-        [padded[:, step : step + frames] for step in range(3)], axis=-1
+        [x[:, step : step + frames] for step in range(reach)], axis=-1
     )
-    # [3 h w I O] -> [h w 3I O], the order of the concatenation.
-    flat = jnp.moveaxis(kernel, 0, 2).reshape(3, 3, 3 * channels, -1)
+    # [t h w I O] -> [h w tI O], the order of the concatenation.
+    flat = jnp.moveaxis(kernel, 0, 2).reshape(3, 3, reach * channels, -1)
     y = jax.lax.conv_general_dilated(
-        neighbours.reshape(batch * frames, height, width, 3 * channels),
+        neighbours.reshape(batch * frames, height, width, reach * channels),
         flat,
         (1, 1),
         "SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    return y.reshape(batch, frames, height, width, -1)
+    return y.reshape(batch, frames, height, width, kernel.shape[-1])
 
 
 def _auto(x: Array, kernel: Array) -> Array:

@@ -9,8 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from stemseg_jax.modules import backbones, fpn, norms
-from stemseg_jax.modules.recipes import Recipe
+from stemseg_jax.modules import backbones, fpn
 from stemseg_jax.ops import pixels
 
 STRIDE = 4  # of the finest map
@@ -38,27 +37,12 @@ class Encoder(nn.Module):
 
     @classmethod
     def from_config(cls, model: ConfigDict) -> "Encoder":
-        dtype = jnp.dtype(model.dtype)
-        backbone = Recipe(
-            backbones.build,
-            model.backbone,
-            norm=norms.named(model.norm, epsilon=model.norm_epsilon),
-            stride_in_1x1=model.stride_in_1x1,
-            freeze_at=model.freeze_stages,
-            remat=model.remat,
-            dtype=dtype,
-        )
-        backbone()  # refuses what it cannot be
         return cls(
-            backbone=backbone,
+            backbone=backbones.from_config(model),
             fpn_channels=model.fpn_channels,
-            convention=pixels.Convention(
-                order=model.pixels.order,
-                mean=tuple(model.pixels.mean),
-                std=tuple(model.pixels.std),
-            ),
+            convention=pixels.Convention.from_config(model.pixels),
             frozen=model.freeze_backbone,
-            dtype=dtype,
+            dtype=jnp.dtype(model.dtype),
         )
 
     def setup(self):
@@ -82,7 +66,6 @@ class Encoder(nn.Module):
             path: Of this module in its network, e.g. "guide/"; empty if it shares the
                 network's scope.
         """
-        body = self.backbone()
-        stages = body.stages[: body.freeze_at]
-        frozen = ("body", "fpn") if self.frozen else [f"body/{s}" for s in stages]
-        return tuple(path + name for name in frozen)
+        if self.frozen:
+            return (f"{path}body", f"{path}fpn")
+        return backbones.frozen_stages(self.backbone(), f"{path}body/")

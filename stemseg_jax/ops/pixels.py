@@ -6,6 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
+from ml_collections import ConfigDict
 
 from stemseg_jax import geometry
 from stemseg_jax.ops import resize
@@ -27,6 +28,10 @@ class Convention:
     def __post_init__(self):
         if self.order not in ("bgr", "rgb"):
             raise ValueError(f"pixels.order={self.order!r} is neither 'bgr' nor 'rgb'.")
+
+    @classmethod
+    def from_config(cls, pixels: ConfigDict) -> "Convention":
+        return cls(order=pixels.order, mean=tuple(pixels.mean), std=tuple(pixels.std))
 
     def normalise(self, images: Array) -> Float[Array, "*frames H W 3"]:
         """RGB images in 0..255 -> network input; 0 is the mean colour."""

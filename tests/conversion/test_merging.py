@@ -143,3 +143,30 @@ def test_long_lists_are_cut():
     weights["params"]["body"].update({name: {"w": np.zeros(1)} for name in names})
     with pytest.raises(ValueError, match=r"    body.bu.*\n    and 12 more"):
         merging.merge(loaded(weights), model())
+
+
+# ------------------------------------------------------------------------ batch norms
+
+KERNEL = {"conv": {"kernel": np.ones((1, 3), "f4")}}
+AFFINE = {name: np.full(3, k, "f4") for k, name in enumerate(["scale", "bias"])}
+STATISTICS = {name: np.full(3, k, "f4") for k, name in enumerate(["mean", "var"], 5)}
+FROZEN = {"params": {"body": KERNEL}, "constants": {"body": {"n": AFFINE | STATISTICS}}}
+TRAINS = {
+    "params": {"body": KERNEL | {"n": AFFINE}},
+    "batch_stats": {"body": {"n": STATISTICS}},
+}
+
+
+@pytest.mark.parametrize(("file", "network"), [(FROZEN, TRAINS), (TRAINS, FROZEN)])
+def test_a_batch_norm_starts_another_whether_it_trains_or_not(file, network):
+    zeros = jax.tree.map(jnp.zeros_like, network)
+    merged = merging.merge(loaded(file), zeros, whole=True)
+    assert merged.report == ""
+    jax.tree.map(np.testing.assert_array_equal, merged.variables, network)
+
+
+def test_a_batch_norm_does_not_start_another_kind_of_norm():
+    group_norm = {"params": jax.tree.map(jnp.zeros_like, TRAINS["params"])}
+    merged = merging.merge(loaded(FROZEN), group_norm, partial=True)
+    assert "only in the file:\n    body.n.* (4)" in merged.report
+    assert not merged.variables["params"]["body"]["n"]["scale"].any()

@@ -115,6 +115,28 @@ def test_recomputing_changes_neither_parameters_nor_gradients():
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
+def test_recomputing_keeps_the_statistics_of_batch_norms():
+    """They move once, and the gradient goes through them."""
+    variables = BACKBONES["tiny"](norm=norms.BatchNorm).init(jax.random.key(0), IMAGES)
+    found = []
+    for remat in (False, True):
+        network = BACKBONES["tiny"](norm=norms.BatchNorm, remat=remat)
+
+        @jax.jit
+        @functools.partial(jax.grad, has_aux=True)
+        def gradient(params, network=network):
+            maps, changed = network.apply(
+                {**variables, "params": params}, IMAGES, mutable=[norms.STATISTICS]
+            )
+            return sum(jnp.square(m).mean() for m in maps), changed
+
+        found.append(gradient(variables["params"]))
+    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    moved = found[1][1][norms.STATISTICS]["stage4_block0"]["norm2"]["mean"]
+    assert moved.any()
+
+
 def test_frames_do_not_see_each_other():
     variables, maps, _, gradient = tiny(freeze_at=0)
     changed = IMAGES.at[1].multiply(-1)

@@ -7,15 +7,18 @@ its parameters, from the image on, which `freeze_at` counts.
 
 import functools
 
+import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import FrozenDict
 from jax.typing import DTypeLike
+from ml_collections import ConfigDict
 
 from stemseg_jax import choices
 from stemseg_jax.modules import norms
 from stemseg_jax.modules.backbones import inverted_residual
 from stemseg_jax.modules.backbones.inverted_residual import InvertedResidualNet
 from stemseg_jax.modules.backbones.resnet import BasicBlock, Bottleneck, ResNet
+from stemseg_jax.modules.recipes import Recipe
 
 
 def _bottlenecks(
@@ -102,6 +105,34 @@ BACKBONES = {
         initialiser="he_normal",
     ),
 }
+
+
+def from_config(model: ConfigDict) -> Recipe:
+    """What makes the backbone that a config describes.
+
+    Raises:
+        ValueError: It is unknown, or cannot be what it is asked to be.
+    """
+    recipe = Recipe(
+        build,
+        model.backbone,
+        norm=norms.named(model.norm, epsilon=model.norm_epsilon),
+        stride_in_1x1=model.stride_in_1x1,
+        freeze_at=model.freeze_stages,
+        remat=model.remat,
+        dtype=jnp.dtype(model.dtype),
+    )
+    recipe()  # refuses what it cannot be
+    return recipe
+
+
+def frozen_stages(backbone: nn.Module, path: str) -> tuple[str, ...]:
+    """Beginnings of the paths of the parameters that it lets no gradient reach.
+
+    Args:
+        path: Of the backbone in its network, e.g. "encoder/body/".
+    """
+    return tuple(path + stage for stage in backbone.stages[: backbone.freeze_at])
 
 
 def build(
