@@ -4,7 +4,7 @@ parts (CVPR 2021; R-50 and R-101), trained on DAVIS alone.
     python -m stemseg_jax.main --config=configs/target_aware_davis.py \\
         --workdir=runs/target_aware_davis
     python -m stemseg_jax.main --config=configs/target_aware_refiner.py \\
-        --workdir=runs/target_aware_refiner --config.init_from=runs/target_aware_davis
+        --workdir=runs/target_aware_refiner
     python -m stemseg_jax.main --mode=evaluate --config=configs/target_aware_davis.py \\
         --checkpoint=runs/target_aware_refiner --workdir=runs/davis
 

@@ -2,7 +2,9 @@
 numbers (ACCV 2018, its code), on a smaller network.
 
     python -m stemseg_jax.main --config=configs/target_aware_embedding.py \\
-        --workdir=runs/target_aware_embedding --config.init_from=runs/target_aware_refiner
+        --workdir=runs/target_aware_embedding
+
+It goes on from runs/target_aware_refiner.
 
 `tracking.min_similarity` belongs to the embedding: choose it anew on training videos.
 """

@@ -1,9 +1,10 @@
 """The second phase: masks of coarse scores. FRTM's numbers (CVPR 2020, its code).
 
     python -m stemseg_jax.main --config=configs/target_aware_refiner.py \\
-        --workdir=runs/target_aware_refiner --config.init_from=runs/target_aware_davis
+        --workdir=runs/target_aware_refiner
 
-`:ytvis` goes on from a discovery with classes.
+It goes on from runs/target_aware_davis; `:ytvis`, with classes, from
+runs/target_aware_ytvis.
 """
 
 from configs import target_aware, target_aware_ytvis
@@ -17,7 +18,7 @@ def get_config(variant: str = ""):
     evaluation = config.evaluation
     evaluation.task = evaluation.dataset = "davis19"
     evaluation.ground_truth = "DAVIS"
-    return target_aware.finish(config, variant, ytvis=target_aware_ytvis.ytvis)
+    return target_aware.finish(config, variant, ytvis=ytvis)
 
 
 def refiner(config):
@@ -37,3 +38,8 @@ def refiner(config):
     optim.weight_decay = 1e-5
     optim.schedule = "step"
     optim.schedule_options = dict(milestones=(6_350, 12_700), factor=0.1)
+
+
+def ytvis(config):
+    target_aware_ytvis.ytvis(config)
+    config.init_from = "runs/target_aware_ytvis"

@@ -4,7 +4,7 @@ Expect AP 37.1 on valid (CVPR 2021).
     python -m stemseg_jax.main --config=configs/target_aware_ytvis.py \\
         --workdir=runs/target_aware_ytvis
     python -m stemseg_jax.main --config=configs/target_aware_refiner.py:ytvis \\
-        --workdir=runs/target_aware_refiner --config.init_from=runs/target_aware_ytvis
+        --workdir=runs/target_aware_refiner
 
 The annotations of valid are on the server: `--mode=evaluate` writes results.zip for it.
 """

@@ -77,7 +77,10 @@ _REJOIN = flags.DEFINE_float(
     "rejoin", None, "predict: seconds after which a lost object may be found again."
 )
 _TASK = flags.DEFINE_string(
-    "task", None, "davis19, davis16, ytvis, ovis, kitti_mots or mots_challenge."
+    "task",
+    None,
+    "davis19, davis16, ytvis, ovis, proposals (frame by frame, from files of ytvis), "
+    "kitti_mots or mots_challenge.",
 )
 _GROUND_TRUTH = flags.DEFINE_string(
     "ground_truth", None, "score: the annotations; predict: label maps to show beside."

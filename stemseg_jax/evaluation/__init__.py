@@ -2,7 +2,7 @@
 
 import functools
 
-from stemseg_jax.evaluation import davis, mots, ytvis
+from stemseg_jax.evaluation import davis, mots, proposals, ytvis
 
 # By task: (ground_truth, results, *, progress) -> Scored.
 METRICS = {
@@ -12,5 +12,6 @@ METRICS = {
     "ytvis": ytvis.score,
     "ovis": functools.partial(ytvis.score, occlusion=True),
     "kitti_mots": functools.partial(mots.score, benchmark="kitti_mots"),
+    "proposals": proposals.score,
     "mots_challenge": functools.partial(mots.score, benchmark="mots_challenge"),
 }

@@ -12,6 +12,7 @@ that they build on, or is ours, as the docstrings say.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Generator, Iterator
 from typing import ClassVar, NamedTuple
 
@@ -25,7 +26,7 @@ from stemseg_jax import choices, structures
 from stemseg_jax.clustering import centres_offsets
 from stemseg_jax.geometry import Geometry, Size, SizeRule, padded
 from stemseg_jax.losses import centres, segmentation, triplet
-from stemseg_jax.modules import backbones, encoder, norms
+from stemseg_jax.modules import backbones, norms
 from stemseg_jax.modules.crop_embedding import CropEmbedding
 from stemseg_jax.modules.guided_discovery import DESCRIPTORS, STRIDE, GuidedDiscovery
 from stemseg_jax.modules.recipes import Recipe
@@ -109,23 +110,12 @@ class Network(nn.Module):
         )
         choices.known("model.descriptor", model.descriptor, DESCRIPTORS)
 
-        def backbone(name: str, norm: norms.Norm, frozen: int, dilated: bool) -> Recipe:
-            made = Recipe(
-                backbones.build,
-                name,
-                norm=norm,
-                stride_in_1x1=model.stride_in_1x1,
-                freeze_at=frozen,
-                remat=model.remat,
-                dtype=dtype,
-                dilated=dilated,
-            )
-            made()  # refuses what it cannot be
-            return made
+        def backbone(name: str) -> Recipe:
+            return backbones.from_config(model, name=name, norm=still, freeze_at=0)
 
         return cls(
             discovery=GuidedDiscovery(
-                backbone=backbone(model.backbone, norm, model.freeze_stages, True),
+                backbone=backbones.from_config(model, dilated=True),
                 outputs=model.num_classes or 1,
                 norm=norm,
                 channels=model.aspp_channels,
@@ -137,11 +127,9 @@ class Network(nn.Module):
                 guided=model.guidance,
                 dtype=dtype,
             ),
-            targets=Features(backbone(model.target_backbone, still, 0, False)),
+            targets=Features(backbone(model.target_backbone)),
             refiner=Refiner(norm=norm, channels=model.refiner_channels, dtype=dtype),
-            embedding=CropEmbedding(
-                backbone(model.embedding_backbone, still, 0, False)
-            ),
+            embedding=CropEmbedding(backbone(model.embedding_backbone)),
         )
 
     def __call__(
@@ -288,7 +276,7 @@ class TargetAware:
                 )
         return cls(
             network=Network.from_config(config),
-            convention=encoder.convention_of(config.model),
+            convention=pixels.Convention.from_config(config.model.pixels),
             sizes=SizeRule(min_dim=frames.min_dim, max_dim=frames.max_dim),
             parts=tuple(loss.parts),
             loss_weights=tuple(loss.weights.items()),
@@ -306,8 +294,8 @@ class TargetAware:
         discovery = self.network.discovery
         bodies = ["discovery/body"] + ["discovery/guide/body"] * discovery.guided
         body = discovery.backbone()
-        stages = body.stages[: body.freeze_at]
-        return (*idle, *(f"{path}/{stage}" for path in bodies for stage in stages))
+        stages = (backbones.frozen_stages(body, f"{path}/") for path in bodies)
+        return (*idle, *itertools.chain(*stages))
 
     def init(self, key: Key[Array, ""], batch: ClipBatch) -> Variables:
         """Fresh variables of all parts; they do not depend on the clips."""
@@ -327,7 +315,7 @@ class TargetAware:
         Source: Zhou et al., Sec. 4, for the kinds of the terms of discovery, whose
             weights are Panoptic-DeepLab's; Robinson et al. for the refiner.
         """
-        learnt = [name for name in ("batch_stats",) if name in variables]
+        learnt = [name for name in (norms.STATISTICS,) if name in variables]
         rest = structures.collections(variables)
         terms: dict[str, Array] = {}
         for part in self.parts:

@@ -6,6 +6,7 @@ its parameters, from the image on, which `freeze_at` counts.
 """
 
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -107,21 +108,24 @@ BACKBONES = {
 }
 
 
-def from_config(model: ConfigDict) -> Recipe:
+def from_config(model: ConfigDict, *, name: str = "", **changes: Any) -> Recipe:
     """What makes the backbone that a config describes.
+
+    Args:
+        name: Of another one than `model.backbone`.
+        changes: Arguments of `build` that are not as the config says.
 
     Raises:
         ValueError: It is unknown, or cannot be what it is asked to be.
     """
-    recipe = Recipe(
-        build,
-        model.backbone,
+    options = dict(
         norm=norms.named(model.norm, epsilon=model.norm_epsilon),
         stride_in_1x1=model.stride_in_1x1,
         freeze_at=model.freeze_stages,
         remat=model.remat,
         dtype=jnp.dtype(model.dtype),
     )
+    recipe = Recipe(build, name or model.backbone, **{**options, **changes})
     recipe()  # refuses what it cannot be
     return recipe
 
