@@ -78,11 +78,10 @@ def discovery(config):
 
 
 def refiner(config):
-    transforms, sides = config.data.transforms, (96, 160)
+    transforms = config.data.transforms
     target_aware_refiner.refiner(config)
     discovery(config)
     config.data.transforms = transforms
-    config.data.min_dim, config.data.max_dim = sides
     config.optim.steps = 1_000
 
 

@@ -28,7 +28,6 @@ def refiner(config):
     config.data.sampling.rule = "later"
     config.data.sampling.start = "entry"
     config.data.transforms = ("resize", "flip")
-    config.data.min_dim = config.data.max_dim = 0
     optim = config.optim
     optim.name = "adam"
     optim.batch_size = 16

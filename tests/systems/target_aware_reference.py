@@ -160,7 +160,7 @@ def follow(images, network, settings, fitted, *, clustering, target):
         images: [L H W 3] as the network takes them.
         network: With `maps`, `features` and `embedding`.
         settings: Of tracking.
-        fitted: (view, mask, frame) -> project, filter and first samples of a new target.
+        fitted: (view, mask, frame) -> layers and first samples of a new target.
     """
     S = settings.size
     previous, foreground = images[0], np.zeros(images.shape[1:3])
