@@ -131,7 +131,10 @@ def get_config() -> ConfigDict:
     # The official annotations, below data.root: a DAVIS root, an annotation JSON, or a
     # folder of txt files. Without it they are written from what the reader reads.
     evaluation.ground_truth = ""
-    evaluation.task = ""  # davis19, davis16, ytvis, ovis, kitti_mots, mots_challenge
+    # davis19, davis16, ytvis, ovis, kitti_mots, kitti_mots_cars, mots_challenge
+    evaluation.task = ""
+    # (height, width) at which MOTS is scored, too; empty: at full size alone.
+    evaluation.also_at = ()
     evaluation.min_dim = 736
     evaluation.max_dim = 1248
 
@@ -195,6 +198,7 @@ def smoke(config: ConfigDict) -> None:
 
     scale = 64 / evaluation.min_dim
     evaluation.min_dim, evaluation.max_dim = 64, round(scale * evaluation.max_dim)
+    evaluation.also_at = (32, 48) if evaluation.also_at else ()
     evaluation.dataset = "moving_shapes"
     if evaluation.task == "ovis":
         evaluation.task = "ytvis"  # nobody has annotated degrees of occlusion

@@ -1,18 +1,21 @@
 """A model over a dataset: result files in the official form, then their score."""
 
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import logging
+from jaxtyping import Int32
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from stemseg_jax import choices, models, score
-from stemseg_jax.data import readers
+from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import DATASETS, export, youtube_vis
-from stemseg_jax.formats import coco_json, whole
+from stemseg_jax.formats import coco_json, mots_txt, whole
 from stemseg_jax.outputs import collector, davis_results, mots_results, ytvis_results
 from stemseg_jax.tracks import VideoTracks
 
@@ -67,6 +70,7 @@ class Benchmark(NamedTuple):
     dataset: readers.Dataset
     truth: pathlib.Path | None
     scored: bool = True
+    also_at: tuple[int, ...] = ()  # see `score.read`
 
     def score(
         self,
@@ -89,6 +93,7 @@ class Benchmark(NamedTuple):
             task=self.task,
             ground_truth=self.truth,
             results=results,
+            also_at=self.also_at,
             json_file=json_file,
         )
 
@@ -105,6 +110,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
     name = choices.known("evaluation.dataset", evaluation.dataset, DATASETS)
     options = evaluation.options.to_dict()
     dataset = DATASETS[name](config.data.root, evaluation.split, **options)
+    also_at = tuple(evaluation.also_at)
     official = bool(evaluation.ground_truth)
     # First frames are annotations, too, but not what a video is scored with.
     hidden = official and form.splits and evaluation.split not in form.splits
@@ -126,7 +132,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
                 f"evaluation.ground_truth: {truth} is not there; expected the official "
                 "annotations of the task, below data.root or STEMSEG_DATA."
             )
-        return Benchmark(evaluation.task, dataset, truth)
+        return Benchmark(evaluation.task, dataset, truth, also_at=also_at)
     if form.export is None:
         raise ValueError(
             f"{dataset.name} cannot be written in the form of {evaluation.task}; name "
@@ -135,7 +141,7 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
     with whole.folder(folder, WRITER) as partial:
         truth = form.export(dataset, partial)
     truth = folder / truth.relative_to(partial)
-    return Benchmark(evaluation.task, form.load(folder), truth)
+    return Benchmark(evaluation.task, form.load(folder), truth, also_at=also_at)
 
 
 def _listing(config: ConfigDict) -> pathlib.Path:
@@ -156,9 +162,31 @@ def _listing(config: ConfigDict) -> pathlib.Path:
 def track(model: models.Model, dataset: readers.Dataset) -> Iterator[VideoTracks]:
     """The chosen tracks of each video, one video at a time."""
     for video in tqdm(dataset.videos, desc="evaluate", unit="video"):
-        labels, statistics = model.track(map(video.frame, range(video.num_frames)))
+        images = map(video.frame, range(video.num_frames))
+        labels, statistics = model.track(images, truth=truth(video))
         chosen = collector.select(statistics, **model.config.selection)
         yield labels.tracks(video.name, chosen)
+
+
+def truth(video: readers.Video) -> Callable[[int], Int32[np.ndarray, "H W"]] | None:
+    """What `Frame.truth` gives of each frame; nothing is read before it is called.
+
+    Instances are numbered from 1 in the order of their ids, and what is ignored is
+    background. Where masks overlap, the pixel has the highest number.
+    """
+    if not video.annotated:
+        return None
+    numbers = functools.cache(
+        lambda: {id: n for n, id in enumerate(sorted(video.categories), start=1)}
+    )
+
+    def of_frame(index: int) -> Int32[np.ndarray, "H W"]:
+        labels = np.zeros((video.height, video.width), np.int32)
+        for id, mask in sorted(encoded_video.labels(video, index).masks.items()):
+            labels[mask] = numbers()[id]
+        return labels
+
+    return of_frame
 
 
 def _export_davis(dataset, folder):
@@ -183,13 +211,19 @@ def _load_kitti(folder):
     return DATASETS["kitti_mots"](folder, "train", sequences=sequences)
 
 
-def _write_mots(first_frame):
+def _export_cars(dataset, folder):
+    """What is no pedestrian is a car."""
+    others = {"pedestrian": mots_txt.PEDESTRIAN}
+    kinds = {c: others.get(x, mots_txt.CAR) for c, x in dataset.categories.items()}
+    return export.write_kitti_mots(dataset, folder, classes=kinds)
+
+
+def _write_mots(first_frame, prepared=mots_results.clean):
     def write(folder, videos, truth):
         del truth
-        for video in videos:
-            mots_results.write(
-                folder, mots_results.clean(video), first_frame=first_frame
-            )
+        for video in map(prepared, videos):
+            mots_results.write(folder, video, first_frame=first_frame)
+            mots_results.write_scores(folder, video)
         return folder
 
     return write
@@ -212,6 +246,12 @@ FORMS = {
     "proposals": _YOUTUBE_VIS,
     "kitti_mots": Form(
         _write_mots(first_frame=0), export=export.write_kitti_mots, load=_load_kitti
+    ),
+    # For systems that tell no classes apart; `clean`, which is STEm-Seg's, is left out.
+    "kitti_mots_cars": Form(
+        _write_mots(first_frame=0, prepared=mots_results.cars),
+        export=_export_cars,
+        load=_load_kitti,
     ),
     "mots_challenge": Form(_write_mots(first_frame=1)),
 }

@@ -80,13 +80,16 @@ _TASK = flags.DEFINE_string(
     "task",
     None,
     "davis19, davis16, ytvis, ovis, proposals (frame by frame, from files of ytvis), "
-    "kitti_mots or mots_challenge.",
+    "kitti_mots, kitti_mots_cars or mots_challenge.",
 )
 _GROUND_TRUTH = flags.DEFINE_string(
     "ground_truth", None, "score: the annotations; predict: label maps to show beside."
 )
 _RESULTS = flags.DEFINE_multi_string(
     "results", None, "score: result files; given twice, the two are compared."
+)
+_ALSO_AT = flags.DEFINE_list(
+    "also_at", [], "score: height,width at which MOTS is scored, too, e.g. 192,640."
 )
 _HALF = flags.DEFINE_bool(
     "half", False, "export_weights: values as float16, half the size."
@@ -122,6 +125,7 @@ def dispatch(mode: str) -> int | None:
             task=_required(_TASK),
             ground_truth=_required(_GROUND_TRUTH),
             results=_required(_RESULTS),
+            also_at=_size(),
             json_file=_JSON.value,
         )
     if mode == "check_data":
@@ -254,6 +258,13 @@ def _check(config: ConfigDict, mode: str, *, origin: str) -> None:
         from stemseg_jax.data import pipeline
 
         pipeline.check(config)
+
+
+def _size() -> list[int]:
+    given = _ALSO_AT.value
+    if not all(side.isdecimal() for side in given):
+        raise app.UsageError(f"--also_at={','.join(given)}: expected height,width.")
+    return [int(side) for side in given]
 
 
 def _required(flag: flags.FlagHolder):

@@ -1,7 +1,7 @@
 """A system with its weights, from nothing or from a checkpoint of any known form."""
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from flax import traverse_util
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 from ml_collections import ConfigDict
 
 from stemseg_jax import checkpoints, choices, systems, tracks
@@ -23,7 +23,11 @@ from stemseg_jax.tracks import Frame, TrackStatistics
 
 # Options of all systems that came after configs had been saved -> the value that stands
 # for what was done before.
-ADDED = {"selection.min_score": 0.0, "selection.min_frames": 1}
+ADDED = {
+    "selection.min_score": 0.0,
+    "selection.min_frames": 1,
+    "evaluation.also_at": (),
+}
 PRECISION = jax.config.jax_default_matmul_precision
 Tracked = tuple[collector.LabelCollector, dict[int, TrackStatistics]]
 
@@ -58,9 +62,21 @@ class Model(NamedTuple):
 
         return continuity.labelled(track, frames, settings or continuity.Continuity())
 
-    def track(self, images: Iterable[UInt8[np.ndarray, "H W 3"]]) -> Tracked:
-        """The same of RGB images, collected."""
-        frames = (Frame(index, image) for index, image in enumerate(images))
+    def track(
+        self,
+        images: Iterable[UInt8[np.ndarray, "H W 3"]],
+        *,
+        truth: Callable[[int], Int32[np.ndarray, "H W"]] | None = None,
+    ) -> Tracked:
+        """The same of RGB images, collected.
+
+        Args:
+            truth: Of the frame with an index, see `Frame`; read if the system asks.
+        """
+        frames = (
+            Frame(index, image, truth and functools.partial(truth, index))
+            for index, image in enumerate(images)
+        )
         return collector.collect(self.labelled(frames))
 
     @property

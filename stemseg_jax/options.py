@@ -14,7 +14,7 @@ from stemseg_jax import optimization
 from stemseg_jax.conversion import parts
 from stemseg_jax.data.clips import sampling, stills
 from stemseg_jax.data.datasets import DATASETS, categories
-from stemseg_jax.evaluation import METRICS
+from stemseg_jax.evaluation import METRICS, mots
 from stemseg_jax.modules import norms
 from stemseg_jax.modules.backbones import BACKBONES
 from stemseg_jax.ranges import (
@@ -171,6 +171,7 @@ SHARED: Mapping[str, Range] = {
     "evaluation.split": SPLIT,
     "evaluation.ground_truth": Text(),
     "evaluation.task": OneOf(("", *METRICS)),
+    "evaluation.also_at": Each(Whole(least=1, most=SIDE), lengths=(0, 2)),
     "evaluation.min_dim": Whole(least=1, most=SIDE),
     "evaluation.max_dim": Whole(least=1, most=SIDE),
     "demo.caption": Text(),
@@ -197,6 +198,15 @@ READERS: Mapping[str, Mapping[str, Range]] = {
         "objects": Each(Whole(least=1, most=100), lengths=(2,), rising=True),
         "radius": Each(Real(above=0, most=1), lengths=(2,), rising=True),
         "categories": Whole(least=1, most=100),
+    },
+    "layered_world": {
+        "num_videos": Whole(least=1),
+        "num_frames": Whole(least=1),
+        "height": Whole(least=1, most=SIDE),
+        "width": Whole(least=1, most=SIDE),
+        "seed": Whole(),
+        "objects": Each(Whole(least=1, most=100), lengths=(2,), rising=True),
+        "speed": Real(least=0, most=10),
     },
     "composed": {
         "sources": Sources(),
@@ -401,6 +411,12 @@ def _contradictions(config: ConfigDict) -> Iterator[str]:
         )
     if data.sampling.gaps and not any(data.sampling.gaps):
         yield "data.sampling.gaps: expected a weight above 0 among them."
+    task, also_at = config.evaluation.task, config.evaluation.also_at
+    if also_at and task not in mots.BENCHMARKS:
+        yield (
+            f"evaluation.also_at={also_at}: evaluation.task={task!r} is scored at full "
+            f"size alone; {', '.join(mots.BENCHMARKS)} at a second one, too."
+        )
     yield from _refusal(optimization.schedule, optim)
     yield from _refusal(parts.starts, config.to_dict()["init_from"])
 

@@ -94,7 +94,8 @@ class Log:
                 f"step {step}: {wrong} on clips {list(names)}; all terms: {metrics}. "
                 "The last checkpoint is from before this step. Look at these clips "
                 "(--mode=show_data), or try a smaller optim.learning_rate or "
-                "optim.clip_norm=1.0."
+                "optim.clip_norm=1.0. What needs a camera is NaN where none is known: "
+                "data.assumed_camera stands for it."
             )
         for name, value in metrics.items():
             self._sums[name] = self._sums.get(name, 0.0) + value

@@ -10,9 +10,11 @@ from typing import Any
 from tqdm import tqdm
 
 from stemseg_jax import choices
-from stemseg_jax.evaluation import METRICS, comparison
+from stemseg_jax.evaluation import METRICS, comparison, mots
 from stemseg_jax.evaluation.scored import Figures, Scored
 from stemseg_jax.formats import whole
+
+MOST = 2**14  # pixels of a side
 
 
 def run(
@@ -20,9 +22,14 @@ def run(
     task: str,
     ground_truth: str,
     results: Sequence[str],
+    also_at: Sequence[int] = (),
     json_file: str | None = None,
 ) -> int:
-    """`--mode=score`: one result, or two and their difference. Gives the exit code."""
+    """`--mode=score`: one result, or two and their difference. Gives the exit code.
+
+    Args:
+        also_at: See `read`.
+    """
     if len(results) > 2:
         raise ValueError(f"--results is given {len(results)} times; at most 2 compare")
     if len(results) == 1:
@@ -30,11 +37,12 @@ def run(
             task=task,
             ground_truth=pathlib.Path(ground_truth),
             results=pathlib.Path(results[0]),
+            also_at=also_at,
             json_file=json_file,
         )
         return 0
     first, second = (
-        read(task, pathlib.Path(ground_truth), pathlib.Path(result))
+        read(task, pathlib.Path(ground_truth), pathlib.Path(result), also_at=also_at)
         for result in results
     )
     progress = functools.partial(tqdm, desc="bootstrap", leave=False)
@@ -73,10 +81,11 @@ def figures(
     task: str,
     ground_truth: pathlib.Path,
     results: pathlib.Path,
+    also_at: Sequence[int] = (),
     json_file: str | pathlib.Path | None = None,
 ) -> dict[str, Any]:
     """Scores one result: prints the table, writes and gives every figure."""
-    scored = read(task, ground_truth, results)
+    scored = read(task, ground_truth, results, also_at=also_at)
     print_table(scored.table())
     report = scored.report()
     if json_file:
@@ -84,15 +93,41 @@ def figures(
     return report
 
 
-def read(task: str, ground_truth: pathlib.Path, results: pathlib.Path) -> Scored:
+def read(
+    task: str,
+    ground_truth: pathlib.Path,
+    results: pathlib.Path,
+    *,
+    also_at: Sequence[int] = (),
+) -> Scored:
     """Scores the files of one result.
 
+    Args:
+        also_at: (height, width) of a second size at which masks of MOTS are scored.
+
     Raises:
-        ValueError: An unknown task, or files that cannot be scored: which, and why.
+        ValueError: An unknown task, one that has no second size, or files that cannot
+            be scored: which, and why.
     """
-    choices.known("task", task, METRICS)
+    metric = METRICS[choices.known("task", task, METRICS)]
+    if also_at:
+        _check_size(task, also_at)
+        metric = functools.partial(metric, also_at=tuple(also_at))
     progress = functools.partial(tqdm, desc="score", unit="video", leave=False)
-    return METRICS[task](ground_truth, results, progress=progress)
+    return metric(ground_truth, results, progress=progress)
+
+
+def _check_size(task: str, also_at: Sequence[int]) -> None:
+    if task not in mots.BENCHMARKS:
+        raise ValueError(
+            f"also_at={','.join(map(str, also_at))}: {task} is scored at full size "
+            f"alone; {', '.join(mots.BENCHMARKS)} at a second one, too."
+        )
+    if len(also_at) != 2 or not all(0 < side <= MOST for side in also_at):
+        raise ValueError(
+            f"also_at={','.join(map(str, also_at))}: expected height,width in pixels, "
+            f"e.g. 192,640, each from 1 to {MOST}."
+        )
 
 
 def print_table(rows: Sequence[tuple[str, Figures]]) -> None:

@@ -26,6 +26,10 @@ class Frame(NamedTuple):
 
     index: int  # counted from 0, without gaps
     image: UInt8[np.ndarray, "H W 3"]  # RGB
+    # The annotation, for who asks what a method would do if it knew a part of it: the
+    # number of each pixel's instance, from 1, the same in all frames; 0 is background.
+    # None: there is none, or the frame is not of an evaluation.
+    truth: Callable[[], Int32[np.ndarray, "H W"]] | None = None
 
 
 def of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:

@@ -1,5 +1,6 @@
 """Results of sets that are scored here or elsewhere; old ones stay until then."""
 
+import dataclasses
 import json
 import shutil
 import zipfile
@@ -11,9 +12,18 @@ import pytest
 from configs import davis, kitti_mots, ytvis
 from configs import moving_shapes as recipe
 from stemseg_jax import evaluate
-from stemseg_jax.data.datasets import moving_shapes
+from stemseg_jax.data.datasets import DATASETS, moving_shapes
 from stemseg_jax.formats import rle
-from stemseg_jax.tracks import Track, VideoTracks
+from stemseg_jax.geometry import Geometry
+from stemseg_jax.tracking import continuity, rejoining, shots
+from stemseg_jax.tracks import (
+    Frame,
+    LabelledFrames,
+    Track,
+    TrackStatistics,
+    VideoTracks,
+)
+from tests import coloured
 from tests.data import folders
 from tests.formats.test_whole import tree
 
@@ -238,3 +248,120 @@ def test_annotations_that_are_not_ours_are_not_replaced(tmp_path):
         for name, content in before.items()
         if name != "ground_truth/.stemseg_jax"
     }
+
+
+# --------------------------------------------------------- the truth, given to a system
+
+
+class Copies(coloured.ByColour):
+    """Labels each frame with its truth; where there is none, with nothing."""
+
+    score = 0.75
+
+    def track(self, variables, frames, *, maps=False):
+        seen = {}
+        for frame in frames:
+            size = frame.image.shape[:2]
+            labels = frame.truth() if frame.truth else np.zeros(size, np.int32)
+            for number in np.unique(labels[labels > 0]).tolist():
+                seen.setdefault(number, []).append(frame.index)
+            yield LabelledFrames(frame.index, labels[None], Geometry(*[size] * 3, 1))
+        return {
+            number: TrackStatistics(9, times[0], times[-1], score=self.score)
+            for number, times in seen.items()
+        }
+
+
+def test_who_copies_the_truth_is_perfect(tmp_path):
+    config = recipe.get_config("smoke")
+    benchmark = evaluate.prepare(config, tmp_path / "ground_truth")
+    tracks = evaluate.track(coloured.model_of(Copies()), benchmark.dataset)
+    assert benchmark.score(tracks, tmp_path / "predictions")["J&F-Mean"] == 1
+
+
+def test_cars_are_scored_at_two_sizes_with_ap(tmp_path):
+    """Of a system that knows no classes; small cars are scored, too."""
+    config = recipe.get_config("smoke")
+    config.evaluation.task = "kitti_mots_cars"
+    config.evaluation.also_at = (32, 48)
+    config.evaluation.options.categories = 2
+    benchmark = evaluate.prepare(config, tmp_path / "ground_truth")
+    assert [*benchmark.dataset.videos[0].categories.values()] == [1, 1]
+    tracks = evaluate.track(coloured.model_of(Copies()), benchmark.dataset)
+    figures = benchmark.score(tracks, tmp_path / "predictions")
+    assert {*figures} == {"car", "per_sequence", "at 32x48"}
+    for size in (figures, figures["at 32x48"]):
+        assert all(size["car"][x] == 1 for x in ("sMOTSA", "AP50", "recall"))
+        assert size["car"]["TP"] > 40 and size["car"]["IDS rate"] == 0
+    scores = json.loads((tmp_path / "predictions/0000.scores.json").read_text())
+    assert scores == {"1001": 0.75, "1002": 0.75}
+
+
+def test_pedestrians_are_no_cars(tmp_path):
+    root = folders.kitti_mots(tmp_path / "data", names=("0002",))
+    config = config_of(kitti_mots, root, task="kitti_mots_cars", ground_truth="")
+    config.evaluation.options = dict(sequences=("0002",))
+    figures, _ = run(config, tmp_path)
+    assert figures["car"]["TP"] + figures["car"]["FN"] == 6
+
+
+def kitti_video(root, **options):
+    return DATASETS["kitti_mots"](root, "val", sequences=("0002",), **options).videos[0]
+
+
+def test_the_truth_has_numbers_from_one_in_the_order_of_ids(tmp_path):
+    root = folders.kitti_mots(tmp_path, names=("0002",))
+    video = kitti_video(root)
+    clip, labels = video.clip([3]), evaluate.truth(video)(3)
+    assert clip.ignore.any() and clip.ids.tolist() == sorted(video.categories)
+    assert {*np.unique(labels)} == {0, 1, 2} and min(video.categories) > 1000
+    for number, mask in enumerate(clip.masks[:, 0], start=1):
+        np.testing.assert_array_equal(labels == number, mask)
+    cars = kitti_video(root, classes=("car",))
+    np.testing.assert_array_equal(evaluate.truth(cars)(3), clip.masks[0, 0])
+
+
+def test_the_truth_is_read_when_it_is_asked_for(tmp_path):
+    root = folders.kitti_mots(tmp_path, names=("0002",))
+    video = kitti_video(root, labels="png")
+    shutil.rmtree(root / "KITTI_MOTS/instances")
+    truth = evaluate.truth(video)
+    with pytest.raises(ValueError, match="instances"):
+        truth(3)
+    assert evaluate.truth(dataclasses.replace(video, labels=None)) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "last"),
+    [
+        ({}, 8),
+        ({"cuts": shots.Detector()}, 4 + 8),  # labels go on above the first shot's
+        ({"absences": rejoining.Rejoining(max_absence=3)}, None),
+    ],
+)
+def test_the_truth_goes_with_its_frame(settings, last):
+    """Across a cut, too, after which frames are counted from 0."""
+    rng = np.random.default_rng(0)
+    scenes = rng.integers(0, 256, (2, 8, 12, 3)).repeat(8, axis=1).repeat(8, axis=2)
+    given = []
+
+    def frames():
+        for index in range(8):
+
+            def truth(index=index):
+                given.append(index)
+                return np.full((64, 96), index + 1, np.int32)
+
+            yield Frame(index, scenes[index // 4].astype(np.uint8), truth)
+
+    settings = continuity.Continuity(**settings)
+    parts = list(coloured.model_of(Copies()).labelled(frames(), settings=settings))
+    assert given == list(range(8)) and len(parts) == 8
+    for part in parts:
+        assert len(np.unique(part.labels)) == 1 and part.labels.min() > 0
+    assert last in (None, parts[-1].labels.max())
+
+
+def test_there_is_no_truth_elsewhere():
+    labels, _ = coloured.model_of(Copies()).track(coloured.images(3))
+    assert len(labels) == 3 and not labels.labels(1).any()

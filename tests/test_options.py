@@ -11,7 +11,7 @@ import pytest
 
 from stemseg_jax import models, options
 from stemseg_jax.data import pipeline
-from stemseg_jax.data.datasets import DATASETS, moving_shapes
+from stemseg_jax.data.datasets import DATASETS
 from stemseg_jax.systems import OPTIONS, SYSTEMS
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -61,8 +61,9 @@ def test_every_option_of_a_system_has_a_range_and_every_range_an_option(system):
 def test_every_option_of_a_reader_has_a_range():
     assert options.READERS.keys() == DATASETS.keys()
     for name, load in DATASETS.items():
-        load = moving_shapes.load if name == "moving_shapes" else load
-        fixed = {"report", *getattr(load, "keywords", ())}  # those are given already
+        given = getattr(load, "keywords", {})
+        load = given.get("load", load)  # what is drawn has an own one
+        fixed = {"report", *given}  # those are given already
         own = {
             option.name
             for option in inspect.signature(load).parameters.values()
@@ -151,6 +152,7 @@ def test_all_that_is_wrong_is_said_at_once():
         (dict(data__min_dim=128), ("data.min_dim=128", "data.max_dim=107")),
         (dict(data__min_dim=0), ("data.min_dim=0", "data.height")),
         (dict(evaluation__max_dim=63), ("evaluation.min_dim", "max_dim=63")),
+        (dict(evaluation__also_at=(9, 9)), ("also_at", "kitti_mots_cars", "task='")),
         (dict(data__span__moving_shapes=(2, 3)), ("span", "num_frames=8")),
         (dict(data__transforms=("keep_aspect",)), ("flip", "transforms")),
         (dict(data__transforms=("flop",)), ("flop", "transforms")),

@@ -29,6 +29,7 @@ SETS = {
         lambda root: None,
         SHAPES,
     ),
+    "layered_world": (lambda root: None, SHAPES),
     "composed": (
         lambda root: None,
         dict(
@@ -81,7 +82,7 @@ def test_same_clips_as_the_folder(tmp_path, name):
         for t in range(a.num_frames):
             assert sorted(a.instances(t)) == sorted(b.instances(t))
     known = [video.intrinsics is not None for video in other.videos]
-    assert all(known) if name == "kitti_mots" else not any(known)
+    assert all(known) if name in ("kitti_mots", "layered_world") else not any(known)
 
 
 def test_workers_open_their_own_files(tmp_path):

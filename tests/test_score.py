@@ -115,6 +115,38 @@ def test_two_results_are_compared(inputs, tmp_path, capsys):
         score.run(**options, results=[results] * 3)
 
 
+def test_a_second_size_has_figures_of_its_own(inputs, tmp_path, capsys):
+    truth, results = map(str, inputs["kitti_mots"])
+    file = tmp_path / "o.json"
+    options = {"ground_truth": truth, "also_at": [40, 50], "json_file": str(file)}
+    assert score.run(task="kitti_mots_cars", results=[results], **options) == 0
+    report = json.loads(file.read_text())
+    assert report["at 40x50"]["per_sequence"].keys() == report["per_sequence"].keys()
+    assert "all car at 40x50" in capsys.readouterr().out
+    assert score.run(task="kitti_mots", results=[results] * 2, **options) == 0
+    compared = json.loads(file.read_text())["comparison"]
+    assert compared["car IDS rate at 40x50"]["difference"] == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "size", "message"),
+    [
+        (
+            "ytvis",
+            [40, 50],
+            "also_at=40,50: ytvis is scored at full.*; kitti_mots, ",
+        ),
+        ("kitti_mots", [40], "also_at=40: expected height,width in pixels, e.g. 192,6"),
+        ("kitti_mots", [40, 0], "also_at=40,0: expected height,width"),
+        ("kitti_mots", [40, 10**6], "from 1 to 16384"),
+    ],
+)
+def test_sizes_that_are_none(inputs, task, size, message):
+    truth, results = inputs[task]
+    with pytest.raises(ValueError, match=message):
+        score.read(task, truth, results, also_at=size)
+
+
 def test_an_unknown_task_lists_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="known: .*'davis19', .*'mots_challenge'"):
         score.run(task="davis", ground_truth="x", results=["y"])
@@ -129,6 +161,8 @@ def test_main_scores_and_tells_what_is_wrong(inputs, tmp_path):
     truth, results = inputs["ytvis"]
     good = main("--task=ytvis", f"--ground_truth={truth}", f"--results={results}")
     assert good.returncode == 0 and "all categories" in good.stdout
+    second = main("--task=kitti_mots", "--ground_truth=x", "--results=y", "--also_at=a")
+    assert second.returncode != 0 and "--also_at=a: expected height" in second.stderr
     broken = tmp_path / "broken.json"
     broken.write_text('[{"video_id": 99999}]')
     bad = main("--task=ytvis", f"--ground_truth={truth}", f"--results={broken}")

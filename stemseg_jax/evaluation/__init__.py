@@ -11,7 +11,6 @@ METRICS = {
     "davis16": functools.partial(davis.score, task="single-object"),
     "ytvis": ytvis.score,
     "ovis": functools.partial(ytvis.score, occlusion=True),
-    "kitti_mots": functools.partial(mots.score, benchmark="kitti_mots"),
     "proposals": proposals.score,
-    "mots_challenge": functools.partial(mots.score, benchmark="mots_challenge"),
+    **{name: functools.partial(mots.score, benchmark=name) for name in mots.BENCHMARKS},
 }

@@ -26,7 +26,7 @@ def compare(
     seed: int = 0,
     progress: Progress = iter,
 ) -> dict[str, Difference]:
-    """Each figure of both results, their difference, and its bootstrap interval.
+    """Each figure that both results have, their difference, and its bootstrap interval.
 
     As many videos as there are are drawn with replacement, the same for both results,
     and both are scored on them; the interval holds the middle `confidence` of the
@@ -44,17 +44,18 @@ def compare(
         raise ValueError(f"the results are of different videos: {', '.join(only)}")
     rng = np.random.default_rng(seed)
     count = len(first.videos)
+    one, other = first.figures(), second.figures()
+    names = [name for name in one if name in other]
     draws = []
     for _ in progress(range(samples)):
         weights = rng.multinomial(count, np.full(count, 1 / count))
-        one, other = first.figures(weights), second.figures(weights)
-        draws.append([[*one.values()], [*other.values()]])
+        drawn = first.figures(weights), second.figures(weights)
+        draws.append([[figures[name] for name in names] for figures in drawn])
     with np.errstate(invalid="ignore"):  # infinity less infinity
         differences = np.diff(np.array(draws, float), axis=1)[:, 0]
-    one, other = first.figures(), second.figures()
     tail = (1 - confidence) / 2
     compared = {}
-    for column, name in enumerate(one):
+    for column, name in enumerate(names):
         exists = differences[np.isfinite(differences[:, column]), column]
         low, high = (
             np.quantile(exists, [tail, 1 - tail]) if len(exists) else [np.nan] * 2

@@ -1,8 +1,8 @@
 """Tracking of masks, as KITTI MOTS and MOTSChallenge measure it.
 
 A sequence is read, checked, and reduced to the IoU of the masks that overlap; from
-these come, class by class, CLEAR (`clear.py`), HOTA (`hota.py`) and IDF1
-(`identity.py`).
+these come, class by class, CLEAR (`clear.py`), HOTA (`hota.py`), IDF1 (`identity.py`)
+and, of tracks with scores, AP of single frames (`detection.py`).
 """
 
 import configparser
@@ -10,17 +10,19 @@ import functools
 import logging
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from pycocotools import mask as coco
 
-from stemseg_jax.evaluation import clear, hota, identity, pairing
+from stemseg_jax.evaluation import clear, detection, hota, identity, pairing
 from stemseg_jax.evaluation.pairing import Masks, Pairing
 from stemseg_jax.evaluation.scored import Figures, Progress, Scored
-from stemseg_jax.formats import files, images, mots_txt
+from stemseg_jax.formats import files, images, mots_txt, rle, track_scores
 
+Frames = Sequence[Sequence[mots_txt.Line]]  # the lines of each frame
+Size = tuple[int, int]  # height, width
 HOTA_FIGURES = ("HOTA", "DetA", "AssA", "LocA")
 # Beside the annotations, of the frames of a sequence.
 FRAMES = ("training/image_02", "image_02", "images", "instances", "training/instances")
@@ -29,7 +31,7 @@ CLASSES = {"car": mots_txt.CAR, "pedestrian": mots_txt.PEDESTRIAN}
 
 
 class Benchmark(NamedTuple):
-    """In what the two benchmarks differ."""
+    """In what the benchmarks differ."""
 
     classes: tuple[str, ...]
     first_frame: int
@@ -37,6 +39,7 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS = {
     "kitti_mots": Benchmark(("car", "pedestrian"), first_frame=0),
+    "kitti_mots_cars": Benchmark(("car",), first_frame=0),
     "mots_challenge": Benchmark(("pedestrian",), first_frame=1),
 }
 
@@ -55,6 +58,7 @@ class Counts(NamedTuple):
     clear: clear.Counts
     hota: hota.Counts
     identity: dict[str, int]
+    detections: detection.Detections | None  # None: tracks have no scores
 
 
 class Programs(NamedTuple):
@@ -64,6 +68,7 @@ class Programs(NamedTuple):
     clear: dict
     hota: dict
     identity: dict
+    detection: Figures  # ours; empty where tracks have no scores
 
 
 def score(
@@ -71,6 +76,7 @@ def score(
     results: pathlib.Path,
     *,
     benchmark: str = "kitti_mots",
+    also_at: Size | None = None,
     progress: Progress = iter,
 ) -> Scored:
     """Scores a folder of text files, one sequence after the other.
@@ -81,16 +87,25 @@ def score(
             no seqmap: then those sequences count that have results, and are as long as
             their images or masks beside the folder say. MOTSChallenge: either the same,
             or a folder of sequences with `gt/gt.txt` and `seqinfo.ini`.
-        results: A folder with `<sequence>.txt`.
+        results: A folder with `<sequence>.txt`, and with `<sequence>.scores.json`
+            beside each if AP is wanted (see `track_scores`).
+        also_at: A second size at which masks are scored, those of both sides brought to
+            it (see `resized`). Its figures come beside those of the full size: their
+            names end on it, and in the report they stand under it.
 
     Raises:
-        ValueError: Missing or unknown files, and what `mots_txt.read` refuses.
+        ValueError: Missing or unknown files, tracks without a score among others that
+            have one, and what `mots_txt.read` and `track_scores.read` refuse.
     """
     ground_truth, results = pathlib.Path(ground_truth), pathlib.Path(results)
     settings = BENCHMARKS[benchmark]
     sequences, known = find_sequences(ground_truth, results)
     _check_results(results, sequences, known)
-    counts = {}
+    scores = {name: track_scores.read(results / f"{name}.txt") for name in sequences}
+    _check_all_or_none(results, scores)
+    sizes: dict[str, dict[str, dict[str, Counts]]] = {"": {}}
+    if also_at:
+        sizes[" at {}x{}".format(*also_at)] = {}
     for name in progress(list(sequences)):
         file, num_frames = sequences[name]
         truth = mots_txt.read(file, num_frames, settings.first_frame)
@@ -100,38 +115,70 @@ def score(
         _check_lines(
             truth, predicted, file, results / f"{name}.txt", settings.first_frame
         )
-        counts[name] = {
-            label: count(
-                overlapping(truth, predicted, CLASSES[label]),
-                # mots_tools begins at frame 0, whatever the number of the first.
-                frames_to_average=num_frames + settings.first_frame,
-            )
-            for label in settings.classes
-        }
+        _check_scored(predicted, scores[name], results / f"{name}.txt")
+        for suffix, counts in sizes.items():
+            if suffix:
+                truth, predicted = resized(truth, also_at), resized(predicted, also_at)
+            counts[name] = _by_class(truth, predicted, settings, scores[name])
     return Scored(
-        videos=tuple(counts),
-        figures=functools.partial(figures, counts),
-        table=functools.partial(table, counts),
-        report=functools.partial(report, counts),
+        videos=tuple(sequences),
+        figures=functools.partial(_figures, sizes),
+        table=functools.partial(_table, sizes),
+        report=functools.partial(_report, sizes),
     )
 
 
-def count(own: Pairing, *, frames_to_average: int) -> Counts:
-    """Counts one class of one sequence."""
+def resized(frames: Frames, size: Size) -> Frames:
+    """The masks brought to another size, without those that vanish."""
+    return [
+        [
+            line._replace(mask=mask)
+            for line in lines
+            if coco.area(mask := rle.resized(line.mask, size))
+        ]
+        for lines in frames
+    ]
+
+
+def _by_class(
+    truth: Frames,
+    predicted: Frames,
+    settings: Benchmark,
+    scores: Mapping[int, float] | None,
+) -> dict[str, Counts]:
+    return {
+        label: count(
+            overlapping(truth, predicted, CLASSES[label]),
+            # mots_tools begins at frame 0, whatever the number of the first.
+            frames_to_average=len(truth) + settings.first_frame,
+            scores=_of_masks(predicted, CLASSES[label], scores),
+        )
+        for label in settings.classes
+    }
+
+
+def count(
+    own: Pairing,
+    *,
+    frames_to_average: int,
+    scores: Float[np.ndarray, "P"] | None = None,
+) -> Counts:
+    """Counts one class of one sequence.
+
+    Args:
+        scores: Of the predicted masks, if there are any.
+    """
     left = pairing.without_ignored(own)
     return Counts(
         mots=clear.count_mots(own, frames_to_average),
         clear=clear.count_clear(left),
         hota=hota.count(left),
         identity=identity.count(left),
+        detections=None if scores is None else detection.count(own, scores),
     )
 
 
-def overlapping(
-    truth: Sequence[Sequence[mots_txt.Line]],
-    predicted: Sequence[Sequence[mots_txt.Line]],
-    category: int,
-) -> Pairing:
+def overlapping(truth: Frames, predicted: Frames, category: int) -> Pairing:
     """The masks of one class, given frame by frame, and those pairs that overlap."""
     ids: tuple[list, list] = ([], [])
     lengths: tuple[list, list] = ([], [])
@@ -197,12 +244,15 @@ def report(sequences: Mapping[str, Mapping[str, Counts]]) -> dict:
     `mots_tools` and `trackeval` hold what these programs print, under their names.
     """
 
-    def full(programs):
-        mots_tools, *others = programs
+    def full(programs: Programs):
         return {
             **headline(programs),
-            "mots_tools": mots_tools,
-            "trackeval": dict(zip(("CLEAR", "HOTA", "Identity"), others, strict=True)),
+            "mots_tools": programs.mots_tools,
+            "trackeval": {
+                "CLEAR": programs.clear,
+                "HOTA": programs.hota,
+                "Identity": programs.identity,
+            },
         }
 
     classes = list(next(iter(sequences.values())))
@@ -216,13 +266,21 @@ def report(sequences: Mapping[str, Mapping[str, Counts]]) -> dict:
 
 
 def headline(programs: Programs) -> Figures:
-    """sMOTSA to ML as mots_tools has them, HOTA to IDF1 as TrackEval."""
+    """sMOTSA to ML as mots_tools has them, HOTA to IDF1 as TrackEval.
+
+    "IDS rate" is the changes of identity for each annotated mask (0 without one). AP50
+    is there if tracks have scores.
+    """
     mots = programs.mots_tools
     return {
         "sMOTSA": mots["sMOTSA"],
         "MOTSA": mots["MOTSA"],
         "MOTSP": mots["MOTSP"],
+        "recall": mots["recall"],
+        "precision": mots["precision"],
+        **programs.detection,
         "IDS": mots["id_switches"],
+        "IDS rate": mots["id_switches"] / max(mots["n_gt"], 1),
         "TP": mots["tp"],
         "FP": mots["fp"],
         "FN": mots["fn"],
@@ -233,6 +291,30 @@ def headline(programs: Programs) -> Figures:
         **{name: programs.hota[f"{name}_mean"] for name in HOTA_FIGURES},
         "IDF1": programs.identity["IDF1"],
     }
+
+
+def _figures(sizes: Mapping[str, Mapping], weights=None) -> Figures:
+    return {
+        f"{name}{suffix}": value
+        for suffix, counts in sizes.items()
+        for name, value in figures(counts, weights).items()
+    }
+
+
+def _table(sizes: Mapping[str, Mapping]) -> list[tuple[str, Figures]]:
+    """All of the full size, and of another what stands for all sequences."""
+    whole, *others = sizes
+    return table(sizes[whole]) + [
+        (f"all {label}{suffix}", headline(_of_all(sizes[suffix], label)))
+        for suffix in others
+        for label in next(iter(sizes[suffix].values()))
+    ]
+
+
+def _report(sizes: Mapping[str, Mapping]) -> dict:
+    whole, *others = sizes
+    further = {suffix.strip(): report(sizes[suffix]) for suffix in others}
+    return {**report(sizes[whole]), **further}
 
 
 def find_sequences(
@@ -369,6 +451,39 @@ def _check_lines(truth, predicted, truth_file, file, first_frame: int) -> None:
                     )
 
 
+def _check_all_or_none(results: pathlib.Path, scores: Mapping[str, Any]) -> None:
+    missing = sorted(name for name, own in scores.items() if own is None)
+    if missing and len(missing) < len(scores):
+        path = track_scores.beside(results / f"{missing[0]}.txt")
+        raise ValueError(
+            f"{path} is missing, but other sequences have scores of their tracks: AP "
+            "needs all of them. Without any of these files there is no AP."
+        )
+
+
+def _check_scored(
+    predicted: Frames, scores: Mapping[int, float] | None, file: pathlib.Path
+) -> None:
+    if scores is None:
+        return
+    known = {line.id for lines in predicted for line in lines}
+    for missing in sorted(known - scores.keys()):
+        raise ValueError(
+            f"{track_scores.beside(file)}: no score of the id {missing}, which is in "
+            f"{file.name}"
+        )
+
+
+def _of_masks(
+    predicted: Frames, category: int, scores: Mapping[int, float] | None
+) -> Float[np.ndarray, "P"] | None:
+    """The scores of the masks of one class, each that of its track."""
+    if scores is None:
+        return None
+    ids = [x.id for lines in predicted for x in lines if x.category == category]
+    return np.array([scores[id] for id in ids], float)
+
+
 def _masks(ids: list[int], lengths: list[int]) -> Masks:
     _, tracks = np.unique(np.array(ids, int), return_inverse=True)
     return Masks(np.repeat(np.arange(len(lengths)), lengths), tracks)
@@ -380,6 +495,7 @@ def _of_sequence(counts: Counts) -> Programs:
         clear.clear_figures_of_sequence(counts.clear),
         hota.figures([counts.hota]),
         identity.figures(counts.identity),
+        _detection([counts.detections]),
     )
 
 
@@ -402,4 +518,14 @@ def _of_all(sequences, label: str, weights=None) -> Programs:
         clear.clear_figures(total([own.clear for own in counts])),
         hota.figures([own.hota for own in counts], weights),
         identity.figures(total([own.identity for own in counts])),
+        _detection([own.detections for own in counts], weights),
     )
+
+
+def _detection(
+    sequences: list[detection.Detections | None],
+    weights: Int[np.ndarray, "sequences"] | None = None,
+) -> Figures:
+    if any(own is None for own in sequences):
+        return {}
+    return {"AP50": detection.average_precision(sequences, weights)}

@@ -8,6 +8,7 @@ import array
 from collections.abc import Sequence
 from typing import Annotated, Any, TypedDict
 
+import cv2
 import msgspec
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, Shaped
@@ -105,6 +106,19 @@ def fill(labels: Shaped[np.ndarray, "H W"], rle: Rle, label: int | bool) -> None
     inner = runs[1 : len(runs) - len(runs) % 2]
     pixels = labels.reshape(-1, order="F")[runs[0] : runs[0] + inner.sum()]
     pixels[np.repeat(np.arange(len(inner)) % 2 == 0, inner)] = label
+
+
+def resized(rle: Rle, size: tuple[int, int]) -> Rle:
+    """The mask in a frame of another size (height, width).
+
+    A pixel is in it if it is by more than one half, bilinearly with half-pixel centres
+    and without antialiasing, as frames come to the network: masks that do not overlap
+    still do not. A mask of a few pixels may vanish.
+    """
+    if tuple(rle["size"]) == tuple(size):
+        return rle
+    whole = decode(rle).astype(np.float32, order="C")  # OpenCV is slow with the other
+    return encode(cv2.resize(whole, size[::-1], interpolation=cv2.INTER_LINEAR) > 0.5)
 
 
 def union(rles: Sequence[Rle]) -> Rle:

@@ -120,6 +120,7 @@ NORMS = {
     "group_norm": group_norm(),
     "group_norm_8": group_norm(channels_per_group=8),
 }
+LASTING = tuple(n for n in NORMS if n != "batch_norm")  # training leaves nothing behind
 
 
 def named(name: str, *, epsilon: float) -> Norm:

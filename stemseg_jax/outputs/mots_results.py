@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stemseg_jax.formats import mots_txt, rle, whole
-from stemseg_jax.tracks import VideoTracks
+from stemseg_jax.formats import mots_txt, rle, track_scores, whole
+from stemseg_jax.tracks import Track, VideoTracks
 
 
 class Limits(NamedTuple):
@@ -53,7 +53,7 @@ def write(
     final = whole.inside(folder, f"{video.name}.txt")
     with whole.file(final) as partial, partial.open("w") as stream:
         for track in sorted(without_overlaps(video).tracks):
-            identity = track.category * mots_txt.IDS_PER_CLASS + track.id
+            identity = _identity(track)
             for frame, mask in enumerate(track.segmentations, start=first_frame):
                 if mask is not None:
                     line = mots_txt.Line(frame, identity, track.category, mask)
@@ -66,6 +66,16 @@ def write(
             first_frame=first_frame,
         )
     return final
+
+
+def write_scores(folder: pathlib.Path, video: VideoTracks) -> pathlib.Path:
+    """Writes `folder/<video>.scores.json`, beside what `write` makes of the same."""
+    scores = {_identity(track): float(track.score) for track in video.tracks}
+    return track_scores.write(whole.inside(folder, f"{video.name}.txt"), scores)
+
+
+def _identity(track: Track) -> int:
+    return track.category * mots_txt.IDS_PER_CLASS + track.id
 
 
 def without_overlaps(video: VideoTracks) -> VideoTracks:
@@ -87,6 +97,12 @@ def without_overlaps(video: VideoTracks) -> VideoTracks:
         track._replace(segmentations=tuple(own))
         for track, own in zip(video.tracks, masks, strict=True)
     )
+    return video._replace(tracks=tuple(tracks))
+
+
+def cars(video: VideoTracks) -> VideoTracks:
+    """The same tracks, those without a class as cars."""
+    tracks = (t._replace(category=t.category or mots_txt.CAR) for t in video.tracks)
     return video._replace(tracks=tuple(tracks))
 
 

@@ -5,6 +5,8 @@ before.
 """
 
 from stemseg_jax.systems import (
+    causal_embedding,
+    causal_embedding_options,
     srnet,
     srnet_options,
     stemseg,
@@ -14,11 +16,13 @@ from stemseg_jax.systems import (
 )
 
 SYSTEMS = {
+    "causal_embedding": causal_embedding.CausalEmbedding,
     "srnet": srnet.SRNet,
     "stemseg": stemseg.STEmSeg,
     "target_aware": target_aware.TargetAware,
 }
 OPTIONS = {
+    "causal_embedding": causal_embedding_options.OPTIONS,
     "srnet": srnet_options.OPTIONS,
     "stemseg": stemseg_options.OPTIONS,
     "target_aware": target_aware_options.OPTIONS,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from stemseg_jax.losses import embedding
-from stemseg_jax.modules import initialisers
+from stemseg_jax.modules import initialisers, norms
 from stemseg_jax.ops import masks, mixing
 from stemseg_jax.ranges import (
     PROBABILITY,
@@ -24,6 +24,7 @@ OPTIONS: Mapping[str, Range] = {
     "model.free_dim_std": Real(above=0),
     "model.embedding_activation": OneOf(tuple(ACTIVATIONS)),
     "model.decoder_channels": Each(Whole(least=1, most=2**14), lengths=(4,)),
+    "model.norm": OneOf(norms.LASTING),
     "model.decoder_norm_groups": Whole(least=1),
     "model.head_channels": Whole(least=1, most=2**14),
     "model.objectness_bias": Maybe(Real()),

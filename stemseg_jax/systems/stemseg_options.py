@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from stemseg_jax.modules import conv3d, initialisers, squeeze_expand
+from stemseg_jax.modules import conv3d, initialisers, norms, squeeze_expand
 from stemseg_jax.ops import masks, mixing
 from stemseg_jax.ranges import (
     PROBABILITY,
@@ -26,6 +26,7 @@ OPTIONS: Mapping[str, Range] = {
     "model.seediness_bias": Maybe(Real()),
     "model.foreground": Flag(),
     "model.semantic_channels": WIDTHS,
+    "model.norm": OneOf(norms.LASTING),
     "model.decoder_norm_groups": Whole(least=1),
     "model.initialiser": OneOf(tuple(initialisers.INITIALISERS)),
     "model.conv3d": OneOf(tuple(conv3d.FORMS)),

@@ -399,13 +399,14 @@ def test_intrinsics_come_with_the_frames(tmp_path):
     np.testing.assert_allclose(np.diag(resized), (fx * 64 / 40, fy * y, 1), rtol=1e-6)
 
 
-def test_an_unknown_camera_can_be_assumed():
+def test_an_unknown_camera_can_be_assumed(caplog):
     config = config_of(assumed_camera=(0.58, 1.92, 0.5, 0.5), min_dim=40, height=64)
     config.data.flip = False
     (batch,) = take(config, 1)
     # From the centre of the first pixel, half a pixel from the corner.
     expected = [[0.58 * 64, 0, 31.5], [0, 1.92 * 40, 19.5], [0, 0, 1]]
     np.testing.assert_allclose(batch["intrinsics"][0, 0], expected, rtol=1e-6)
+    assert caplog.text.count("no camera is known of") == 1
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -25,6 +25,14 @@ def test_a_result_does_not_differ_from_itself():
     assert (row.difference, row.low, row.high) == (0, 0, 0)
 
 
+def test_a_figure_that_one_result_lacks_is_left_out():
+    one, other = scored([0.1, 0.9]), scored([0.2, 0.9])
+    more = other._replace(figures=lambda w=None: {"AP": 1.0, **other.figures(w)})
+    expected = comparison.compare(one, other)
+    assert comparison.compare(one, more) == expected
+    assert comparison.compare(more, one).keys() == expected.keys() == {"mean"}
+
+
 def test_a_constant_gain_is_certain():
     values = np.random.default_rng(0).random(20)
     row = comparison.compare(scored(values), scored(values + 0.1))["mean"]

@@ -1,5 +1,6 @@
 """Tracking worked by hand: one sequence a fact, then the files around it."""
 
+import json
 import math
 
 import numpy as np
@@ -32,13 +33,17 @@ def lines(frames, first_frame=0):
 def score(tmp_path):
     """Scores one KITTI sequence given frame by frame."""
 
-    def run(truth, predicted):
+    def run(truth, predicted, scores=None, **options):
         for folder, frames in (("gt", truth), ("results", predicted)):
             (tmp_path / folder).mkdir(exist_ok=True)
             (tmp_path / folder / "0001.txt").write_text(lines(frames))
         seqmap = tmp_path / "gt/evaluate_mots.seqmap"
         seqmap.write_text(f"0001 empty 000000 {len(truth) - 1:06d}\n")
-        return mots.score(tmp_path / "gt", tmp_path / "results").report()["car"]
+        if scores is not None:
+            beside = tmp_path / "results/0001.scores.json"
+            beside.write_text(json.dumps(scores))
+        scored = mots.score(tmp_path / "gt", tmp_path / "results", **options)
+        return scored.report()["car"]
 
     return run
 
@@ -106,6 +111,103 @@ def test_the_wrong_class_is_a_miss_and_a_false_alarm(tmp_path, score):
     assert (car["TP"], car["FN"], car["FP"]) == (0, 1, 0)
     report = mots.score(tmp_path / "gt", tmp_path / "results").report()
     assert (report["pedestrian"]["FP"], report["pedestrian"]["FN"]) == (1, 0)
+
+
+def test_recall_precision_and_the_rate_of_switches(score):
+    truth = [{1: box(0), 2: box(30)}] * 4
+    predicted = [{1: box(0)}, {2: box(0)}, {3: box(0)}, {3: box(0), 4: box(15)}]
+    car = score(truth, predicted)
+    assert (car["TP"], car["FP"], car["FN"], car["IDS"]) == (4, 1, 4, 2)
+    assert car["recall"] == 4 / 8 and car["precision"] == 4 / 5
+    assert car["IDS rate"] == 2 / 8
+    # The reference's relation of the figures that the paper prints.
+    remainder = car["recall"] * (2 - 1 / car["precision"]) - car["MOTSA"]
+    assert remainder == pytest.approx(car["IDS rate"])
+    assert score([{}], [{}])["IDS rate"] == 0
+
+
+def test_ap_needs_scores_of_tracks(tmp_path, score):
+    truth = [{1: box(0), 2: box(30)}] * 2
+    predicted = [{1001: box(0), 1002: box(15), 1003: box(30)}] * 2
+    assert "AP50" not in score(truth, predicted)
+    # The false alarm comes between the two: precision 1, then 4 of 6.
+    car = score(truth, predicted, {"1001": 0.9, "1002": 0.8, "1003": 0.7, "1009": 1})
+    assert car["AP50"] == pytest.approx((51 + 50 * 2 / 3) / 101)
+    scored = mots.score(tmp_path / "gt", tmp_path / "results")
+    assert scored.figures()["car AP50"] == car["AP50"]
+    assert scored.figures(np.array([3]))["car AP50"] == pytest.approx(car["AP50"])
+    assert dict(scored.table())["all car"]["AP50"] == car["AP50"]
+    assert math.isnan(scored.figures()["pedestrian AP50"])  # none is annotated
+    with pytest.raises(
+        ValueError, match=r"0001\.scores\.json: no score of the id 1003"
+    ):
+        score(truth, predicted, {"1001": 0.9, "1002": 0.8})
+
+
+def test_ap_needs_the_scores_of_all_sequences(tmp_path, score):
+    score([{1: box(0)}], [{1001: box(0)}], {"1001": 1})
+    for folder in ("gt", "results"):
+        text = (tmp_path / folder / "0001.txt").read_text()
+        (tmp_path / folder / "0002.txt").write_text(text)
+    seqmap = tmp_path / "gt/evaluate_mots.seqmap"
+    seqmap.write_text("0001 empty 000000 000000\n0002 empty 000000 000000\n")
+    with pytest.raises(ValueError, match=r"0002\.scores\.json is missing, but other"):
+        mots.score(tmp_path / "gt", tmp_path / "results")
+
+
+def test_cars_alone(tmp_path, score):
+    """Neither pedestrians that are annotated nor those in the results count."""
+    truth = [{1001: box(0), 2001: (2, box(30))}] * 3
+    predicted = [{1001: box(0), 2001: (2, box(15))}] * 3
+    car = score(truth, predicted, benchmark="kitti_mots_cars")
+    assert (car["TP"], car["FP"], car["FN"]) == (3, 0, 0) and car["HOTA"] == 1
+    assert car == score(truth, predicted)
+    alone = mots.score(
+        tmp_path / "gt", tmp_path / "results", benchmark="kitti_mots_cars"
+    )
+    assert {*alone.report()} == {"car", "per_sequence"}
+    assert [name for name, _ in alone.table()] == ["0001 car", "all car"]
+
+
+def test_a_second_size(tmp_path, score):
+    """As if files of that size had been scored; the first size is not touched."""
+    rng = np.random.default_rng(4)
+
+    def frames(shift):
+        for t in range(6):
+            lefts = [15 * k + t + int(rng.integers(shift)) for k in range(3)]
+            yield {
+                **{
+                    1001 + k: box(left, 2 * k + 5, k, 9) for k, left in enumerate(lefts)
+                },
+                1009: box(58, width=1, height=1),  # vanishes
+            }
+
+    truth, predicted = list(frames(1)), list(frames(4))
+    truth = [{**f, 10000: (10, box(0, 60, 15, 5))} for f in truth]
+    scores = {"1001": 0.7, "1002": 0.2, "1003": 0.4, "1009": 0.9}
+    alone = score(truth, predicted, scores)
+    beside = mots.score(tmp_path / "gt", tmp_path / "results", also_at=(8, 30))
+    assert beside.report()["car"] == alone
+    small = beside.report()["at 8x30"]["car"]
+    assert beside.figures()["car IDS rate at 8x30"] == small["IDS rate"]
+    names = [name for name, _ in beside.table()]
+    assert names[-2:] == ["all car at 8x30", "all pedestrian at 8x30"]
+    assert small["TP"] + small["FN"] == 3 * 6 < alone["TP"] + alone["FN"]
+
+    def shrunk(value):
+        category, mask = value if isinstance(value, tuple) else (1, value)
+        rows = (np.arange(8) + 0.5) * 20 / 8 - 0.5
+        columns = (np.arange(30) + 0.5) * 60 / 30 - 0.5
+        y = np.maximum(1 - np.abs(rows[:, None] - np.arange(20)), 0)
+        x = np.maximum(1 - np.abs(columns[:, None] - np.arange(60)), 0)
+        return category, y @ mask @ x.T > 0.5
+
+    for folder, side in (("gt", truth), ("results", predicted)):
+        text = lines([{k: shrunk(v) for k, v in f.items() if k != 1009} for f in side])
+        text = text.replace(" 20 60 ", " 8 30 ")
+        (tmp_path / folder / "0001.txt").write_text(text)
+    assert mots.score(tmp_path / "gt", tmp_path / "results").report()["car"] == small
 
 
 def test_fragments_of_the_two_programs(score):

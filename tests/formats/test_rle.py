@@ -27,6 +27,46 @@ def test_encoding_is_that_of_pycocotools_and_decoding_undoes_it():
         np.testing.assert_array_equal(rle.decode(rle.encode(mask)), mask)
 
 
+def bilinear(mask, size):
+    """Half-pixel centres, written out; in the mask is what exceeds one half."""
+    weights = []
+    for before, after in zip(mask.shape, size, strict=True):
+        place = np.clip((np.arange(after) + 0.5) * before / after - 0.5, 0, before - 1)
+        weights.append(np.maximum(1 - np.abs(place[:, None] - np.arange(before)), 0))
+    return weights[0] @ mask @ weights[1].T
+
+
+def test_a_mask_in_a_frame_of_another_size():
+    mask = np.zeros((4, 6), bool)
+    mask[:2, :3] = True
+    half = rle.decode(rle.resized(rle.encode(mask), (2, 3)))
+    # The second column takes half of its pixels from the mask: not more than half.
+    np.testing.assert_array_equal(half, [[1, 0, 0], [0, 0, 0]])
+    assert rle.resized(rle.encode(mask), (4, 6)) == rle.encode(mask)
+
+
+@pytest.mark.parametrize("size", [(12, 20), (20, 41), (60, 90)])
+def test_resizing_is_bilinear_and_keeps_masks_apart(size):
+    rng = np.random.default_rng(3)
+    labels = np.kron(rng.integers(0, 4, (5, 9)), np.ones((5, 7), int))
+    resized = []
+    for number in range(1, 4):
+        mask = labels == number
+        resized.append(rle.decode(rle.resized(rle.encode(mask), size)))
+        covered = bilinear(mask, size)
+        certain = np.abs(covered - 0.5) > 1e-6
+        np.testing.assert_array_equal(resized[-1][certain], covered[certain] > 0.5)
+    assert np.sum(resized, axis=0).max() == 1
+
+
+def test_a_speck_vanishes_and_nothing_stays_nothing():
+    speck = np.zeros((40, 40), bool)
+    speck[7, 7] = True
+    for mask in (speck, np.zeros((40, 40), bool)):
+        small = rle.resized(rle.encode(mask), (10, 10))
+        assert small["size"] == [10, 10] and not rle.decode(small).any()
+
+
 def test_masks_are_painted_over_each_other():
     for mask in random_masks():
         rng = np.random.default_rng(mask.size)

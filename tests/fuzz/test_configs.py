@@ -11,7 +11,11 @@ from stemseg_jax import models, optimization, options, ranges
 from stemseg_jax.data import pipeline
 from tests.fuzz import harness
 
-SYSTEMS = {"stemseg": "moving_shapes", "srnet": "srnet_moving_shapes"}
+SYSTEMS = {
+    "causal_embedding": "causal_moving_shapes",
+    "srnet": "srnet_moving_shapes",
+    "stemseg": "moving_shapes",
+}
 ODD = tuple(v for v in harness.ODD_VALUES if v != "\ud800") + (2, 8, 31, 33, 96, 2.5)
 
 

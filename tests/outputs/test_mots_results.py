@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stemseg_jax.formats import mots_txt as form
-from stemseg_jax.formats import rle
+from stemseg_jax.formats import rle, track_scores
 from stemseg_jax.outputs import mots_results
 from stemseg_jax.tracks import Track, VideoTracks
 
@@ -97,6 +97,33 @@ def test_tracks_that_do_not_fit_are_refused(tmp_path, track, message):
 def test_tracks_without_a_class_are_not_cleaned():
     with pytest.raises(ValueError, match="track 4: class 0; expected 1"):
         mots_results.clean(video_of((4, 0, [None]), num_frames=1))
+
+
+def test_tracks_without_a_class_are_cars_where_there_are_cars_alone():
+    video = video_of((4, 0, [None]), (5, 2, [None]), num_frames=1)
+    assert [track.category for track in mots_results.cars(video).tracks] == [1, 2]
+
+
+def test_scores_lie_beside_the_lines(tmp_path, video):
+    tracks = tuple(t._replace(score=t.id / 4) for t in video.tracks)
+    video = video._replace(name="a.b", tracks=tracks)
+    file = mots_results.write(tmp_path, video)
+    written = mots_results.write_scores(tmp_path, video)
+    assert written == tmp_path / "a.b.scores.json"
+    assert track_scores.read(file) == {1002: 0.5, 2001: 0.25}
+    ids = {line.id for lines in form.read(file, num_frames=2) for line in lines}
+    assert ids == {1002, 2001}
+    written.unlink()
+    assert track_scores.read(file) is None
+    mots_results.write_scores(tmp_path, video._replace(tracks=()))
+    assert track_scores.read(file) == {}
+
+
+@pytest.mark.parametrize("text", ['{"1001": "high"}', '{"car": 0.5}', "[0.5]", "{"])
+def test_scores_that_are_none_are_refused(tmp_path, text):
+    (tmp_path / "0003.scores.json").write_text(text)
+    with pytest.raises(ValueError, match=r"0003\.scores\.json"):
+        track_scores.read(tmp_path / "0003.txt")
 
 
 def test_small_and_thin_detections_are_dropped():

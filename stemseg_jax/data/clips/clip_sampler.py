@@ -60,9 +60,24 @@ class ClipSampler:
         self.recipe = recipe
         self.skip_broken = skip_broken
         self.segments = _segments(dataset, recipe.sampling, skip_broken=skip_broken)
+        self._say_assumed()
         lengths = [len(segment.frames) for segment in self.segments]
         # One entry a frame: long videos are drawn in proportion to their length.
         self.owners = np.repeat(np.arange(len(self.segments)), lengths)
+
+    def _say_assumed(self):
+        """Once, that calibration is missing, and what stands for it."""
+        if self.recipe.assumed_camera is None:
+            return
+        videos = self.dataset.videos
+        unknown = [video.name for video in videos if video.intrinsics is None]
+        if unknown:
+            logging.warning(
+                "%s: no camera is known of %d of %d videos, the first is %s; "
+                "config.data.assumed_camera = %s of their sizes stands for it",
+                *(self.dataset.name, len(unknown), len(videos), unknown[0]),
+                self.recipe.assumed_camera,
+            )
 
     def __call__(self, segment: np.integer, rng: np.random.Generator) -> dict:
         """A clip of the segment, or of another one if it has nothing to learn from."""

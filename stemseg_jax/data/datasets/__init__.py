@@ -1,6 +1,7 @@
 """Readers of official dataset folders, by name."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from stemseg_jax.data import readers
@@ -9,6 +10,7 @@ from stemseg_jax.data.datasets import (
     composed,
     davis,
     folders,
+    layered_world,
     mapillary,
     mots,
     moving_shapes,
@@ -17,20 +19,22 @@ from stemseg_jax.data.datasets import (
 )
 
 
-def _moving_shapes(
+def _drawn(
     root: folders.Root,
     split: str,
     *,
+    load: Callable[..., readers.Dataset],
     report: readers.Report = readers.refuse,
     **options: Any,
 ) -> readers.Dataset:
     """Drawn and not read: there is no fault to report."""
-    return moving_shapes.load(root, split, **options)
+    return load(root, split, **options)
 
 
 # name -> load(root, split, *, report, **options) -> readers.Dataset
 DATASETS = {
-    "moving_shapes": _moving_shapes,
+    "moving_shapes": functools.partial(_drawn, load=moving_shapes.load),
+    "layered_world": functools.partial(_drawn, load=layered_world.load),
     "davis16": functools.partial(davis.load, year=2016),
     "davis17": functools.partial(davis.load, year=2017),
     "davis19": functools.partial(davis.load, year=2019),

@@ -6,7 +6,7 @@ Numbers are those of the sets' own annotation and result files.
 from collections.abc import Mapping
 
 from stemseg_jax import choices
-from stemseg_jax.data.datasets import scenes
+from stemseg_jax.data.datasets import scenes, street
 
 
 def _numbered(names: str) -> dict[int, str]:
@@ -72,6 +72,7 @@ CATEGORIES = {
     "coco": COCO,
     "pascal_voc": PASCAL_VOC,
     "moving_shapes": scenes.CATEGORIES,
+    "layered_world": street.CATEGORIES,
 }
 
 # (from, to): name -> name. What is not named is left out: it becomes background.

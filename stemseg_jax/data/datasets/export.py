@@ -100,6 +100,7 @@ def write_kitti_mots(
         training/image_02/0000/000000.png
         instances/0000/000000.png       16 bits: class * 1000 + instance, 10000 ignore
         instances_txt/0000.txt          frame, object, class, height, width, RLE
+        training/calib/0000.txt         the camera's matrix, P2, if it is known
         evaluate_mots.seqmap            sequence, first frame, number of frames
 
     Videos are numbered from 0000 in their order. Instances are numbered from 1 as they
@@ -136,6 +137,10 @@ def write_kitti_mots(
                 PIL.Image.fromarray(labels).save(masks / name)
                 lines += [f"{line}\n" for line in _kitti_lines(index, labels)]
             texts[root / "instances_txt" / f"{sequence}.txt"] = "".join(lines)
+            if video.intrinsics is not None:
+                rows = np.column_stack([video.intrinsics, np.zeros(3)]).ravel()
+                text = f"P2: {' '.join(map(repr, rows.tolist()))}\n"
+                texts[root / "training/calib" / f"{sequence}.txt"] = text
             seqmap.append(f"{sequence} empty 000000 {video.num_frames:06d}\n")
     for path, text in texts.items():
         whole.write_text(path, text)

@@ -4,7 +4,6 @@ A scene is a set of random choices and a closed formula for every moment, so any
 can be rendered alone. Lengths are shares of the frame, times are counted in frames.
 """
 
-import colorsys
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+
+from stemseg_jax.data.datasets import swings, textures
 
 CATEGORIES = {1: "star", 2: "cross", 3: "trilobe", 4: "crescent"}
 
@@ -73,18 +74,20 @@ class Scene:
         middle = rng.uniform(0.38, 0.62, (count, 2))
         heading = rng.uniform(0, math.tau, count)
         radius = rng.uniform(*settings.radius, count) * min(self.height, self.width)
-        self.centres = _Swing(rng, middle, amplitude, period=(50, 120))  # (y, x)
-        self.angles = _Swing(rng, heading, 1.5, period=(40, 120))
-        self.radii = _Swing(rng, radius, 0.12 * radius, period=(30, 80))  # pixels
-        self.bends = _Swing(rng, np.zeros((count, 4)), 0.09, period=(15, 40))
+        self.centres = swings.Swing(rng, middle, amplitude, period=(50, 120))  # (y, x)
+        self.angles = swings.Swing(rng, heading, 1.5, period=(40, 120))
+        self.radii = swings.Swing(rng, radius, 0.12 * radius, period=(30, 80))  # pixels
+        self.bends = swings.Swing(rng, np.zeros((count, 4)), 0.09, period=(15, 40))
 
         # The camera before the background, and light.
-        self.pan = _Swing(rng, np.zeros(2), rng.uniform(0, 0.12, 2), period=(40, 120))
-        self.roll = _Swing(rng, 0.0, 0.08, period=(40, 120))
-        self.zoom = _Swing(rng, 1.1, 0.08, period=(40, 120))
-        self.gain = _Swing(rng, 0.95, 0.15, period=(15, 60))
-        self.slope = _Swing(rng, np.zeros(2), 0.12, period=(30, 90))
-        self.tint = _Swing(rng, np.ones(3), 0.05, period=(30, 90))
+        self.pan = swings.Swing(
+            rng, np.zeros(2), rng.uniform(0, 0.12, 2), period=(40, 120)
+        )
+        self.roll = swings.Swing(rng, 0.0, 0.08, period=(40, 120))
+        self.zoom = swings.Swing(rng, 1.1, 0.08, period=(40, 120))
+        self.gain = swings.Swing(rng, 0.95, 0.15, period=(15, 60))
+        self.slope = swings.Swing(rng, np.zeros(2), 0.12, period=(30, 90))
+        self.tint = swings.Swing(rng, np.ones(3), 0.05, period=(30, 90))
 
         # Hues are spread: most objects of a video differ in colour, some do not.
         hues = rng.random() + (np.arange(count) + rng.uniform(-0.4, 0.4, count)) / count
@@ -193,18 +196,6 @@ class Scene:
         return cv2.merge([light * np.float32(tint) for tint in self.tint.at(t)])
 
 
-class _Swing:
-    """Values that swing about a mean, each with a period and a phase of its own."""
-
-    def __init__(self, rng, mean, amplitude, *, period):
-        self.mean, self.amplitude = mean, amplitude
-        self.frequency = math.tau / rng.uniform(*period, np.shape(mean))
-        self.phase = rng.uniform(0, math.tau, np.shape(mean))
-
-    def at(self, t):
-        return self.mean + self.amplitude * np.sin(self.frequency * t + self.phase)
-
-
 def _warp(texture, matrix, size):
     return cv2.warpAffine(
         texture,
@@ -248,13 +239,13 @@ OUTLINES = _outlines()  # [category - 1, angle]
 def _object_texture(rng, category, hue, *, size):
     """Two saturated colours in the pattern of the category, darker towards the rim."""
     y, x = np.meshgrid(*[np.linspace(-EXTENT, EXTENT, size, dtype=np.float32)] * 2)
-    weight = _pattern(category, y, x, period=rng.uniform(0.55, 0.8))
-    weight += rng.uniform(-0.2, 0.2) + 0.3 * (_noise(rng, 7, size, size) - 0.5)
-    light = _colour(hue, rng.uniform(0.6, 1), rng.uniform(0.85, 1))
+    weight = textures.pattern(int(category), y, x, period=rng.uniform(0.55, 0.8))
+    weight += rng.uniform(-0.2, 0.2) + 0.3 * (textures.noise(rng, 7, size, size) - 0.5)
+    light = textures.colour(hue, rng.uniform(0.6, 1), rng.uniform(0.85, 1))
     hue += rng.uniform(-0.1, 0.1)
-    dark = _colour(hue, rng.uniform(0.8, 1), rng.uniform(0.4, 0.6))
+    dark = textures.colour(hue, rng.uniform(0.8, 1), rng.uniform(0.4, 0.6))
     shading = 1 - 0.15 * (np.square(y) + np.square(x))
-    return _mix(dark, light, weight, shading)
+    return textures.mix(dark, light, weight, shading)
 
 
 def _background_texture(rng, height, width):
@@ -262,45 +253,12 @@ def _background_texture(rng, height, width):
     side = np.float32(min(height, width))
     y, x = np.indices((height, width), np.float32) / side
     category = int(rng.integers(1, len(CATEGORIES) + 1))
-    weight = 0.15 * _pattern(category, y, x, period=rng.uniform(0.08, 0.3))
+    weight = 0.15 * textures.pattern(category, y, x, period=rng.uniform(0.08, 0.3))
     for cells, share, contrast in ((5, 0.4, 4), (12, 0.3, 1.5), (40, 0.15, 1)):
-        noise = _noise(rng, cells, height, width)
+        noise = textures.noise(rng, cells, height, width)
         weight += share * np.clip(contrast * (noise - 0.5) + 0.5, 0, 1)
     hue, value = rng.random(2)
-    light = _colour(hue, rng.uniform(0.05, 0.35), 0.55 + 0.3 * value)
+    light = textures.colour(hue, rng.uniform(0.05, 0.35), 0.55 + 0.3 * value)
     hue += rng.uniform(-0.2, 0.2)
-    dark = _colour(hue, rng.uniform(0.05, 0.35), 0.15 + 0.3 * value)
-    return _mix(dark, light, weight, np.ones_like(weight))
-
-
-def _pattern(category, y, x, *, period):
-    """The pattern a category is known by, in [0, 1]."""
-    y, x = (np.float32(math.tau / period) * axis for axis in (y, x))
-    if category == 1:  # stripes
-        wave = np.sin(x)
-    elif category == 2:  # checks
-        wave = 2 * np.sin(x) * np.sin(y)
-    elif category == 3:  # rings
-        wave = np.sin(np.hypot(y, x))
-    else:  # dots
-        wave = np.cos(x) + np.cos(y) - 0.5
-    return np.clip(0.5 + 1.5 * wave, 0, 1)
-
-
-def _noise(rng, cells, height, width):
-    """Smooth noise in about [0, 1]; `cells` values along the shorter side."""
-    side = min(height, width)
-    values = rng.random((cells * height // side, cells * width // side), np.float32)
-    return cv2.resize(values, (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-def _colour(hue, saturation, value):
-    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32) * 255
-
-
-def _mix(dark, light, weight, shading):
-    """From `dark` to `light` by the weight, times the shading."""
-    channels = [
-        shading * (a + (b - a) * weight) for a, b in zip(dark, light, strict=True)
-    ]
-    return np.clip(cv2.merge(channels), 0, 255).astype(np.uint8)
+    dark = textures.colour(hue, rng.uniform(0.05, 0.35), 0.15 + 0.3 * value)
+    return textures.mix(dark, light, weight, np.ones_like(weight))

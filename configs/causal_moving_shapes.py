@@ -1,0 +1,61 @@
+"""A small causal embedding on built-in data whose depth is known, on two CPU cores.
+
+A camera moves through a layered world; what it learns of depth is measured against the
+truth in `experiments/causal_moving_shapes`, which trains the two phases, the foreground
+first: what follows which does not matter.
+
+    python -m stemseg_jax.main --config=configs/causal_moving_shapes.py \\
+        --workdir=runs/causal_shapes
+"""
+
+from configs import causal_embedding
+
+WORLD = dict(height=96, width=160, objects=(2, 4))
+
+
+def get_config(variant: str = ""):
+    config = causal_embedding.get_config()
+
+    model = config.model
+    model.backbone = "tiny"
+    model.norm = "group_norm_8"
+    model.encoder_channels = (64, 48)
+    model.temporal_blocks = 4
+    model.embedding_dims = 4
+    model.decoder_channels = (24, 24, 16, 16, 8, 8)
+    model.depth_range = (1.0, 60.0)
+    model.pose_channels = 48
+    model.pixels.order = "rgb"
+    model.pixels.mean = (127.5, 127.5, 127.5)
+    model.pixels.std = (64.0, 64.0, 64.0)
+
+    config.loss.parts = ("embedding", "foreground")
+    config.clustering.max_instances = 8
+    config.clustering.stride = 4
+
+    data = config.data
+    data.mixture.layered_world = 1.0
+    data.options.layered_world = dict(num_videos=20_000, **WORLD)
+    data.min_dim, data.max_dim = 96, 160
+    data.max_instances = 4
+    data.transforms = ("flip", "colour_jitter")
+    data.workers = 0
+
+    optim = config.optim
+    optim.name = "adamw"
+    optim.batch_size = optim.clips_per_device = 1
+    optim.steps = 2_000
+    optim.learning_rate = 2e-3
+    optim.schedule = "cosine"
+    optim.warmup_steps = 100
+    optim.clip_norm = 1.0
+    optim.average_decay = 0.998
+    config.checkpoint_every = 1000
+
+    config.selection.by = "pixels"
+    evaluation = config.evaluation
+    evaluation.task = "kitti_mots_cars"
+    evaluation.dataset = "layered_world"
+    evaluation.options = dict(num_videos=12, num_frames=20, **WORLD)
+    evaluation.min_dim, evaluation.max_dim = 96, 160
+    return causal_embedding.finish(config, variant)
