@@ -243,6 +243,7 @@ FORMS = {
     "davis16": _DAVIS,
     "ytvis": _YOUTUBE_VIS,
     "ovis": _YOUTUBE_VIS,
+    "proposals": _YOUTUBE_VIS,
     "kitti_mots": Form(
         _write_mots(first_frame=0), export=export.write_kitti_mots, load=_load_kitti
     ),

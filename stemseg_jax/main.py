@@ -79,7 +79,8 @@ _REJOIN = flags.DEFINE_float(
 _TASK = flags.DEFINE_string(
     "task",
     None,
-    "davis19, davis16, ytvis, ovis, kitti_mots, kitti_mots_cars or mots_challenge.",
+    "davis19, davis16, ytvis, ovis, proposals (frame by frame, from files of ytvis), "
+    "kitti_mots, kitti_mots_cars or mots_challenge.",
 )
 _GROUND_TRUTH = flags.DEFINE_string(
     "ground_truth", None, "score: the annotations; predict: label maps to show beside."

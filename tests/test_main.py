@@ -90,6 +90,7 @@ def test_every_config_trains_and_evaluates(name, smoke_run):
         assert not any(path.startswith("constants/") for path in changed)
         saved = json.loads((workdir / "config.json").read_text())["model"]
         plain = name in ("ovis", "causal_kitti_foreground")
+        plain |= name.startswith("target_aware")
         assert saved["norm_epsilon"] == (1e-5 if plain else 0.0)
 
 
@@ -99,11 +100,17 @@ def test_the_smoke_variant_keeps_what_a_config_is_about(name):
     narrower = {"backbone", "fpn_channels", "decoder_channels", "semantic_channels"}
     narrower |= {"decoder_norm_groups", "head_channels"}
     narrower |= {"encoder_channels", "temporal_blocks", "pose_channels"}
+    narrower |= {"target_backbone", "embedding_backbone", "aspp_channels"}
+    narrower |= {"gate_channels", "foreground_skips", "instance_skips"}
+    narrower |= {"refiner_channels"}
     for option in set(whole.model) - narrower - {"freeze_stages"}:
         assert small.model[option] == whole.model[option], option
     assert small.model.freeze_stages == min(whole.model.freeze_stages, 5)
-    for option in ("loss", "clustering", "tracking", "selection", "num_frames"):
+    for option in ("loss", "clustering", "selection", "num_frames"):
         assert small[option] == whole[option], option
+    smaller = {"size", "crop", "max_tracks", "copies", "target"}  # of target_aware
+    for option in set(whole.tracking) - smaller:
+        assert small.tracking[option] == whole.tracking[option], option
     for option in ("flip", "reverse", "motion", "sampling", "synthesised"):
         assert small.data[option] == whole.data[option], option
     assert bool(small.data.duplicate) == bool(whole.data.duplicate)

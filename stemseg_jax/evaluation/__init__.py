@@ -2,7 +2,7 @@
 
 import functools
 
-from stemseg_jax.evaluation import davis, mots, ytvis
+from stemseg_jax.evaluation import davis, mots, proposals, ytvis
 
 # By task: (ground_truth, results, *, progress) -> Scored.
 METRICS = {
@@ -11,5 +11,6 @@ METRICS = {
     "davis16": functools.partial(davis.score, task="single-object"),
     "ytvis": ytvis.score,
     "ovis": functools.partial(ytvis.score, occlusion=True),
+    "proposals": proposals.score,
     **{name: functools.partial(mots.score, benchmark=name) for name in mots.BENCHMARKS},
 }

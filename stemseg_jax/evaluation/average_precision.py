@@ -6,7 +6,7 @@ masks over all frames.
 Source: youtubevos/cocoapi, `ytvoseval`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +60,11 @@ class Ranking(NamedTuple):
 
 
 def match(
-    scores: Float[np.ndarray, "P"], masks: Sequence[Masks], objects: Objects
+    scores: Float[np.ndarray, "P"],
+    masks: Sequence[Masks],
+    objects: Objects,
+    *,
+    areas: Mapping[str, tuple[int | float, int | float]] = AREAS,
 ) -> Matches:
     """Gives objects to predictions, best score first, the first 100.
 
@@ -68,6 +72,9 @@ def match(
     equals; an ignored one only if no counted one reaches the threshold. Crowds can be
     taken again. Left out of the score are predictions that took an ignored object, and
     those without any whose own area is outside the range.
+
+    Args:
+        areas: The ranges of sizes that `objects.ignored` begins with.
     """
     order = np.argsort(-scores, kind="stable")[: MAX_PREDICTIONS[-1]]
     masks = [masks[index] for index in order]
@@ -98,7 +105,7 @@ def match(
     outside = np.zeros((ranges, len(masks)), bool)
     present = np.array([(track.areas > 0).sum() for track in masks])[:, None]
     area = (own / np.maximum(present, 1))[:, 0]
-    for index, (low, high) in enumerate(AREAS.values()):
+    for index, (low, high) in enumerate(areas.values()):
         outside[index] = (area < low) | (area > high)
     left_out |= ~matched & outside[:, None, :]
     return Matches(

@@ -53,6 +53,12 @@ def ignored(
 TO_STRIDE = {"and": central_and, "fraction": majority}
 
 
+def cells(size: tuple[int, int]) -> Int32[Array, "h w 2"]:
+    """(row, column) of each cell of a map."""
+    axes = (jnp.arange(length, dtype=jnp.int32) for length in size)
+    return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
+
+
 class Outlines(NamedTuple):
     """Where masks lie, in cells (row, column); all zeros for an empty mask."""
 

@@ -56,3 +56,11 @@ def prepare(
         convention.normalise(images),
         ((0, 0), (0, height - resized[0]), (0, width - resized[1]), (0, 0)),
     )
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def warped(
+    images: UInt8[Array, "T _ _ 3"], size: tuple[int, int], convention: Convention
+) -> Float[Array, "T H W 3"]:
+    """Frames in that size, whatever it does to their aspect; not padded."""
+    return convention.normalise(resize.linear(images.astype(jnp.float32), size))

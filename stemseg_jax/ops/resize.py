@@ -82,3 +82,92 @@ def nearest(
     limits = jnp.array(values.shape[:2]) - 1
     rows, columns = jnp.clip(jnp.round(places).astype(jnp.int32), 0, limits).T
     return values[rows, columns]
+
+
+def cubic(
+    x: Float[Array, "B h w C"], size: tuple[int, int], *, a: float = -0.75
+) -> Float[Array, "B H W C"]:
+    """Bicubic, cells as in `linear`, the border's value beyond it.
+
+    Args:
+        a: Of the kernel; -0.75 is PyTorch's, that of `jax.image.resize` is -0.5.
+    """
+    rows, columns = (
+        _cubic_weights(old, new, a) for old, new in zip(x.shape[1:3], size, strict=True)
+    )
+    # In two steps: a row of the result needs few of the map.
+    x = jnp.einsum("bhwc,Hh->bHwc", x, jnp.asarray(rows, x.dtype))
+    return jnp.einsum("bHwc,Ww->bHWc", x, jnp.asarray(columns, x.dtype))
+
+
+def _cubic_weights(old: int, new: int, a: float) -> np.ndarray:
+    """What each cell counts for each new one [new old]."""
+    place = (np.arange(new) + 0.5) * old / new - 0.5
+    weights = np.zeros((new, old))
+    for step in range(-1, 3):
+        cell = np.floor(place) + step
+        distance = np.abs(place - cell)
+        near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+        far = a * (((distance - 5) * distance + 8) * distance - 4)
+        share = np.where(distance <= 1, near, far)
+        np.add.at(
+            weights, (np.arange(new), np.clip(cell, 0, old - 1).astype(int)), share
+        )
+    return weights
+
+
+def part(
+    x: Float[Array, "h w C"], box: Float[Array, "4"], size: tuple[int, int]
+) -> Float[Array, "H W C"]:
+    """A part of a map, brought to a size: bilinear, the border's value beyond it.
+
+    Args:
+        box: Top, left, bottom and right of the part, in cells; the first cell lies
+            between 0 and 1. It may depend on data.
+    """
+    rows, columns = (
+        _linear_weights(
+            box[axis], box[axis + 2], x.shape[axis], size[axis], inside=True
+        )
+        for axis in range(2)
+    )
+    return _weighed(x, rows, columns)
+
+
+def placed(
+    x: Float[Array, "h w C"], extent: Float[Array, "2"], size: tuple[int, int]
+) -> Float[Array, "H W C"]:
+    """A map brought to the upper left `extent` (height, width) of another one.
+
+    Bilinear; beyond it the border's value.
+
+    Args:
+        extent: May depend on data.
+    """
+    rows, columns = (
+        _linear_weights(
+            0.0,
+            size[axis] * x.shape[axis] / extent[axis],
+            *(x.shape[axis], size[axis]),
+            inside=False,
+        )
+        for axis in range(2)
+    )
+    return _weighed(x, rows, columns)
+
+
+def _linear_weights(first, last, old: int, new: int, *, inside: bool) -> Array:
+    """What each cell counts for each of `new` ones between two places [new old].
+
+    Args:
+        inside: Whether only cells between these places count.
+    """
+    place = first + (jnp.arange(new) + 0.5) * (last - first) / new - 0.5
+    low, high = (jnp.ceil(first - 0.5), jnp.floor(last - 0.5)) if inside else (0, old)
+    place = jnp.clip(jnp.clip(place, low, jnp.maximum(high, low)), 0, old - 1)
+    return jnp.maximum(1 - jnp.abs(place[:, None] - jnp.arange(old)), 0)
+
+
+def _weighed(x: Array, rows: Array, columns: Array) -> Array:
+    x = jnp.einsum("hwc,Hh->Hwc", x, rows, precision="highest")
+    return jnp.einsum("Hwc,Ww->HWc", x, columns, precision="highest")

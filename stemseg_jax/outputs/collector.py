@@ -21,6 +21,7 @@ SCORES = {
     "size": "Its pixels over those of the largest track that is kept.",
     "foreground": "Mean probability that what it covers is an object, over its frames.",
     "confidence": "Mean of all of its evidence.",
+    "product": "Product of all of its evidence.",
     "seed": "Mean objectness of the seeds that it grew from, over its frames.",
 }
 

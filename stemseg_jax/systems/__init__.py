@@ -11,16 +11,20 @@ from stemseg_jax.systems import (
     srnet_options,
     stemseg,
     stemseg_options,
+    target_aware,
+    target_aware_options,
 )
 
 SYSTEMS = {
     "causal_embedding": causal_embedding.CausalEmbedding,
     "srnet": srnet.SRNet,
     "stemseg": stemseg.STEmSeg,
+    "target_aware": target_aware.TargetAware,
 }
 OPTIONS = {
     "causal_embedding": causal_embedding_options.OPTIONS,
     "srnet": srnet_options.OPTIONS,
     "stemseg": stemseg_options.OPTIONS,
+    "target_aware": target_aware_options.OPTIONS,
 }
 ADDED = {"stemseg": {"tracking.score": "size"}}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -78,7 +79,8 @@ class Accumulator:
 
     Args:
         score: What a track's score is: "size": none, so that its pixels count;
-            "confidence": the mean of all its evidence; or the name of one of these.
+            "confidence" and "product": the mean and the product of all its evidence; or
+            the name of one of these.
     """
 
     def __init__(self, *, score: str = "size"):
@@ -152,6 +154,8 @@ def score(evidence: Mapping[str, float], rule: str) -> float | None:
         return None
     if rule == "confidence" and evidence:
         return sum(evidence.values()) / len(evidence)
+    if rule == "product" and evidence:
+        return math.prod(evidence.values())
     if rule not in evidence:
         raise ValueError(
             f"A track has no score {rule!r}: there is evidence of "

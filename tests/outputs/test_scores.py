@@ -21,6 +21,7 @@ def test_each_system_has_one(system):
         "causal_embedding": "causal_kitti",
         "srnet": "srnet_ytvis",
         "stemseg": "ytvis",
+        "target_aware": "target_aware_ytvis",
     }[system]
     config = importlib.import_module(f"configs.{name}").get_config("smoke")
     built = models.build(config)

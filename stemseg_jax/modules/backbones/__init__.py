@@ -6,6 +6,7 @@ its parameters, from the image on, which `freeze_at` counts.
 """
 
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -56,9 +57,15 @@ def _inverted_residuals(
     padding: str,
     *,
     stride_in_1x1: bool = True,
+    dilated: bool = False,
     **fields,
 ) -> InvertedResidualNet:
     del stride_in_1x1  # the depthwise convolution has the stride
+    if dilated:
+        raise ValueError(
+            "model.backbone: networks of inverted residuals have no dilated form; use "
+            "a ResNet, or 'tiny'."
+        )
     return InvertedResidualNet(plan, padding, **fields)
 
 
@@ -101,21 +108,24 @@ BACKBONES = {
 }
 
 
-def from_config(model: ConfigDict) -> Recipe:
+def from_config(model: ConfigDict, *, name: str = "", **changes: Any) -> Recipe:
     """What makes the backbone that a config describes.
+
+    Args:
+        name: Of another one than `model.backbone`.
+        changes: Arguments of `build` that are not as the config says.
 
     Raises:
         ValueError: It is unknown, or cannot be what it is asked to be.
     """
-    recipe = Recipe(
-        build,
-        model.backbone,
+    options = dict(
         norm=norms.named(model.norm, epsilon=model.norm_epsilon),
         stride_in_1x1=model.stride_in_1x1,
         freeze_at=model.freeze_stages,
         remat=model.remat,
         dtype=jnp.dtype(model.dtype),
     )
+    recipe = Recipe(build, name or model.backbone, **{**options, **changes})
     recipe()  # refuses what it cannot be
     return recipe
 
@@ -137,6 +147,7 @@ def build(
     freeze_at: int,
     remat: bool,
     dtype: DTypeLike,
+    dilated: bool = False,
 ) -> nn.Module:
     """The backbone of that name.
 
@@ -144,9 +155,11 @@ def build(
         norm: As `norms.named` gives it.
         stride_in_1x1: Where bottlenecks stride; it belongs to the weights.
         freeze_at: The first `stages` that get no gradient.
+        dilated: Whether the last stage has stride 16 as the one before it.
 
     Raises:
-        ValueError: It is unknown, or has fewer stages than are to be frozen.
+        ValueError: It is unknown, has no dilated form, or has fewer stages than are to
+            be frozen.
     """
     backbone = BACKBONES[choices.known("model.backbone", name, BACKBONES)](
         norm=norm,
@@ -154,6 +167,7 @@ def build(
         freeze_at=freeze_at,
         remat=remat,
         dtype=dtype,
+        dilated=dilated,
     )
     if not 0 <= freeze_at <= len(backbone.stages):
         raise ValueError(

@@ -27,6 +27,8 @@ class ResNet(nn.Module):
         widths: Output channels of the four stages.
         freeze_at: Stages whose output stops the gradient, the stem counted as the
             first. The original trains with 2: stem and stage 1 keep their weights.
+        dilated: The last stage keeps stride 16; its 3x3 convolutions reach twice as
+            far.
         remat: Recompute each block in the backward pass instead of storing it.
     """
 
@@ -42,6 +44,7 @@ class ResNet(nn.Module):
     norm: norms.Norm = norms.FrozenBatchNorm
     freeze_at: int = 0
     initialiser: str = "lecun_uniform"
+    dilated: bool = False
     remat: bool = False
     dtype: DTypeLike = jnp.float32
 
@@ -65,11 +68,17 @@ class ResNet(nn.Module):
         for stage, (depth, width) in enumerate(
             zip(self.depths, self.widths, strict=True), start=1
         ):
+            dilated = self.dilated and stage == 4
             for index in range(depth):
                 reduces = index == 0 and (stage > 1 or not self.stem_pool)
-                name = f"stage{stage}_block{index}"
-                stride = 2 if reduces else 1
-                x = block(width, stride, name=name, **layer, **self.block_options)(x)
+                x = block(
+                    width,
+                    2 if reduces and not dilated else 1,
+                    dilation=2 if dilated else 1,
+                    name=f"stage{stage}_block{index}",
+                    **layer,
+                    **self.block_options,
+                )(x)
             if self.freeze_at > stage:
                 x = jax.lax.stop_gradient(x)
             maps.append(x)
@@ -103,13 +112,17 @@ class BasicBlock(nn.Module):
     norm: norms.Norm
     initialiser: str
     dtype: DTypeLike
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W c"]) -> Float[Array, "B h w C"]:
         norm = self.norm
-        y = convolution(self, self.width, 3, stride=self.stride, name="conv1")(x)
+        reach = {"dilation": self.dilation}
+        y = convolution(self, self.width, 3, stride=self.stride, name="conv1", **reach)(
+            x
+        )
         y = nn.relu(norm(dtype=self.dtype, name="norm1")(y))
-        y = convolution(self, self.width, 3, name="conv2")(y)
+        y = convolution(self, self.width, 3, name="conv2", **reach)(y)
         y = norm(dtype=self.dtype, name="norm2")(y)
         return nn.relu(y + _shortcut(self, x))
 
@@ -133,6 +146,7 @@ class Bottleneck(nn.Module):
     stride_in_1x1: bool = True
     groups: int = 1
     group_width: int = 64
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W c"]) -> Float[Array, "B h w C"]:
@@ -142,7 +156,13 @@ class Bottleneck(nn.Module):
         y = convolution(self, inner, 1, name="conv1")(x[:, ::first, ::first])
         y = nn.relu(norm(dtype=self.dtype, name="norm1")(y))
         y = convolution(
-            self, inner, 3, stride=second, groups=self.groups, name="conv2"
+            self,
+            inner,
+            3,
+            stride=second,
+            groups=self.groups,
+            dilation=self.dilation,
+            name="conv2",
         )(y)
         y = nn.relu(norm(dtype=self.dtype, name="norm2")(y))
         y = convolution(self, self.width, 1, name="conv3")(y)
@@ -168,6 +188,7 @@ def convolution(
     name: str,
     stride: int = 1,
     groups: int = 1,
+    dilation: int = 1,
     padding: int | tuple[tuple[int, int], tuple[int, int]] | None = None,
 ) -> nn.Conv:
     """A convolution without bias, as `module` is set.
@@ -179,7 +200,8 @@ def convolution(
         width,
         (kernel, kernel),
         strides=stride,
-        padding=kernel // 2 if padding is None else padding,
+        padding=kernel // 2 * dilation if padding is None else padding,
+        kernel_dilation=dilation,
         feature_group_count=groups,
         use_bias=False,
         kernel_init=initialisers.INITIALISERS[module.initialiser].kernel,

@@ -1,0 +1,102 @@
+"""What a frame costs, stage by stage, with 1 to 20 targets. See README.md."""
+
+import argparse
+import functools
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+
+from configs import target_aware_moving_shapes
+from stemseg_jax import models
+from stemseg_jax.clustering.centres_offsets import Proposals
+from stemseg_jax.formats import whole
+from stemseg_jax.outputs import report
+from stemseg_jax.systems.target_aware import TargetAware
+
+matplotlib.use("agg")
+from matplotlib import pyplot  # noqa: E402
+
+SIZE = 96, 160
+COUNTS = (1, 2, 5, 10, 15, 20)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=pathlib.Path, required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    config = target_aware_moving_shapes.get_config().unlock()
+    config.tracking.max_tracks = 20
+    _, system, variables = models.initial(config)
+    lines = [
+        {"targets": str(count)}
+        | {
+            name: f"{1e3 * seconds:.0f}"
+            for name, seconds in times(system, variables, count, options.rounds).items()
+        }
+        for count in COUNTS
+    ]
+    text = report.table(lines)
+    whole.write_text(options.output / "cost.txt", text + "\n")
+    print(text)
+    figure, axes = pyplot.subplots(figsize=(6, 3.5))
+    for name in [*lines[0]][1:]:
+        axes.plot(COUNTS, [float(line[name]) for line in lines], "o-", label=name)
+    axes.set(xlabel="targets", ylabel="ms a frame", ylim=(0, None))
+    axes.legend()
+    figure.savefig(options.output / "cost.png", bbox_inches="tight", dpi=110)
+
+
+def times(system: TargetAware, variables, count: int, rounds: int) -> dict[str, float]:
+    """Seconds of each stage with so many targets: medians, compilation left out."""
+    rng = np.random.default_rng(0)
+    geometry = system.geometry(SIZE)
+    state = system.start(variables, geometry)
+    images = jnp.asarray(rng.normal(size=(1, *SIZE, 3)), jnp.float32)
+    side = system.tracking.size
+    view = jnp.asarray(rng.normal(size=(1, side, side, 3)), jnp.float32)
+    inside, extent = jnp.ones(SIZE, bool), jnp.array(SIZE, jnp.float32)
+    objects = proposals(count, system.clustering.max_instances)
+    apply = functools.partial(system.network.apply, variables)
+    before = jnp.concatenate([images, images[..., :1]], axis=-1)
+    discover = jax.jit(lambda *given: apply(*given, method="discover"))
+    follow = jax.jit(
+        lambda state: system._follow(
+            apply, state, objects, images[0], view, inside, extent
+        )
+    )
+    tracks, next_id, *_ = follow(state)
+    later = state._replace(tracks=tracks, next_id=next_id, frame=state.frame + 1)
+    stages = {
+        "find objects": lambda: discover(images, before),
+        "first frame of all": lambda: follow(state),
+        "a later frame, all learn": lambda: follow(later),
+    }
+    found = {}
+    for name, run in stages.items():
+        taken = []
+        for _ in range(1 + rounds):
+            begin = time.perf_counter()
+            jax.block_until_ready(run())
+            taken.append(time.perf_counter() - begin)
+        found[name] = float(np.median(taken[1:]))
+    return found
+
+
+def proposals(count: int, slots: int) -> Proposals:
+    """So many rectangles side by side."""
+    labels = np.full(SIZE, -1, np.int32)
+    for k in range(count):
+        row, column = divmod(k, 5)
+        labels[24 * row + 2 : 24 * row + 20, 32 * column + 2 : 32 * column + 28] = k
+    valid = jnp.arange(slots) < count
+    return Proposals(jnp.asarray(labels), jnp.where(valid, 0.9, 0.0), valid)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""`TargetAware.track` against plain NumPy, on networks whose maps are known."""
+
+import functools
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stemseg_jax.tracking import first_frame, online, target_model
+from tests.drained import drained
+from tests.systems import painted_target_aware as painted
+from tests.systems import target_aware_reference as reference
+
+
+def config_of(name="davis", **changes):
+    config = importlib.import_module(f"configs.target_aware_{name}").get_config("smoke")
+    with config.unlocked():
+        config.model.pixels.mean, config.model.pixels.std = (0.0,) * 3, (1.0,) * 3
+        config.evaluation.min_dim, config.evaluation.max_dim = 32, 64
+        config.clustering.min_share = 0.01
+        config.tracking.refiner = False
+        config.tracking.size = 32
+        config.tracking.copies = 0
+        config.tracking.update_every = 2
+        target = config.tracking.target
+        target.channels, target.capacity = 4, 5
+        # Well conditioned, and solved whole: to be compared with least squares.
+        target.ridge = target.preconditioner = (0.3, 0.3)
+        target.then = target.update = (40,)
+        config.update_from_flattened_dict(
+            {path.replace("__", "."): value for path, value in changes.items()}
+        )
+    return config
+
+
+@functools.cache
+def _fit(settings):
+    return jax.jit(functools.partial(target_model.fit, settings=settings))
+
+
+def fitted_by(system):
+    """The first fit of a target by the package, which has a test of its own."""
+
+    def fitted(view, mask, frame):
+        key = jax.random.fold_in(jax.random.key(system.tracking.seed), frame)
+        keys = jax.random.split(key)
+        images, masks = first_frame.views(
+            *(keys[0], jnp.float32(view), jnp.float32(mask)),
+            copies=system.tracking.copies,
+        )
+        target = _fit(system.target)(keys[1], painted.features(images), masks)
+        memory, count = target.memory, len(masks)
+        samples = zip(
+            *(np.float64(memory.features)[:count], memory.masks[:count] / 255.0),
+            np.float64(memory.weights)[:count],
+            strict=True,
+        )
+        return (
+            np.float64(target.layers.project),
+            np.float64(target.layers.filter),
+            [(f, np.float64(m), w) for f, m, w in samples],
+        )
+
+    return fitted
+
+
+def check(boxes, **changes):
+    """All that `track` gives of a video is what plain NumPy gives."""
+    config = config_of(**changes)
+    system = painted.system(config)
+    images = painted.paint(boxes)
+    parts, statistics = drained(system.track({}, iter(painted.frames(images))))
+    labels = np.concatenate([part.labels for part in parts])
+    expected, tracks = reference.follow(
+        images.astype(float),
+        painted,
+        system.tracking,
+        fitted_by(system),
+        clustering=system.clustering,
+        target=system.target,
+    )
+    found = np.maximum(labels, 0)
+    assert np.isfinite(found).all()
+    different = (found != expected).mean(axis=(1, 2))
+    assert different.max() < 0.01, different
+    assert statistics.keys() == tracks.keys()
+    for number, track in statistics.items():
+        other = tracks[number]
+        assert (track.first, track.last) == (other.first, other.last)
+        np.testing.assert_allclose(track.pixels, other.pixels, rtol=0.05)
+        np.testing.assert_allclose(track.score, other.score, atol=0.02)
+    return labels, statistics
+
+
+def moving(length, gap=()):
+    """Two things that move, one of which is not there in some frames."""
+    return [
+        {
+            1: (2, 2 + t, 13, 14),
+            **({} if t in gap else {3: (16, 44 - 2 * t, 14, 13)}),
+        }
+        for t in range(length)
+    ]
+
+
+CASES = {
+    "all": {},
+    "no verification": dict(tracking__verification=False),
+    "no memory": dict(tracking__memory_update=False),
+    "neither": dict(tracking__verification=False, tracking__memory_update=False),
+    "copies": dict(tracking__copies=2),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_plain_form(case):
+    labels, statistics = check(moving(6, gap=(3, 4)), **CASES[case])
+    assert set(statistics) == {1, 2}
+    # What vanished and came back has its model and its id still.
+    assert (labels[5] == 2).any()
+    assert (labels[3:5] == 2).mean() < 0.02
+
+
+def test_no_object_at_first_then_some():
+    boxes = [{}, {}, *moving(3)]
+    labels, statistics = check(boxes)
+    assert not labels[:2].any() or (labels[:2] <= 0).all()
+    assert {track.first for track in statistics.values()} == {2}
+    labels, statistics = check([{}, {}])
+    assert not statistics and (labels <= 0).all()
+
+
+def test_more_objects_than_slots():
+    """The one that has been gone longest makes room; with all in view there is none."""
+    first, second = {1: (2, 2, 13, 14)}, {2: (2, 40, 13, 14)}
+    third = {3: (17, 20, 14, 14)}
+    boxes = [first, first | second, second, second | third, second | third]
+    labels, statistics = check(boxes, tracking__max_tracks=2)
+    assert statistics[1].last == 1 and statistics[3].first == 3
+    boxes = [first | second, first | second | third, first | second | third]
+    labels, statistics = check(boxes, tracking__max_tracks=2)
+    assert set(statistics) == {1, 2} and labels.max() == 2
+
+
+def test_a_mask_of_a_few_pixels_is_found_and_learns_nothing():
+    boxes = [{1: (2 + t, 3, 3, 3), 3: (14, 30, 14, 16)} for t in range(3)]
+    labels, statistics = check(boxes, clustering__min_share=0.002)
+    assert len(statistics) >= 2 and (labels == 1).any()
+    assert all(np.isfinite(track.score) for track in statistics.values())
+
+
+def test_twenty_five_objects_in_twenty_slots():
+    boxes = [
+        {
+            row * 5 + column: (1 + 6 * row, 1 + 12 * column, 5, 9)
+            for row in range(5)
+            for column in range(5)
+        }
+    ] * 2
+    # Colours of 25 names do not fit: all look alike, and lie apart.
+    boxes = [dict(enumerate(frame.values())) for frame in boxes]
+    images = painted.paint([{}] * 2)
+    for image, frame in zip(images, boxes, strict=True):
+        for box in frame.values():
+            alone = painted.paint([{1: box}])[0]
+            top, left, height, width = box
+            part = np.s_[top : top + height, left : left + width]
+            image[part] = alone[part]
+    system = painted.system(
+        config_of(tracking__max_tracks=20, clustering__max_instances=30)
+    )
+    parts, statistics = drained(system.track({}, iter(painted.frames(images))))
+    assert len(statistics) == 20
+    assert {track.first for track in statistics.values()} == {0}
+
+
+def test_proposals_alone_are_tracks_of_one_frame():
+    system = painted.system(config_of(tracking__targets=False))
+    images = painted.paint(moving(3))
+    parts, statistics = drained(system.track({}, iter(painted.frames(images))))
+    assert [(t.first, t.last) for t in statistics.values()] == [
+        (k, k) for k in range(3) for _ in range(2)
+    ]
+    for k, part in enumerate(parts):
+        logits, heat, offsets = painted.maps(images[k].astype(float), np.zeros((1, 4)))
+        proposals = reference.propose(
+            heat, offsets, 1 / (1 + np.exp(-logits[..., 0])), system.clustering
+        )
+        for (mask, score), number in zip(
+            proposals, (2 * k + 1, 2 * k + 2), strict=True
+        ):
+            assert ((part.labels[0] == number) != mask).mean() < 0.005
+            np.testing.assert_allclose(statistics[number].score, score, rtol=0.02)
+
+
+def test_padding_and_size_of_frames_change_nothing():
+    images = painted.paint(moving(2))
+    system = painted.system(config_of(evaluation__min_dim=30))
+    cut = images[:, :30, :60]
+    parts, statistics = drained(system.track({}, iter(painted.frames(cut))))
+    assert parts[0].geometry.resized == (30, 60)
+    for part in parts:
+        assert (part.labels[:, 30:] == 0).all() and (part.labels[:, :, 60:] == 0).all()
+    assert set(statistics) == {1, 2}
+
+
+def test_it_is_an_online_method_and_frames_are_needed():
+    system = painted.system(config_of())
+    assert isinstance(system, online.Method)
+    with pytest.raises(ValueError, match="The video has no frames"):
+        drained(system.track({}, iter(())))
