@@ -134,9 +134,10 @@ def test_no_object_at_first_then_some():
 
 def test_more_objects_than_slots():
     """The one that has been gone longest makes room; with all in view there is none."""
-    first, second = {1: (2, 2, 13, 14)}, {2: (2, 40, 13, 14)}
-    third = {3: (17, 20, 14, 14)}
-    boxes = [first, first | second, second, second | third, second | third]
+    # Of two colours, and a third beyond the second: no model takes it for its own.
+    first, second = {1: (2, 2, 13, 14)}, {3: (2, 40, 13, 14)}
+    third = {5: (17, 20, 14, 14)}
+    boxes = [first | second] * 2 + [second] + [second | third] * 2
     labels, statistics = check(boxes, tracking__max_tracks=2)
     assert statistics[1].last == 1 and statistics[3].first == 3
     boxes = [first | second, first | second | third, first | second | third]
@@ -172,8 +173,9 @@ def test_twenty_five_objects_in_twenty_slots():
         config_of(tracking__max_tracks=20, clustering__max_instances=30)
     )
     parts, statistics = drained(system.track({}, iter(painted.frames(images))))
-    assert len(statistics) == 20
-    assert {track.first for track in statistics.values()} == {0}
+    assert [track.first for track in statistics.values()].count(0) == 20
+    for part in parts:
+        assert 15 < len(np.unique(part.labels[part.labels > 0])) <= 20
 
 
 def test_proposals_alone_are_tracks_of_one_frame():
