@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
+from ml_collections import ConfigDict
 
 from configs import target_aware_moving_shapes
 from stemseg_jax import choices, demo, evaluate, models, studies, train
@@ -27,7 +28,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--rows", default=",".join(ROWS), help="some of them")
-    parser.add_argument("--steps", type=int, nargs=2, default=(4_000, 1_000))
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs=2,
+        default=(4_000, 1_000),
+        help="of discovery and refiner; 0: there is no refiner",
+    )
     parser.add_argument("--videos", type=int, default=20)
     options = parser.parse_args()
     logging.set_verbosity(logging.INFO)
@@ -37,14 +44,11 @@ def main():
 
 def of_row(row: str, options: argparse.Namespace) -> dict[str, str]:
     variant, weights, changes = ROWS[row]
-    trained(weights, options)
-    config = target_aware_moving_shapes.get_config(variant)
-    changes = {**changes, **_guidance(weights)}
-    changes["evaluation.options.num_videos"] = options.videos
-    config = models.changed(config, changes)
+    config = _config(weights, variant, changes)
+    config.evaluation.options.num_videos = options.videos
     folder = options.output / row.replace(",", "").replace(" ", "_")
     benchmark = evaluate.prepare(config, folder / "ground_truth")
-    model = models.load(config, str(options.output / weights))
+    model = trained(weights, config, options)
     tracks = list(evaluate.track(model, benchmark.dataset))
     scores = benchmark.score(tracks, folder / "predictions", folder / "scores.json")
     if variant:
@@ -56,30 +60,35 @@ def of_row(row: str, options: argparse.Namespace) -> dict[str, str]:
     return {name: f"{value:.3f}" for name, value in found.items()}
 
 
-def trained(weights: str, options: argparse.Namespace) -> None:
-    """Both phases: what finds objects, then what makes masks of scores.
+def trained(
+    weights: str, config: ConfigDict, options: argparse.Namespace
+) -> models.Model:
+    """The model of a config after both phases: what finds objects, then what makes
+    masks of scores.
 
     Targets are looked for, and crops compared, in the features that the first phase
     has learnt: nothing else here is trained on any images.
     """
-    changes = _guidance(weights)
     first = options.output / weights.replace("refiner", "discovery")
-    config = target_aware_moving_shapes.get_config().unlock()
-    config.update_from_flattened_dict({**changes, "optim.steps": options.steps[0]})
-    train.run(config, str(first))  # at once, if it has all its steps
-    config = target_aware_moving_shapes.get_config("refiner").unlock()
-    config.update_from_flattened_dict({**changes, "optim.steps": options.steps[1]})
+    phase = _config(weights, "", {"optim.steps": options.steps[0]})
+    train.run(phase, str(first))  # at once, if it has all its steps
     body = dict(file=str(first), module="discovery/body")
-    config.init_from = {
-        "discovery": str(first),
-        "targets/body": body,
-        "embedding/body": body,
-    }
-    train.run(config, str(options.output / weights))
+    start = {"discovery": str(first), "targets/body": body, "embedding/body": body}
+    if not options.steps[1]:
+        config.tracking.refiner = False
+        config.init_from = start
+        return models.initial(config)
+    phase = _config(weights, "refiner", {"optim.steps": options.steps[1]})
+    phase.init_from = start
+    train.run(phase, str(options.output / weights))
+    return models.load(config, str(options.output / weights))
 
 
-def _guidance(weights: str) -> dict[str, Any]:
-    return {"model.guidance": not weights.endswith("without_guidance")}
+def _config(weights: str, variant: str, changes: Mapping[str, Any]) -> ConfigDict:
+    config = target_aware_moving_shapes.get_config(variant).unlock()
+    guidance = not weights.endswith("without_guidance")
+    config.update_from_flattened_dict({**changes, "model.guidance": guidance})
+    return config
 
 
 if __name__ == "__main__":

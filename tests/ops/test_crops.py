@@ -37,7 +37,7 @@ def test_cut_equals_the_plain_form_and_small_ones_show_nothing():
 
 def test_a_map_is_placed_in_the_upper_left_of_another():
     rng = np.random.default_rng(1)
-    small = rng.normal(size=(6, 7, 2)).astype(np.float32)
+    small = jnp.asarray(rng.normal(size=(6, 7, 2)), jnp.float32)
     place = jax.jit(resize.placed, static_argnums=2)
     whole = place(small, jnp.array([12.0, 20.0]), (16, 24))
     np.testing.assert_allclose(

@@ -89,7 +89,9 @@ class PaintedNetwork(target_aware.Network):
         return embedding(crops)
 
 
-def system(config: ConfigDict) -> target_aware.TargetAware:
+def system(
+    config: ConfigDict, network: type[target_aware.Network] = PaintedNetwork
+) -> target_aware.TargetAware:
     """The system of a config, with such a network in place of its own."""
     made = target_aware.TargetAware.from_config(config)
     fields = {
@@ -97,7 +99,7 @@ def system(config: ConfigDict) -> target_aware.TargetAware:
         for field in dataclasses.fields(made.network)
         if field.name not in ("parent", "name")
     }
-    return dataclasses.replace(made, network=PaintedNetwork(**fields))
+    return dataclasses.replace(made, network=network(**fields))
 
 
 def frames(images: np.ndarray) -> list[Frame]:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stemseg_jax.tracking import first_frame, online, target_model
+from stemseg_jax import geometry
+from stemseg_jax.tracking import first_frame, label_codes, online, target_model
 from tests.drained import drained
 from tests.systems import painted_target_aware as painted
 from tests.systems import target_aware_reference as reference
@@ -19,7 +20,7 @@ def config_of(name="davis", **changes):
     with config.unlocked():
         config.model.pixels.mean, config.model.pixels.std = (0.0,) * 3, (1.0,) * 3
         config.evaluation.min_dim, config.evaluation.max_dim = 32, 64
-        config.clustering.min_share = 0.01
+        config.clustering.min_share = 0.004
         config.tracking.refiner = False
         config.tracking.size = 32
         config.tracking.copies = 0
@@ -105,12 +106,11 @@ def moving(length, gap=()):
     ]
 
 
+# Each is compiled anew: what can be seen together is.
 CASES = {
     "all": {},
     "no verification": dict(tracking__verification=False),
-    "no memory": dict(tracking__memory_update=False),
-    "neither": dict(tracking__verification=False, tracking__memory_update=False),
-    "copies": dict(tracking__copies=2),
+    "no memory": dict(tracking__memory_update=False, tracking__copies=2),
 }
 
 
@@ -134,9 +134,10 @@ def test_no_object_at_first_then_some():
 
 def test_more_objects_than_slots():
     """The one that has been gone longest makes room; with all in view there is none."""
-    first, second = {1: (2, 2, 13, 14)}, {2: (2, 40, 13, 14)}
-    third = {3: (17, 20, 14, 14)}
-    boxes = [first, first | second, second, second | third, second | third]
+    # Of two colours, and a third beyond the second: no model takes it for its own.
+    first, second = {1: (2, 2, 13, 14)}, {3: (2, 40, 13, 14)}
+    third = {5: (17, 20, 14, 14)}
+    boxes = [first | second] * 2 + [second] + [second | third] * 2
     labels, statistics = check(boxes, tracking__max_tracks=2)
     assert statistics[1].last == 1 and statistics[3].first == 3
     boxes = [first | second, first | second | third, first | second | third]
@@ -146,7 +147,7 @@ def test_more_objects_than_slots():
 
 def test_a_mask_of_a_few_pixels_is_found_and_learns_nothing():
     boxes = [{1: (2 + t, 3, 3, 3), 3: (14, 30, 14, 16)} for t in range(3)]
-    labels, statistics = check(boxes, clustering__min_share=0.002)
+    labels, statistics = check(boxes)
     assert len(statistics) >= 2 and (labels == 1).any()
     assert all(np.isfinite(track.score) for track in statistics.values())
 
@@ -172,8 +173,9 @@ def test_twenty_five_objects_in_twenty_slots():
         config_of(tracking__max_tracks=20, clustering__max_instances=30)
     )
     parts, statistics = drained(system.track({}, iter(painted.frames(images))))
-    assert len(statistics) == 20
-    assert {track.first for track in statistics.values()} == {0}
+    assert [track.first for track in statistics.values()].count(0) == 20
+    for part in parts:
+        assert 15 < len(np.unique(part.labels[part.labels > 0])) <= 20
 
 
 def test_proposals_alone_are_tracks_of_one_frame():
@@ -196,14 +198,16 @@ def test_proposals_alone_are_tracks_of_one_frame():
 
 
 def test_padding_and_size_of_frames_change_nothing():
-    images = painted.paint(moving(2))
-    system = painted.system(config_of(evaluation__min_dim=30))
-    cut = images[:, :30, :60]
-    parts, statistics = drained(system.track({}, iter(painted.frames(cut))))
-    assert parts[0].geometry.resized == (30, 60)
-    for part in parts:
-        assert (part.labels[:, 30:] == 0).all() and (part.labels[:, :, 60:] == 0).all()
-    assert set(statistics) == {1, 2}
+    images = painted.paint(moving(2))[:, :30, :60]
+    system = painted.system(config_of())
+    small = geometry.Geometry((30, 60), (30, 60), (32, 64), 1)
+    state = system.start({}, small)
+    for frame in painted.frames(images):
+        state, found = system.step({}, state, frame, small)
+        labels = label_codes.decode(np.asarray(found.codes), np.asarray(found.ids))
+        assert set(np.unique(labels)) >= {0, 1, 2}
+        assert not (labels[30:] > 0).any() and not (labels[:, 60:] > 0).any()
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state))
 
 
 def test_it_is_an_online_method_and_frames_are_needed():
