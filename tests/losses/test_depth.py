@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from stemseg_jax.data.datasets import layered_world
 from stemseg_jax.losses import depth
 from stemseg_jax.ops import warp
 from tests import other_figures
@@ -343,3 +344,27 @@ def agrees(found, expected, key):
     """Up to one pixel in 200, where a minimum, a clip or a border has two slopes."""
     close = np.isclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     assert close.mean() >= (0.995 if key == "disp" else 1), (key, close.mean())
+
+
+def test_the_truth_of_a_layered_world_explains_its_views_best():
+    """Data, geometry and loss have one idea of depth, motion and cameras."""
+    (video,) = layered_world.load(num_videos=1).videos
+    frames = range(4, 7)
+    images = jnp.asarray(np.stack([video.frame(t) for t in frames]) / 255, jnp.float32)
+    truth = jnp.asarray(np.stack([video.depth(t) for t in frames]))
+    camera = jnp.asarray(np.tile(video.intrinsics, (3, 1, 1)), jnp.float32)
+    moved = jnp.asarray(np.stack([video.motion(t) for t in frames[:2]]), jnp.float32)
+    back = jnp.linalg.inv(moved)
+
+    @jax.jit
+    def error(distance, forward, backward):
+        """Cars move by themselves, and are masked."""
+        errors = depth.view_errors(distance, images, camera, forward, backward)
+        still = errors.unwarped.mean()
+        return jax.vmap(depth.synthesis)(*errors).mean(), still
+
+    right, still = error(truth, moved, back)
+    assert right < 0.6 * still
+    for wrong in (2 * truth, truth / 2, jnp.full_like(truth, jnp.median(truth))):
+        assert right < 0.9 * error(wrong, moved, back)[0]
+    assert right < 0.9 * error(truth, back, moved)[0]
