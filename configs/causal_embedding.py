@@ -9,7 +9,8 @@ What the paper's tables vary, each as options or a variant:
        FILE:no_temporal    without the temporal model
        FILE:single_frame   without either, each frame on its own; identities by overlap
     3  tracking.true_means, tracking.true_masks     without training anew
-    4  num_frames          clips of 1 to 15 frames, and as many at inference
+    4  num_frames          clips of 1 to 15 frames, and as many at inference; of the
+                           second phase tracking.span and tracking.time_to_live
 """
 
 import functools
@@ -29,6 +30,9 @@ def get_config() -> ConfigDict:
     model.norm = "batch_norm"
     model.norm_epsilon = 1e-5
     model.freeze_stages = 0
+    model.pixels.order = "rgb"  # as ImageNet's weights in torchvision want them
+    model.pixels.mean = (123.675, 116.28, 103.53)
+    model.pixels.std = (58.395, 57.12, 57.375)
     model.encoder_channels = (256, 128)  # of strides 16 and 8
     model.temporal = "causal"  # or "none"
     model.temporal_blocks = 12
@@ -54,7 +58,7 @@ def get_config() -> ConfigDict:
     loss.span = "clip"  # over which an object has one mean; or "frame"
     loss.attraction_radius = 0.5
     loss.repulsion_radius = 1.5
-    loss.automask = "min"  # X-3 of monodepth2: or "masked_mean", "off"
+    loss.automask = "min"  # monodepth2's code; or "masked_mean", as printed, or "off"
     loss.weights = ConfigDict()
     loss.weights.attraction = 1.0
     loss.weights.repulsion = 1.0

@@ -5,12 +5,12 @@ training but clips of five frames.
 
     python -m stemseg_jax.main --config=configs/causal_kitti.py \\
         --workdir=runs/causal_kitti
-    python -m stemseg_jax.main --config=configs/causal_kitti_foreground.py \\
-        --workdir=runs/causal_kitti_foreground --config.init_from=runs/causal_kitti
 
-The second gives the foreground, and with it the whole model. Table 2's other rows are
-`causal_kitti.py:no_depth`, `:no_temporal` and `:single_frame`; those of Tables 3 and 4
-are in configs/causal_embedding.py.
+This is the first phase, which leaves the network of the foreground as it was: what is
+to be tracked with comes out of configs/causal_kitti_foreground.py. Table 2's other rows
+are `causal_kitti.py:no_depth`, `:no_temporal` and `:single_frame`; those of Tables 3
+and 4 are in configs/causal_embedding.py. The weights of ResNet-18 are torchvision's:
+https://download.pytorch.org/models/resnet18-f37072fd.pth
 """
 
 from configs import causal_embedding

@@ -1,11 +1,16 @@
 """The causal embedding on KITTI-MOTS, second phase: the foreground network alone.
 
     python -m stemseg_jax.main --config=configs/causal_kitti_foreground.py \\
-        --workdir=runs/causal_kitti_foreground --config.init_from=runs/causal_kitti
+        --workdir=runs/causal_kitti_foreground
 
-Start from a run of configs/causal_kitti.py, which then has all that is needed to track;
-nothing of it changes. It depends on none of its options, but on its architecture: of a
-run of `causal_kitti.py:no_depth`, say `causal_kitti_foreground.py:no_depth`.
+It starts from runs/causal_kitti, where configs/causal_kitti.py left the main network,
+of which nothing changes: what comes out is the whole model. Of another row of Table 2,
+e.g. `causal_kitti_foreground.py:no_depth` starts from runs/causal_kitti_no_depth; of
+Table 4 (clips of L frames), say
+
+    --config.init_from=RUN --config.tracking.span=L --config.tracking.time_to_live=L
+
+and of Table 3, at --mode=evaluate, --config.tracking.true_masks=True or true_means.
 """
 
 from configs import causal_kitti
@@ -13,13 +18,15 @@ from configs import causal_kitti
 
 def get_config(variant: str = ""):
     config = causal_kitti.get_config(variant)
+    tracking = config.tracking
+    span, time_to_live = tracking.span, tracking.time_to_live  # of the first phase
     with config.unlocked():
-        config.tracking.span = config.tracking.time_to_live = 5  # num_frames before
+        tracking.span, tracking.time_to_live = span, time_to_live
         config.num_frames = 1
         config.loss.parts = ("foreground",)
         config.data.colour_jitter.clean = False
         if variant != "smoke":
-            config.init_from = "runs/causal_kitti"
+            config.init_from = "_".join(["runs/causal_kitti", *filter(None, [variant])])
             config.optim.batch_size = config.optim.clips_per_device = 16
             config.optim.steps = 20_000
             config.optim.schedule_options.milestones = (13_333,)

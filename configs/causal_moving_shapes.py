@@ -8,6 +8,8 @@ first: what follows which does not matter.
         --workdir=runs/causal_shapes
 """
 
+import functools
+
 from configs import causal_embedding
 
 WORLD = dict(height=96, width=160, objects=(2, 4))
@@ -58,4 +60,15 @@ def get_config(variant: str = ""):
     evaluation.dataset = "layered_world"
     evaluation.options = dict(num_videos=12, num_frames=20, **WORLD)
     evaluation.min_dim, evaluation.max_dim = 96, 160
-    return causal_embedding.finish(config, variant)
+    finish = functools.partial(causal_embedding.finish, smoke=smoke)
+    return finish(config, variant)
+
+
+def smoke(config):
+    """On the same world, in small."""
+    causal_embedding.smoke(config)
+    world = dict(height=64, width=96, objects=(1, 3))
+    config.data.mixture = dict(layered_world=1.0)
+    config.data.options = dict(layered_world=dict(num_videos=8, **world))
+    config.evaluation.dataset = "layered_world"
+    config.evaluation.options = dict(num_videos=2, num_frames=20, **world)

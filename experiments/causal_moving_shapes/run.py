@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from configs import causal_moving_shapes
-from stemseg_jax import models, studies, train
+from stemseg_jax import evaluate, models, studies, train
 from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import layered_world
 from stemseg_jax.evaluation import depth
@@ -31,24 +31,17 @@ def rows(folder: pathlib.Path, steps: int) -> dict[str, Row]:
         "init_from": {"mask_encoder": run, "mask_decoder": run},
     }
 
-    def row(variant: str = "", **changes) -> Row:
-        return Row(functools.partial(config_of, variant), {**shared, **changes})
+    def row(variant: str = "", *, weights: str = "", **changes) -> Row:
+        config = functools.partial(config_of, variant)
+        return Row(config, {**shared, **changes}, weights)
 
     return {
         "full": row(),
         "no_depth": row("no_depth"),
         "no_temporal": row("no_temporal"),
         "single_frame": row("single_frame"),
-        "true_masks": Row(
-            functools.partial(config_of, ""),
-            {**shared, "tracking.true_masks": True},
-            weights="full",
-        ),
-        "true_means": Row(
-            functools.partial(config_of, ""),
-            {**shared, "tracking.true_means": True},
-            weights="full",
-        ),
+        "true_masks": row(weights="full", **{"tracking.true_masks": True}),
+        "true_means": row(weights="full", **{"tracking.true_means": True}),
     }
 
 
@@ -124,7 +117,8 @@ def depths(result: studies.Result, world: Sequence) -> studies.Figures:
     """Errors of depth up to the scale of each frame; a sheet of the first video."""
     errors = []
     for number, video in enumerate(world):
-        labels, _ = result.model.track(map(video.frame, range(video.num_frames)))
+        images = map(video.frame, range(video.num_frames))
+        labels, _ = result.model.track(images, truth=evaluate.truth(video))
         found = [labels.depth(t) for t in range(video.num_frames)]
         errors += [depth.errors(one, video.depth(t)) for t, one in enumerate(found)]
         if number == 0:

@@ -242,11 +242,12 @@ class CausalEmbedding:
 
     network: Network
     sizes: SizeRule
+    exact: Size | None  # to which frames are squeezed, if they are in training
     depth_range: tuple[float, float]  # nearest and farthest
     objective: Loss
     clustering: mean_shift.Settings
     tracking: TrackingSettings
-    # X-13 of the reference: the mean probability of the foreground, over its frames.
+    # Ours: mean probability, over the frames of a track; the paper scores images.
     score: ClassVar[str] = "foreground"
 
     @classmethod
@@ -258,9 +259,26 @@ class CausalEmbedding:
                 f"model.num_classes={config.model.num_classes}: causal_embedding "
                 "tells no classes apart; use 0, and data.options to choose one."
             )
+        model, data = config.model, config.data
+        frozen = model.freeze_stages or model.freeze_backbone
+        if model.norm == "batch_norm" and frozen:
+            raise ValueError(
+                "model.norm='batch_norm' learns statistics in frozen layers, too: use "
+                "model.freeze_stages=0 and freeze_backbone=False, or another norm."
+            )
+        if config.tracking.max_tracks < config.clustering.max_instances:
+            raise ValueError(
+                f"tracking.max_tracks={config.tracking.max_tracks} are fewer than the "
+                f"clustering.max_instances={config.clustering.max_instances} of a frame"
+                "; there has to be room for all of them."
+            )
+        squeezed = None
+        if "resize" in data.transforms:
+            squeezed = (data.height or data.min_dim, data.width or data.max_dim)
         return cls(
             network=Network.from_config(config),
             sizes=SizeRule(min_dim=frames.min_dim, max_dim=frames.max_dim),
+            exact=squeezed,
             depth_range=tuple(config.model.depth_range),
             objective=Loss(
                 parts=tuple(loss.parts),
@@ -279,16 +297,13 @@ class CausalEmbedding:
         network = self.network
         main = ("encoder", "temporal", "embedding_decoder", "depth_decoder", "pose")
         modules = {"embedding": main, "foreground": ("mask_encoder", "mask_decoder")}
-        idle = [
-            m
-            for part in PARTS
-            if part not in self.objective.parts
-            for m in modules[part]
-        ]
+        idle = [p for p in PARTS if p not in self.objective.parts]
+        pose = network.pose and network.pose.backbone()
         return (
-            *idle,
+            *(module for part in idle for module in modules[part]),
             *network.encoder.frozen_modules("encoder/"),
             *network.mask_encoder.frozen_modules("mask_encoder/"),
+            *(backbones.frozen_stages(pose, "pose/body/") if pose else ()),
         )
 
     def init(self, key: Key[Array, ""], batch: ClipBatch) -> Variables:
@@ -308,10 +323,11 @@ class CausalEmbedding:
         of depth; the foreground.
 
         The statistics of batch norms are over the frames of all clips of a forward pass
-        (X-17 of the reference), so that a clip's loss does depend on those beside it.
+        (ours), so that a clip's loss does depend on those beside it.
 
-        Source: Eq. 1-8. Depth is compared in colours that were not changed. The
-            reference, where the paper is silent: X-3, X-5, X-7, X-14 to X-16.
+        Source: Eq. 1-8. Where the paper is silent: weights and colours of depth are
+            monodepth2's; sources are the frames beside each in its clip; the foreground
+            has a cross entropy, and ignored ground does not count.
         """
         learnt = [name for name in (norms.STATISTICS,) if name in variables]
         clean = batch.frames if batch.clean is None else batch.clean
@@ -378,13 +394,15 @@ class CausalEmbedding:
     ) -> Generator[LabelledFrames, None, dict[int, TrackStatistics]]:
         """Frame by frame, from the past alone.
 
-        Source: Sec. 4.4. One-to-one matching, the life of a track and the smallest
-            cluster are X-10 to X-12 of the reference.
+        Source: Sec. 4.4. One-to-one matching, the life of a track, the bandwidth and
+            the smallest cluster are ours.
         """
         return online.track(self, variables, frames, maps=maps)
 
     def geometry(self, original: Size) -> Geometry:
-        return self.sizes.geometry(original, stride=1)
+        if self.exact is None:
+            return self.sizes.geometry(original, stride=1)
+        return Geometry(original, self.exact, padded(self.exact), 1)
 
     def start(self, variables: Variables, geometry: Geometry) -> State:
         return self._start(variables, padded(geometry.resized))
@@ -408,7 +426,10 @@ class CausalEmbedding:
     ) -> tuple[State, online.Labels]:
         convention = self.network.encoder.convention
         images = pixels.prepare(frame.image[None], geometry.resized, convention)
-        return self._step(variables, state, images, self._truth(frame, geometry))
+        inside = np.zeros(geometry.labels, bool)
+        inside[: geometry.resized[0], : geometry.resized[1]] = True
+        truth = self._truth(frame, geometry)
+        return self._step(variables, state, images, inside, truth)
 
     def _truth(
         self, frame: Frame, geometry: Geometry
@@ -440,9 +461,10 @@ class CausalEmbedding:
         variables: Variables,
         state: State,
         images: Float[Array, "1 H W 3"],
+        inside: Bool[Array | np.ndarray, "H W"],
         truth: Int32[Array | np.ndarray, "H W"] | None,
     ) -> tuple[State, online.Labels]:
-        """The same from a prepared frame."""
+        """The same from a prepared frame, of which not all is inside."""
         K, settings = self.clustering.max_instances, self.tracking
         see = functools.partial(self.network.apply, variables)
         maps, past = see(images[None], state.past, method="look")
@@ -452,6 +474,7 @@ class CausalEmbedding:
         seen = probabilities > settings.foreground_threshold
         if settings.true_masks:
             seen = truth >= 0
+        seen &= inside
         if settings.true_means:
             slots = self._nearest_true(embeddings, seen, truth)
         else:
@@ -482,23 +505,23 @@ class CausalEmbedding:
             frame=state.frame + 1,
             next_id=next_id,
         )
-        distance = None
-        if maps.disparity_logits is not None:
-            disparity = nn.sigmoid(maps.disparity_logits[0, 0].astype(jnp.float32))
-            nearest, farthest = self.depth_range
-            distance = depth.disparity_to_depth(
-                disparity, nearest=nearest, farthest=farthest
-            )
         return now, online.Labels(
             codes=label_codes.encode(slots, seen, num_slots=K),
             ids=ids,
             sums=sums,
-            depth=distance,
+            depth=self._depth(maps),
             maps={
                 "embedding": embeddings,
                 "foreground": probabilities[..., None],
             },
         )
+
+    def _depth(self, maps: Maps) -> Float[Array, "H W"] | None:
+        if maps.disparity_logits is None:
+            return None
+        disparity = nn.sigmoid(maps.disparity_logits[0, 0].astype(jnp.float32))
+        nearest, farthest = self.depth_range
+        return depth.disparity_to_depth(disparity, nearest=nearest, farthest=farthest)
 
     def _clusters(
         self,

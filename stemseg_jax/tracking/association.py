@@ -1,7 +1,7 @@
-"""Which object of the frame before a found object is: greedily, by distance.
+"""Which object that is known a found object is: greedily, by distance.
 
-Source: Zhou et al., "Tracking Objects as Points", ECCV 2020 (CenterTrack), which SRNet
-    (Ying et al., MM 2021) takes it from.
+Source of all but `closest_pairs`, which is ours: Zhou et al., "Tracking Objects as
+    Points", ECCV 2020 (CenterTrack), which SRNet (Ying et al., MM 2021) takes it from.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,9 @@
 """`CausalEmbedding.track` against plain Python, on maps known by construction."""
 
+import functools
 import importlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -20,11 +22,12 @@ FAR = 3.2 * painted_causal.SCALE  # grey levels between objects: further than 2 
 def config_of(name="kitti", **changes):
     config = importlib.import_module(f"configs.causal_{name}").get_config("smoke")
     config = config.copy_and_resolve_references().unlock()
-    config.evaluation.min_dim, config.evaluation.max_dim = SIZE
+    config.data.height, config.data.width = SIZE  # to which frames are squeezed
     config.clustering.max_instances = 8
     config.clustering.min_points = 4
     config.model.pixels.order = "rgb"
     config.model.pixels.mean = (0.0, 0.0, 0.0)
+    config.model.pixels.std = (1.0, 1.0, 1.0)
     config.update_from_flattened_dict(
         {path.replace("__", "."): value for path, value in changes.items()}
     )
@@ -113,7 +116,7 @@ def test_equals_the_plain_form(changes):
     found, statistics, _ = labels_of(config, images, truth)
     expected = causal_reference.track(images, config, truth)
     assert_same_tracks(found, expected)
-    assert expected.max() >= (3 if "clustering__max_instances" in changes else 6)
+    assert expected.max() >= 6
     for number, track in statistics.items():
         seen = np.flatnonzero((found == number).any(axis=(1, 2)))
         assert (track.first, track.last) == (seen[0], seen[-1])
@@ -174,6 +177,30 @@ def test_more_objects_than_slots_keep_the_largest():
         assert {*np.unique(truth[found > 0])} == {2, 3}
 
 
+def test_what_is_padded_is_no_object():
+    """Its colour, 0, is foreground here; frames keep their aspect."""
+    images, _ = paint(3, crowd(3))
+    config = config_of(
+        data__transforms=("flip",),
+        evaluation__min_dim=28,
+        evaluation__max_dim=60,
+        tracking__foreground_threshold=0.0,
+    )
+    found, _, parts = labels_of(config, images[:, :28, :60])
+    assert parts[0].geometry.resized == (28, 60) and found.shape[1:] == SIZE
+    assert (found[:, :28, :60] != 0).all()
+    assert not found[:, 28:].any() and not found[:, :, 60:].any()
+
+
+def test_frames_are_squeezed_as_in_training():
+    (part, *_), _ = drained(
+        painted_causal.system(config_of()).track(
+            {}, iter([Frame(0, np.zeros((40, 100, 3), np.uint8))])
+        )
+    )
+    assert part.geometry.resized == part.geometry.labels == SIZE
+
+
 def test_depth_comes_along():
     images, _ = paint(2, crowd(2))
     _, _, parts = labels_of(config_of(), images)
@@ -228,6 +255,26 @@ def test_the_rows_of_the_table_have_what_they_say(variant):
     frames = (Frame(index, image) for index, image in enumerate(noise(2)))
     parts, _ = drained(system.track(variables, frames))
     assert all((part.depth is not None) == config.model.depth for part in parts)
+
+
+def test_frame_by_frame_is_the_clip(own):
+    """Embeddings and depth of 40 frames, from two maps that are remembered."""
+    _, system, variables = own
+    images = noise(40)
+    frames = (Frame(index, image) for index, image in enumerate(images))
+    parts = list(system.track(variables, frames, maps=True))
+    fed = system.network.encoder.convention.normalise(images)
+    clip, _ = jax.jit(functools.partial(system.network.apply, method="look"))(
+        variables, fed[None]
+    )
+    for t, part in enumerate(parts):
+        said = part.maps["embedding"][0]
+        np.testing.assert_allclose(said, clip.embeddings[0, t], rtol=1e-4, atol=1e-5)
+    sigma = jax.nn.sigmoid(clip.disparity_logits[0])
+    near, far = system.depth_range
+    expected = 1 / (1 / far + (1 / near - 1 / far) * sigma)
+    depths = np.concatenate([part.depth for part in parts])
+    np.testing.assert_allclose(depths, expected, rtol=1e-4)
 
 
 def test_what_follows_changes_nothing(own):
