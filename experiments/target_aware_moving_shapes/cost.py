@@ -4,11 +4,10 @@ import argparse
 import functools
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 
 from configs import target_aware_moving_shapes
@@ -17,9 +16,6 @@ from stemseg_jax.clustering.centres_offsets import Proposals
 from stemseg_jax.formats import whole
 from stemseg_jax.outputs import report
 from stemseg_jax.systems.target_aware import TargetAware
-
-matplotlib.use("agg")
-from matplotlib import pyplot  # noqa: E402
 
 SIZE = 96, 160
 COUNTS = (1, 2, 5, 10, 15, 20)
@@ -42,12 +38,33 @@ def main():
     text = report.table(lines)
     whole.write_text(options.output / "cost.txt", text + "\n")
     print(text)
-    figure, axes = pyplot.subplots(figsize=(6, 3.5))
-    for name in [*lines[0]][1:]:
-        axes.plot(COUNTS, [float(line[name]) for line in lines], "o-", label=name)
-    axes.set(xlabel="targets", ylabel="ms a frame", ylim=(0, None))
-    axes.legend()
-    figure.savefig(options.output / "cost.png", bbox_inches="tight", dpi=110)
+    whole.write_text(options.output / "cost.svg", plotted(lines))
+
+
+def plotted(lines: Sequence[Mapping[str, str]]) -> str:
+    """The lines of the table as curves, a picture in SVG."""
+    names = [*lines[0]][1:]
+    most = max(float(line[name]) for line in lines for name in names)
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" width="520" height="300" '
+        'font-family="sans-serif" font-size="12"><path d="M60 20V250H500" '
+        'fill="none" stroke="#888"/>',
+        f'<text x="55" y="24" text-anchor="end">{most:.0f} ms</text>',
+        '<text x="280" y="290" text-anchor="middle">targets</text>',
+    ]
+    for count in COUNTS:
+        x = 60 + 22 * count
+        parts.append(f'<text x="{x}" y="268" text-anchor="middle">{count}</text>')
+    for name, colour in zip(names, ("#1f77b4", "#d62728", "#2ca02c"), strict=True):
+        places = [
+            (60 + 22 * count, 250 - 230 * float(line[name]) / most)
+            for count, line in zip(COUNTS, lines, strict=True)
+        ]
+        path = " ".join(f"{x},{y:.1f}" for x, y in places)
+        x, y = places[0]
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}"/>')
+        parts.append(f'<text x="{x}" y="{y - 6:.0f}" fill="{colour}">{name}</text>')
+    return "\n".join([*parts, "</svg>", ""])
 
 
 def times(
