@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from stemseg_jax import geometry
+from stemseg_jax.clustering import centres_offsets
+from stemseg_jax.systems import target_aware
 from stemseg_jax.tracking import first_frame, label_codes, online, target_model
 from tests.drained import drained
 from tests.systems import painted_target_aware as painted
@@ -133,16 +135,49 @@ def test_no_object_at_first_then_some():
 
 
 def test_more_objects_than_slots():
-    """The one that has been gone longest makes room; with all in view there is none."""
-    # Of two colours, and a third beyond the second: no model takes it for its own.
     first, second = {1: (2, 2, 13, 14)}, {3: (2, 40, 13, 14)}
     third = {5: (17, 20, 14, 14)}
     boxes = [first | second] * 2 + [second] + [second | third] * 2
-    labels, statistics = check(boxes, tracking__max_tracks=2)
-    assert statistics[1].last == 1 and statistics[3].first == 3
-    boxes = [first | second, first | second | third, first | second | third]
-    labels, statistics = check(boxes, tracking__max_tracks=2)
+    check(boxes, tracking__max_tracks=2)
+    # With all in view there is no room.
+    labels, statistics = check([first | second | third] * 3, tracking__max_tracks=2)
     assert set(statistics) == {1, 2} and labels.max() == 2
+
+
+@pytest.mark.parametrize(
+    ("ids", "last_seen", "visible", "slot"),
+    [
+        ((0, 4), (0, 5), (), 0),  # a free one first
+        ((3, 0), (5, 0), (), 1),
+        ((3, 4), (3, 5), (), 0),  # then that of the one that has been gone longest
+        ((3, 4), (3, 5), (0,), 1),
+        ((3, 4), (3, 5), (0, 1), -1),
+    ],
+)
+def test_whose_slot_a_new_object_takes(ids, last_seen, visible, slot):
+    system = painted.system(config_of(tracking__verification=False))
+    tracked = np.full((32, 64), -1, np.int32)
+    for k in visible:
+        tracked[k, :9] = k
+    proposals = centres_offsets.Proposals(
+        labels=jnp.full((32, 64), -1, jnp.int32).at[20:30, 20:40].set(0),
+        scores=jnp.array([0.9, 0.0]),
+        valid=jnp.array([True, False]),
+    )
+    numbers = jnp.zeros(2, jnp.int32)
+    tracks = target_aware.Tracks(
+        models=target_model.blank(2, (8, 8), (32, 32), 5, settings=system.target),
+        firsts=jnp.zeros((2, 4)),
+        ids=jnp.array(ids, jnp.int32),
+        ages=numbers,
+        last_seen=jnp.array(last_seen, jnp.int32),
+    )
+    fates, _ = system._fates(
+        *(pytest.fail, tracks, jnp.int32(7), proposals, jnp.asarray(tracked)),
+        *(jnp.zeros((32, 64, 3)), jnp.array([32.0, 64.0])),
+    )
+    assert fates.track[0] == slot and fates.is_new[0] == (slot >= 0)
+    assert fates.track[1] == -1 and not fates.is_new[1]
 
 
 def test_a_mask_of_a_few_pixels_is_found_and_learns_nothing():
