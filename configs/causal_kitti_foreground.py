@@ -25,9 +25,9 @@ def get_config(variant: str = ""):
         config.num_frames = 1
         config.loss.parts = ("foreground",)
         config.data.colour_jitter.clean = False
+        config.optim.schedule_options.milestones = (13_333,)
         if variant != "smoke":
             config.init_from = "_".join(["runs/causal_kitti", *filter(None, [variant])])
             config.optim.batch_size = config.optim.clips_per_device = 16
             config.optim.steps = 20_000
-            config.optim.schedule_options.milestones = (13_333,)
     return config

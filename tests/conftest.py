@@ -5,6 +5,7 @@ import pathlib
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import install_import_hook
 
 # Neither the user's compiled programs nor ours, here and in processes started here.
@@ -14,6 +15,18 @@ jax.config.update("jax_compilation_cache_dir", None)
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of it
 install_import_hook("stemseg_jax", "beartype.beartype")
+
+
+@pytest.fixture(scope="module")
+def compiled_once(tmp_path_factory):
+    """Programs that are built twice in a module are compiled once."""
+    from stemseg_jax import compilation
+
+    compilation.keep(tmp_path_factory.mktemp("compiled"))
+    compilation_cache.reset_cache()  # which folder there is, it asks once
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="session")

@@ -16,15 +16,21 @@ from absl import app, flags
 from absl.testing import flagsaver
 from flax import traverse_util
 
-from stemseg_jax import export_weights, main, models
+from stemseg_jax import export_weights, main, models, structures
 from stemseg_jax.data.datasets import DATASETS
 from stemseg_jax.outputs import tracks_json
 from stemseg_jax.systems import SYSTEMS
 from tests.conversion import published
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 BASES = {"__init__", "defaults", *SYSTEMS}  # of configs, none themselves
 NAMES = sorted({f.stem for f in CONFIGS.glob("*.py")} - BASES)
+# Of each system what trains in most phases, and with classes. The others take minutes.
+OFTEN = {
+    *("moving_shapes", "davis_stage2", "srnet_ytvis"),
+    *("causal_kitti_foreground", "target_aware_ytvis"),
+}
 
 
 def run(*arguments) -> int | None:
@@ -69,6 +75,23 @@ def smoke_run(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_every_config_has_a_loss_of_its_clips(name):
+    """Without a number: that the parts of a training step fit together."""
+    config = config_of(name)
+    system, variables = models.abstract(config)
+    batch = models.blank_batch(config)
+    keys = jax.random.split(jax.random.key(0), len(batch.frames))
+    total, report, rest = jax.eval_shape(system.loss, variables, batch, keys)
+    assert total.shape == () and report.terms.keys() <= {*config.loss.weights}
+    assert jax.tree.structure(rest) == jax.tree.structure(
+        structures.collections(variables)
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in OFTEN else pytest.param(n, marks=pytest.mark.slow) for n in NAMES],
+)
 def test_every_config_trains_and_evaluates(name, smoke_run):
     workdir, start = smoke_run(name)
     lines = (workdir / "metrics.jsonl").read_text().splitlines()

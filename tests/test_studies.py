@@ -12,6 +12,7 @@ from stemseg_jax.data.datasets import moving_shapes as videos
 from stemseg_jax.formats import rle
 from stemseg_jax.tracks import Track, VideoTracks
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 ROWS = {
     "whole": studies.Row(moving_shapes.get_config),
     "strict": studies.Row(

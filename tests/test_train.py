@@ -20,6 +20,8 @@ from stemseg_jax.modules import norms
 from stemseg_jax.structures import LossReport
 from stemseg_jax.systems import SYSTEMS
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 
 def smoke_config(**optim):
     config = moving_shapes.get_config("smoke").unlock()

@@ -134,7 +134,7 @@ class Network(nn.Module):
 
     def __call__(
         self, images: Float[Array, "B H W 3"], size: Size, side: int
-    ) -> tuple[Array, ...]:
+    ) -> tuple[Maps, Array, Array]:
         """All four once, for the sake of their parameters."""
         before = jnp.concatenate([images, images[..., :1]], axis=-1)
         maps = self.look(images)
