@@ -8,6 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from stemseg_jax.modules import initialisers
+from stemseg_jax.ops import cost_volume
 
 MEAN, STD = 0.45, 0.225  # of grey levels in [0, 1]
 SCALE = 0.01  # so that an untrained network says that the camera hardly moves
@@ -20,6 +21,9 @@ class PoseNetwork(nn.Module):
         backbone: Makes the backbone, of whose maps the coarsest is used. Its first
             convolution takes six channels: `widen="repeat"` of a file of three.
         width: Of the convolutions after it.
+        reach: (0, 0): the backbone sees the pair. Else it sees, at half the size, how
+            likely each shift of so many pixels along y and x is: what moves need not be
+            learnt, which takes long without weights of ImageNet. Ours.
 
     Source: Hu, Kendall and Cipolla (arXiv 1912.08969): ResNet-18 and four convolutions,
         averaged over space. Kernel sizes, scale and pixels are those of the network
@@ -28,6 +32,7 @@ class PoseNetwork(nn.Module):
 
     backbone: Callable[[], nn.Module]
     width: int = 256
+    reach: tuple[int, int] = (0, 0)
     initialiser: str = "he_normal"
     dtype: DTypeLike = jnp.float32
 
@@ -47,6 +52,11 @@ class PoseNetwork(nn.Module):
             pairs: RGB in [0, 1] of the earlier image and the later one.
         """
         images = (pairs.reshape(-1, *pairs.shape[-3:]) - MEAN) / STD
+        if any(self.reach):
+            halves = nn.avg_pool(images, (2, 2), (2, 2))
+            images = cost_volume.shift_likelihoods(
+                halves[..., :3], halves[..., 3:], self.reach
+            )
         return self.of_features(self.body(images)[-1]).reshape(*pairs.shape[:-3], 6)
 
     def of_features(self, x: Float[Array, "B h w _"]) -> Float[Array, "B 6"]:

@@ -105,7 +105,10 @@ class Network(nn.Module):
             model.temporal_blocks, channels[-1], norm=norm, dtype=dtype
         )
         pose = PoseNetwork(
-            backbones.from_config(model), width=model.pose_channels, dtype=dtype
+            backbones.from_config(model),
+            width=model.pose_channels,
+            reach=tuple(model.pose_reach),
+            dtype=dtype,
         )
         return cls(
             encoder=encoder(),

@@ -31,6 +31,7 @@ OPTIONS: Mapping[str, Range] = {
     "model.depth": Flag(),
     "model.depth_range": Each(Real(above=0), lengths=(2,), rising=True),
     "model.pose_channels": _CHANNELS,
+    "model.pose_reach": Each(Whole(most=64), lengths=(2,)),
     "loss.parts": Each(OneOf(PARTS), lengths=(1, 2)),
     "loss.span": OneOf(SPANS),
     "loss.attraction_radius": Real(least=0),
