@@ -53,8 +53,7 @@ def get_config(variant: str = ""):
     optim.name = "adamw"
     optim.batch_size = optim.clips_per_device = 1
     optim.steps = 2_000
-    optim.learning_rate = 2e-3
-    optim.rates = {"pose": 0.5}
+    optim.learning_rate = 1e-3
     optim.schedule = "cosine"
     optim.warmup_steps = 100
     optim.clip_norm = 1.0
