@@ -16,11 +16,11 @@ from stemseg_jax.formats import whole
 # Row -> (variant, whose weights it takes, changes). The first two are trained for it.
 ROWS: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "proposals": ("proposals", "refiner", {}),
-    "proposals, no guidance": ("proposals", "refiner_without_guidance", {}),
+    "proposals_no_guidance": ("proposals", "refiner_without_guidance", {}),
     "all": ("", "refiner", {}),
-    "no verification": ("", "refiner", {"tracking.verification": False}),
-    "no memory": ("", "refiner", {"tracking.memory_update": False}),
-    "no refiner": ("", "refiner", {"tracking.refiner": False}),
+    "no_verification": ("", "refiner", {"tracking.verification": False}),
+    "no_memory": ("", "refiner", {"tracking.memory_update": False}),
+    "no_refiner": ("", "refiner", {"tracking.refiner": False}),
 }
 
 
@@ -46,7 +46,7 @@ def of_row(row: str, options: argparse.Namespace) -> dict[str, str]:
     variant, weights, changes = ROWS[row]
     config = _config(weights, variant, changes)
     config.evaluation.options.num_videos = options.videos
-    folder = options.output / row.replace(",", "").replace(" ", "_")
+    folder = options.output / row
     benchmark = evaluate.prepare(config, folder / "ground_truth")
     model = trained(weights, config, options)
     tracks = list(evaluate.track(model, benchmark.dataset))
