@@ -42,8 +42,8 @@ def get_config() -> ConfigDict:
     model.depth = True  # its decoder, and the pose network
     model.depth_range = (0.1, 100.0)  # monodepth2's
     model.pose_channels = 256
-    # The pose network sees the pair; above 0, how likely shifts of so many pixels (y, x)
-    # are, at half the size: ours, for networks that start from nothing.
+    # The pose network sees the pair; above 0, how likely shifts of so many pixels are
+    # along y and x, at half the size: ours, for networks that start from nothing.
     model.pose_reach = (0, 0)
 
     # Frames next to each other, annotated or not, which motion needs; as the camera saw

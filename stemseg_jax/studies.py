@@ -5,15 +5,15 @@ scored anew. `experiments/` holds the studies; this is what they have in common.
 """
 
 import argparse
-import collections
 import json
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from stemseg_jax import choices, demo, evaluate, models, train
@@ -25,6 +25,7 @@ from stemseg_jax.outputs import report
 from stemseg_jax.tracks import VideoTracks
 
 Figures = dict[str, float]
+NOBODY, HIDDEN = -1, -2
 
 
 class Row(NamedTuple):
@@ -143,11 +144,41 @@ def recipe(
 def identities(
     videos: Sequence[readers.Video], found: Sequence[VideoTracks]
 ) -> Figures:
-    """How often an object's track (IoU above 1/2) is another one than when it last had
-    one, over all videos, and the share of objects in frames that have a track."""
-    switches = covered = seen = 0
+    """How often an object's track is another one than when it last had one, over all
+    videos, and the share of objects in frames that have a track."""
+    each = [ids[ids != HIDDEN] for ids in _partners(videos, found)]
+    covered = sum(int((ids != NOBODY).sum()) for ids in each)
+    switches = sum(clear.switches(ids) for ids in each)
+    return {
+        "id switches": float(switches),
+        "covered": covered / max(sum(map(len, each)), 1),
+    }
+
+
+def kept(videos: Sequence[readers.Video], found: Sequence[VideoTracks]) -> float:
+    """The share of returns after which an object has the track that it had before; NaN
+    if nothing returns.
+
+    A return is a frame that shows an object which the frame before did not, and an
+    earlier one did. The tracks are those of the nearest frames in which it has one.
+    """
+    same = []
+    for ids in _partners(videos, found):
+        hidden = ids == HIDDEN
+        for t in np.flatnonzero(hidden[:-1] & ~hidden[1:]) + 1:
+            before, after = (part[part >= 0] for part in (ids[:t], ids[t:]))
+            if len(before) and len(after):
+                same.append(before[-1] == after[0])
+    return float(np.mean(same)) if same else np.nan
+
+
+def _partners(
+    videos: Sequence[readers.Video], found: Sequence[VideoTracks]
+) -> Iterator[Int[np.ndarray, "T"]]:
+    """Of each object the track (IoU above 1/2) in each frame, `NOBODY` where it has
+    none, and `HIDDEN` where it is not seen."""
     for video, tracks in zip(videos, found, strict=True):
-        partners = collections.defaultdict(list)
+        partners: dict[int, np.ndarray] = {}
         for t in range(video.num_frames):
             clip = video.clip([t])
             masks = {
@@ -155,18 +186,15 @@ def identities(
                 for track in tracks.tracks
                 if track.segmentations[t] is not None
             }
-            for number, mask in zip(clip.ids, clip.masks[:, 0], strict=True):
+            for number, mask in zip(clip.ids.tolist(), clip.masks[:, 0], strict=True):
                 over_half = (
                     id
                     for id, other in masks.items()
                     if 2 * (mask & other).sum() > (mask | other).sum()
                 )
-                partners[number].append(next(over_half, -1))
-        each = [np.array(ids) for ids in partners.values()]
-        switches += sum(map(clear.switches, each))
-        covered += sum(int((ids >= 0).sum()) for ids in each)
-        seen += sum(map(len, each))
-    return {"id switches": float(switches), "covered": covered / max(seen, 1)}
+                ids = partners.setdefault(number, np.full(video.num_frames, HIDDEN))
+                ids[t] = next(over_half, NOBODY)
+        yield from partners.values()
 
 
 def rates(

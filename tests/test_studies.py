@@ -8,6 +8,7 @@ import pytest
 
 from configs import moving_shapes
 from stemseg_jax import studies, train
+from stemseg_jax.data.datasets import layered_world
 from stemseg_jax.data.datasets import moving_shapes as videos
 from stemseg_jax.formats import rle
 from stemseg_jax.tracks import Track, VideoTracks
@@ -80,3 +81,34 @@ def test_identities_by_hand():
     counts = studies.identities([video], [found])
     assert counts == {"id switches": 2.0, "covered": 7 / 8}
     assert isinstance(options(".", "whole"), argparse.Namespace)
+
+
+def test_what_returns_by_hand():
+    """Ids are those of tracks with the very masks; one object goes and comes back."""
+    videos_, masks = [], {}
+    for video in layered_world.load(num_videos=20).videos:
+        clip = video.clip(range(video.num_frames))
+        seen = clip.masks.any(axis=(2, 3))
+        for n in range(len(clip.ids)):
+            gone = np.flatnonzero(~seen[n])
+            if len(gone) and seen[n, : gone[0]].any() and seen[n, gone[0] :].any():
+                videos_, masks = [video], clip.masks[n]
+    (video,) = videos_
+    shown = masks.any(axis=(1, 2))
+    back = np.flatnonzero(~shown[:-1] & shown[1:])
+    back = [t + 1 for t in back if shown[:t].any()]
+    encoded = [rle.encode(mask) if mask.any() else None for mask in masks]
+
+    def tracks(last):
+        """One track until the last return, then the other one."""
+        parts = ([*encoded[:last], *[None] * (20 - last)], [None] * last)
+        both = (parts[0], [*parts[1], *encoded[last:]])
+        return VideoTracks(
+            *(video.name, video.height, video.width, 20),
+            tuple(Track(i + 1, 1, 1.0, tuple(m)) for i, m in enumerate(both)),
+        )
+
+    assert studies.kept([video], [tracks(20)]) == 1
+    changed = studies.kept([video], [tracks(back[-1])])
+    assert changed == (len(back) - 1) / len(back)
+    assert np.isnan(studies.kept([video], [tracks(0)._replace(tracks=())]))

@@ -2,21 +2,18 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from configs import causal_moving_shapes
 from stemseg_jax import evaluate, models, studies, train
-from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import layered_world
 from stemseg_jax.evaluation import depth
-from stemseg_jax.formats import rle
 from stemseg_jax.geometry import Geometry
 from stemseg_jax.ops import warp
 from stemseg_jax.outputs import panels, report
 from stemseg_jax.studies import Row
-from stemseg_jax.tracks import VideoTracks
 
 FOREGROUND = "foreground"  # the folder of the network that all rows and seeds share
 TRACKING = ("MOTSA", "IDS", "IDS rate", "AP50", "recall", "precision")
@@ -65,52 +62,12 @@ def main():
 
 def figures(result: studies.Result) -> studies.Figures:
     own = {name: float(result.scores["car"][name]) for name in TRACKING}
-    own["kept"] = kept(result.benchmark.dataset.videos, result.tracks)
+    own["kept"] = studies.kept(result.benchmark.dataset.videos, result.tracks)
     evaluation = result.model.config.evaluation
     world = layered_world.load(None, evaluation.split, **evaluation.options).videos
     if not result.model.config.model.depth:
         return own | dict.fromkeys(("abs_rel", "delta<1.25", "turn", "heading"), np.nan)
     return own | depths(result, world) | motions(result.model, world)
-
-
-def kept(videos: Sequence[readers.Video], found: Sequence[VideoTracks]) -> float:
-    """The share of returns after which an object has the track that it had before.
-
-    A return is a frame that shows an object again that the frame before did not; before
-    and after, the track is that of the nearest frame with an IoU above 1/2.
-    """
-    same = []
-    for video, tracks in zip(videos, found, strict=True):
-        partners: dict[int, list[int | None]] = {}
-        for t in range(video.num_frames):
-            clip = video.clip([t])
-            for masks in partners.values():
-                masks.append(None)  # not seen
-            for number, mask in zip(clip.ids.tolist(), clip.masks[:, 0], strict=True):
-                seen = partners.setdefault(number, [None] * (t + 1))
-                seen[t] = partner(tracks, t, mask)
-        for each in partners.values():
-            same += returns(each)
-    return float(np.mean(same)) if same else np.nan
-
-
-def partner(tracks: VideoTracks, t: int, mask: np.ndarray) -> int:
-    """The track that covers a mask; 0: none does."""
-    for track in tracks.tracks:
-        if track.segmentations[t] is not None:
-            other = rle.decode(track.segmentations[t])
-            if 2 * (mask & other).sum() > (mask | other).sum():
-                return track.id
-    return 0
-
-
-def returns(partners: Sequence[int | None]) -> Iterator[bool]:
-    for t in range(1, len(partners)):
-        if partners[t] is not None and partners[t - 1] is None:
-            before = [p for p in partners[:t] if p]
-            after = [p for p in partners[t:] if p]
-            if before and after:
-                yield before[-1] == after[0]
 
 
 def depths(result: studies.Result, world: Sequence) -> studies.Figures:

@@ -24,9 +24,7 @@ def shift_likelihoods(
     """
     height, width = image.shape[1:3]
     down, right = reach
-    padded = jnp.pad(
-        other, ((0, 0), (down, down), (right, right), (0, 0)), mode="edge"
-    )
+    padded = jnp.pad(other, ((0, 0), (down, down), (right, right), (0, 0)), mode="edge")
     differences = [
         jnp.abs(image - padded[:, y : y + height, x : x + width]).mean(axis=-1)
         for y in range(2 * down + 1)
