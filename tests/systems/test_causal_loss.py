@@ -11,9 +11,11 @@ import pytest
 from stemseg_jax import models
 from stemseg_jax.losses import depth, discriminative
 from stemseg_jax.structures import ClipBatch
+from stemseg_jax.systems.causal_embedding import CausalEmbedding
 from tests.systems import painted_causal
 from tests.systems.test_causal_track import SIZE, config_of
 
+LOSS = jax.jit(CausalEmbedding.loss, static_argnums=0)
 CAMERA = np.array([[40, 0, 31.5], [0, 40, 15.5], [0, 0, 1]], np.float32)
 
 
@@ -61,7 +63,7 @@ def painted(config):
 
 def loss_of(config, batch):
     keys = jax.random.split(jax.random.key(0), len(batch.valid))
-    return jax.jit(lambda batch: painted(config).loss({}, batch, keys)[:2])(batch)
+    return LOSS(painted(config), {}, batch, keys)[:2]
 
 
 BOTH = ("embedding", "foreground")

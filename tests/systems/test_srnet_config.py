@@ -136,7 +136,7 @@ def test_offsets_may_be_unbounded():
         _, system, variables = models.initial(config)
         head = variables["params"]["embedding_head"]["conv_out"]
         head["bias"] = head["bias"] + 1000
-        shape = system.network.apply(
+        shape = jax.jit(system.network.apply)(
             variables,
             jax.numpy.zeros((1, 2, 32, 32, 3)),
             jax.numpy.zeros((1, 8, 8)),

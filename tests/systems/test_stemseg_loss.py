@@ -7,9 +7,11 @@ import pytest
 
 from configs import davis, kitti_mots, ytvis
 from stemseg_jax.structures import ClipBatch
+from stemseg_jax.systems.stemseg import STEmSeg
 from tests.systems import painted, stemseg_loss_reference
 
 T, N, HEIGHT, WIDTH = 4, 5, 32, 64
+LOSS = jax.jit(STEmSeg.loss, static_argnums=0)
 CONFIGS = {"davis": davis, "ytvis": ytvis, "kitti_mots": kitti_mots}
 
 
@@ -26,7 +28,7 @@ def loss_of(config, batch):
     """The total, and the report with every term and its weight."""
     system = painted.system(config)
     keys = jax.random.split(jax.random.key(0), len(batch.valid))
-    return jax.jit(lambda batch: system.loss({}, batch, keys)[:2])(batch)
+    return LOSS(system, {}, batch, keys)[:2]
 
 
 def clip(seed, instances, num_classes=3):
