@@ -22,10 +22,13 @@ SHOWN = 6  # frames of a video on the sheet of depth
 
 def rows(folder: pathlib.Path, steps: int) -> dict[str, Row]:
     run = str(folder / FOREGROUND)
+    # From fresh weights the embedding becomes a function of the place alone; the
+    # paper's encoder has seen ImageNet, and this one what a car is.
+    seen = {"file": run, "module": "mask_encoder"}
     shared = {
         "loss.parts": ("embedding",),
         "optim.steps": steps,
-        "init_from": {"mask_encoder": run, "mask_decoder": run},
+        "init_from": {"mask_encoder": run, "mask_decoder": run, "encoder": seen},
     }
 
     def row(variant: str = "", *, weights: str = "", **changes) -> Row:
