@@ -1,11 +1,15 @@
 """A small causal embedding on built-in data whose depth is known, on two CPU cores.
 
-A camera moves through a layered world; what it learns of depth is measured against the
-truth in `experiments/causal_moving_shapes`, which trains the two phases, the foreground
-first: what follows which does not matter.
+A camera moves through a layered world; what is learnt of depth is measured against the
+truth in `experiments/causal_moving_shapes`. The network of the foreground comes first:
 
+    python -m stemseg_jax.main --config=configs/causal_moving_shapes.py:foreground \\
+        --workdir=runs/causal_shapes_foreground
     python -m stemseg_jax.main --config=configs/causal_moving_shapes.py \\
         --workdir=runs/causal_shapes
+
+The encoder of the main network begins as that of the foreground: the paper's knows
+ImageNet. From nothing it learns where in the frame a pixel is, and no more.
 """
 
 import functools
@@ -34,7 +38,7 @@ def get_config(variant: str = ""):
     model.pixels.mean = (127.5, 127.5, 127.5)
     model.pixels.std = (64.0, 64.0, 64.0)
 
-    config.loss.parts = ("embedding", "foreground")
+    config.init_from = starts("runs/causal_shapes_foreground")
     # The street always moves. What a wrong motion has made worse has to say so: with an
     # automask, a pose network that starts from nothing leaves where a gradient is.
     config.loss.automask = "off"
@@ -67,7 +71,18 @@ def get_config(variant: str = ""):
     evaluation.options = dict(num_videos=12, num_frames=20, **WORLD)
     evaluation.min_dim, evaluation.max_dim = 64, 96
     finish = functools.partial(causal_embedding.finish, smoke=smoke)
-    return finish(config, variant)
+    return finish(config, variant, foreground=foreground)
+
+
+def starts(run: str) -> dict:
+    """What the main network's phase begins with, from the run of the foreground's."""
+    encoder = dict(file=run, module="mask_encoder")
+    return {"encoder": encoder, "mask_encoder": run, "mask_decoder": run}
+
+
+def foreground(config):
+    config.init_from = ""
+    config.loss.parts = ("foreground",)
 
 
 def smoke(config):

@@ -21,14 +21,9 @@ SHOWN = 6  # frames of a video on the sheet of depth
 
 
 def rows(folder: pathlib.Path, steps: int) -> dict[str, Row]:
-    run = str(folder / FOREGROUND)
-    # From fresh weights the embedding becomes a function of the place alone; the
-    # paper's encoder has seen ImageNet, and this one what a car is.
-    seen = {"file": run, "module": "mask_encoder"}
     shared = {
-        "loss.parts": ("embedding",),
         "optim.steps": steps,
-        "init_from": {"mask_encoder": run, "mask_decoder": run, "encoder": seen},
+        "init_from": causal_moving_shapes.starts(str(folder / FOREGROUND)),
     }
 
     def row(variant: str = "", *, weights: str = "", **changes) -> Row:
@@ -55,8 +50,8 @@ def main():
     parser.add_argument("--steps", type=int, default=2000)
     options = parser.parse_args()
     folder = options.output / FOREGROUND
-    config = causal_moving_shapes.get_config(options.variant)
-    config.loss.parts = ("foreground",)
+    config = config_of("foreground", options.variant)
+    config.loss.parts = ("foreground",)  # of another variant, too
     config.optim.steps = options.steps
     train.run(config, str(folder))
     lines = studies.table(rows(options.output, options.steps), figures, options)

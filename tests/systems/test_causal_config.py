@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import causal_kitti, causal_kitti_foreground
+from configs import causal_kitti, causal_kitti_foreground, causal_moving_shapes
 from stemseg_jax import models, options
+from stemseg_jax.conversion import parts
 from stemseg_jax.systems.causal_embedding import CausalEmbedding
 
 NAMES = ("causal_kitti", "causal_kitti_foreground", "causal_moving_shapes")
@@ -93,6 +94,22 @@ def test_rows_of_the_papers_second_table():
         assert whole.num_frames == 1 and whole.loss.parts == ("foreground",)
     with pytest.raises(ValueError, match="known.*no_depth.*single_frame"):
         causal_kitti.get_config("no_dept")
+
+
+def test_on_built_in_data_the_main_network_begins_as_that_of_the_foreground():
+    config = causal_moving_shapes.get_config()
+    first = causal_moving_shapes.get_config("foreground")
+    assert first.loss.parts == ("foreground",) and not first.init_from
+    assert first.model.to_dict() == config.model.to_dict()
+    _, variables = models.abstract(first)
+    starts = parts.starts(config.to_dict()["init_from"])
+    assert starts["encoder"].module == "mask_encoder"
+    shapes = {n: jax.tree.map(jnp.shape, p) for n, p in variables["params"].items()}
+    assert shapes["encoder"] == shapes["mask_encoder"]
+    assert {*starts} == {"encoder", "mask_encoder", "mask_decoder"}
+    assert {start.file for start in starts.values()} == {
+        "runs/causal_shapes_foreground"
+    }
 
 
 @pytest.mark.parametrize(
