@@ -61,9 +61,12 @@ def plotted(lines: Sequence[Mapping[str, str]]) -> str:
             for count, line in zip(COUNTS, lines, strict=True)
         ]
         path = " ".join(f"{x},{y:.1f}" for x, y in places)
-        x, y = places[0]
+        x, y = places[-1]  # where the curves are furthest apart
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}"/>')
-        parts.append(f'<text x="{x}" y="{y - 6:.0f}" fill="{colour}">{name}</text>')
+        parts.append(
+            f'<text x="{x}" y="{y - 6:.0f}" fill="{colour}" text-anchor="end">'
+            f"{name}</text>"
+        )
     return "\n".join([*parts, "</svg>", ""])
 
 

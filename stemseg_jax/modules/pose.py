@@ -22,8 +22,8 @@ class PoseNetwork(nn.Module):
             convolution takes six channels: `widen="repeat"` of a file of three.
         width: Of the convolutions after it.
         reach: (0, 0): the backbone sees the pair. Else it sees, at half the size, how
-            likely each shift of so many pixels along y and x is: what moves need not be
-            learnt, which takes long without weights of ImageNet. Ours.
+            likely each shift of so many pixels along y and x is: how motion looks need
+            not be learnt, which takes long without weights of ImageNet. Ours.
 
     Source: Hu, Kendall and Cipolla (arXiv 1912.08969): ResNet-18 and four convolutions,
         averaged over space. Kernel sizes, scale and pixels are those of the network

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jaxtyping import Array, Float
 
 SHARPNESS = 10.0  # of the softmax; images have a deviation of about 1
@@ -30,10 +29,13 @@ def shift_likelihoods(
         for y in range(2 * down + 1)
         for x in range(2 * right + 1)
     ]
-    windows = nn.avg_pool(
-        jnp.stack(differences, axis=-1),
-        (3, 3),
-        padding="SAME",
-        count_include_pad=False,
-    )
+    windows = _window_means(jnp.stack(differences, axis=-1))
     return jax.nn.softmax(-SHARPNESS * windows, axis=-1)
+
+
+def _window_means(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+    def total(x):
+        window = (1, 3, 3, 1), (1, 1, 1, 1), "SAME"
+        return jax.lax.reduce_window(x, 0.0, jax.lax.add, *window)
+
+    return total(x) / total(jnp.ones_like(x[:1, ..., :1]))
