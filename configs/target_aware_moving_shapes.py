@@ -2,9 +2,12 @@
 
     python -m stemseg_jax.main --config=configs/target_aware_moving_shapes.py \\
         --workdir=runs/shapes_discovery
+    python -m stemseg_jax.main --config=configs/target_aware_moving_shapes.py:refiner \\
+        --workdir=runs/shapes_refiner
 
-`:refiner` and `:embedding` train the other parts; `experiments/
-target_aware_moving_shapes` says from what, and compares the system with others.
+The refiner goes on from runs/shapes_discovery, and `:embedding`, where wanted, from
+runs/shapes_refiner. `experiments/target_aware_moving_shapes` compares the system with
+others.
 """
 
 from configs import target_aware, target_aware_embedding, target_aware_refiner
@@ -77,7 +80,18 @@ def discovery(config):
     optim.average_decay = 0.998
 
 
+def starts(run: str) -> dict:
+    """A refiner after a run of discovery.
+
+    Targets are looked for, and crops compared, in the features that discovery has
+    learnt: nothing else here is trained on any images.
+    """
+    body = dict(file=run, module="discovery/body")
+    return {"discovery": run, "targets/body": body, "embedding/body": dict(body)}
+
+
 def refiner(config):
+    config.init_from = starts("runs/shapes_discovery")
     transforms = config.data.transforms
     target_aware_refiner.refiner(config)
     discovery(config)
@@ -86,6 +100,7 @@ def refiner(config):
 
 
 def embedding(config):
+    config.init_from = "runs/shapes_refiner"
     target_aware_embedding.embedding(config)
     discovery(config)
     config.optim.steps = 500

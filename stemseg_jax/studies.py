@@ -34,8 +34,8 @@ class Row(NamedTuple):
     config: Callable[[str], ConfigDict]  # of a variant, e.g. "smoke"
     changes: Mapping[str, Any] = {}
     weights: str = ""  # of another row; its own if empty
-    # Option of the config -> the row whose run of the same seed it names.
-    starts: Mapping[str, str] = {}
+    after: str = ""  # it begins with the run of another row, of the same seed
+    starts: Callable[[str], Any] = str  # what `init_from` then is, of that run's folder
 
 
 class Result(NamedTuple):
@@ -132,12 +132,10 @@ def recipe(
 ) -> tuple[ConfigDict, pathlib.Path]:
     """The config of a row, and the folder of its weights."""
     own = rows[row]
-    starts = {
-        option: str(options.output / f"{other}_{seed}")
-        for option, other in own.starts.items()
-    }
     config = own.config(options.variant)
-    config.update_from_flattened_dict({"seed": seed, **own.changes, **starts})
+    config.update_from_flattened_dict({"seed": seed, **own.changes})
+    if own.after:
+        config.init_from = own.starts(str(options.output / f"{own.after}_{seed}"))
     return config, options.output / f"{own.weights or row}_{seed}"
 
 

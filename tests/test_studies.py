@@ -19,9 +19,7 @@ ROWS = {
     "strict": studies.Row(
         moving_shapes.get_config, {"clustering.min_seediness": 0.9}, weights="whole"
     ),
-    "longer": studies.Row(
-        moving_shapes.get_config, {"optim.steps": 3}, starts={"init_from": "whole"}
-    ),
+    "longer": studies.Row(moving_shapes.get_config, {"optim.steps": 3}, after="whole"),
 }
 
 
