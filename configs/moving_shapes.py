@@ -28,6 +28,7 @@ def get_config(variant: str = ""):
     model.pixels.std = (64.0, 64.0, 64.0)
 
     config.loss.target = "fraction"  # the published AND shrinks masks by a cell
+    config.loss.classes_of = "instances"
     config.clustering.rule = "refined"
     config.clustering.min_seediness = 0.7
     config.tracking.foreground_threshold = 0.5

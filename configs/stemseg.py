@@ -33,6 +33,8 @@ def get_config() -> ConfigDict:
     loss.weights.semantic = 1.0
     loss.weights.foreground = 1.0
     loss.target = "and"  # masks at stride 4: "and" shrinks them, "fraction" does not
+    # What is classified: "cells", or "instances" by their mean logits, as tracks are.
+    loss.classes_of = "cells"
 
     config.clustering = ConfigDict()
     clustering = config.clustering

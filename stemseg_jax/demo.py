@@ -2,16 +2,17 @@
 
 import json
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from stemseg_jax import evaluate, models, train
+from stemseg_jax import evaluate, models, track_masks, train
 from stemseg_jax.data import readers
-from stemseg_jax.formats import rle, whole
+from stemseg_jax.formats import davis_png, rle, whole
 from stemseg_jax.outputs import davis_results, overlay, report, video
+from stemseg_jax.tracking import linking
 from stemseg_jax.tracks import Track, VideoTracks
 
 SHOWN = 4  # videos as overlays and on the contact sheet,
@@ -20,13 +21,16 @@ FPS = 10
 SHEET = "contact_sheet.png"
 WRITES = ("scores.json", "overlays")
 FIGURES = ("J&F-Mean", "J-Mean", "J-Recall", "F-Mean", "F-Recall")
+WITH_CLASSES = ("AP", "AP50")  # of the task ytvis, if the model has classes
 
 
 def run(config: ConfigDict, *, workdir: str) -> None:
     """Trains `config` into `workdir` and compares it with what needs no learning.
 
     Leaves `scores.json`, `contact_sheet.png` and `overlays/`. Beside the model, in each
-    of `config.demo.variants`, stand the untrained network and "one object": the true
+    of `config.demo.variants`, stand its own masks of single frames, linked by what
+    knows nothing of its embedding (`--mode=track_masks`); its tracks with classes drawn
+    at random, if it has classes; the untrained network; and "one object": the true
     foreground of each frame, taken as a single object.
     """
     if config.evaluation.task != "davis19" or config.parity != "paper":
@@ -44,32 +48,80 @@ def run(config: ConfigDict, *, workdir: str) -> None:
 def _run(config: ConfigDict, folder: pathlib.Path) -> None:
     own = own_variant(config)
     train.run(config, str(folder))
-    benchmark = evaluate.prepare(config, folder / "ground_truth")
-    predictions = folder / "predictions"
+    benchmarks = _benchmarks(config, folder)
+    videos = benchmarks["davis19"].dataset.videos
 
-    def score(name: str, tracks) -> dict:
+    def score(name: str, tracks: Iterable[VideoTracks]) -> dict:
         print(f"\n{name}")
-        json_file = predictions / f"{name}.json"
-        return benchmark.score(tracks, predictions / name, json_file)
+        tracks, found = list(tracks), {}
+        for task, benchmark in benchmarks.items():
+            place = folder / "predictions" / task / name
+            own = benchmark.score(tracks, place, place.with_suffix(".json"))
+            found |= {k: own[k] for k in WITH_CLASSES} if task == "ytvis" else own
+        return found
 
     scores = {"model": {}}
     for name, changes in config.demo.variants:
         model = models.load(changed(config, changes), str(folder))
-        tracks = list(evaluate.track(model, benchmark.dataset))
+        tracks = list(evaluate.track(model, benchmarks["davis19"].dataset))
         scores[name] = score(name, tracks)
         if name == own:
-            scores["model"] = scores[name]
-            show(folder, benchmark.dataset, tracks, model.categories)
+            scores["model"], kept = scores[name], tracks
+            show(folder, benchmarks["davis19"].dataset, tracks, model.categories)
+    for cue, settings in track_masks.LINKINGS.items():
+        scores[cue] = score(cue, _linked(kept, videos, settings))
+    if model.categories:
+        scores["random_class"] = score("random_class", with_random_classes(kept, model))
     untrained = models.initial(config)
     scores["untrained"] = score(
-        "untrained", evaluate.track(untrained, benchmark.dataset)
+        "untrained", evaluate.track(untrained, benchmarks["davis19"].dataset)
     )
-    scores["one_object"] = score(
-        "one_object", map(one_object, benchmark.dataset.videos)
-    )
+    scores["one_object"] = score("one_object", map(one_object, videos))
     whole.claim(folder, "scores.json")
     whole.write_text(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
     print_summary(config, scores, folder)
+
+
+def _benchmarks(
+    config: ConfigDict, folder: pathlib.Path
+) -> dict[str, evaluate.Benchmark]:
+    """By task: that of the config, and that in which classes count."""
+    tasks = ["davis19", "ytvis"] if config.model.num_classes else ["davis19"]
+    return {
+        task: evaluate.prepare(
+            changed(config, {"evaluation": {"task": task}}),
+            folder / "ground_truth" / task,
+        )
+        for task in tasks
+    }
+
+
+def _linked(
+    tracks: Sequence[VideoTracks],
+    videos: Sequence[readers.Video],
+    settings: linking.Linking,
+) -> Iterator[VideoTracks]:
+    """The masks of tracks, with identities of another making."""
+    look = track_masks.looks_of("real") if settings.by == "looks" else None
+    for found, truth in zip(tracks, videos, strict=True):
+        yield track_masks.tracked(
+            track_masks.of_tracks(found),
+            map(truth.frame, range(truth.num_frames)),
+            settings,
+            look=look,
+            limit=davis_png.MAX_OBJECTS,
+        )
+
+
+def with_random_classes(
+    tracks: Iterable[VideoTracks], model: models.Model
+) -> Iterator[VideoTracks]:
+    """The same masks; what the classes are worth shows the difference."""
+    rng = np.random.default_rng(model.config.seed)
+    numbers = sorted(model.categories)
+    for found in tracks:
+        own = [t._replace(category=int(rng.choice(numbers))) for t in found.tracks]
+        yield found._replace(tracks=tuple(own))
 
 
 def changed(config: ConfigDict, changes: Mapping) -> ConfigDict:
@@ -152,11 +204,23 @@ def print_summary(config: ConfigDict, scores: dict, folder: pathlib.Path) -> Non
         + " (scores.json: model)" * (name == own_variant(config))
         for name, _ in config.demo.variants
     }
-    titles["untrained"] = "untrained network"
-    titles["one_object"] = "perfect foreground as one object"
+    titles |= {
+        "overlap": "its masks, linked by overlap",
+        "flow": "its masks, linked by optical flow",
+        "looks": "its masks, linked by looks",
+        "random_class": "its tracks, classes drawn at random",
+        "untrained": "untrained network",
+        "one_object": "perfect foreground as one object",
+    }
     rows = [
-        {"": title, **{name: float(scores[key][name]) for name in FIGURES}}
+        {"": title}
+        | {
+            name: float(scores[key][name])
+            for name in FIGURES + WITH_CLASSES
+            if name in scores[key]
+        }
         for key, title in titles.items()
+        if key in scores
     ]
     print("\n" + report.table(rows))
     print(

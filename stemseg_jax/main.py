@@ -16,6 +16,7 @@ MODES = {
     "predict": "label the videos of --input",
     "demo": "train, score and show a small model on built-in data",
     "score": "score --results files of any method",
+    "track_masks": "link masks of single frames, --input, that any method found",
     "check_data": "look for faults in the folder --input",
     "show_data": "draw what the network is fed",
     "pack": "pack the config's datasets into ArrayRecord files",
@@ -42,7 +43,7 @@ _INPUT = flags.DEFINE_multi_string(
     "input",
     None,
     "predict: video file, folder of frames or videos, or glob, as often as you like; "
-    "check_data: a folder.",
+    "check_data: a folder; track_masks: a folder of palette images or a COCO file.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Where predictions (default: predicted/) or pictures go."
@@ -83,7 +84,22 @@ _TASK = flags.DEFINE_string(
     "kitti_mots, kitti_mots_cars or mots_challenge.",
 )
 _GROUND_TRUTH = flags.DEFINE_string(
-    "ground_truth", None, "score: the annotations; predict: label maps to show beside."
+    "ground_truth",
+    None,
+    "score, track_masks: the annotations; predict: label maps to show beside.",
+)
+_LINK = flags.DEFINE_enum(
+    "link",
+    "overlap",
+    ["overlap", "flow", "looks"],
+    "track_masks: by IoU with an object's last mask, by that mask moved by the optical "
+    "flow, or by what crops look like to the backbone of --checkpoint.",
+)
+_FRAMES = flags.DEFINE_string(
+    "frames", None, "track_masks: the videos' frames, for flow and looks."
+)
+_LISTING = flags.DEFINE_string(
+    "listing", None, "track_masks: the COCO file that numbers the images of results."
 )
 _RESULTS = flags.DEFINE_multi_string(
     "results", None, "score: result files; given twice, the two are compared."
@@ -116,7 +132,7 @@ def main(argv: list[str]) -> int | None:
 
 def dispatch(mode: str) -> int | None:
     """Runs one script. Imported here, so that scoring files need not wait for jax."""
-    if _overrides and mode in ("score", "check_data"):
+    if _overrides and mode in ("score", "check_data", "track_masks"):
         raise app.UsageError(f"--mode={mode} reads no config: {_overrides[0]}")
     if mode == "score":
         from stemseg_jax import score
@@ -134,6 +150,8 @@ def dispatch(mode: str) -> int | None:
         if len(folders := _required(_INPUT)) > 1:
             raise app.UsageError("--mode=check_data takes one --input.")
         return check_data.run(folders[0], _JSON.value)
+    if mode == "track_masks":
+        return _track_masks()
     if mode == "demo":
         from stemseg_jax import demo
 
@@ -186,6 +204,25 @@ def dispatch(mode: str) -> int | None:
     from stemseg_jax import benchmark
 
     return benchmark.run(config)
+
+
+def _track_masks() -> None:
+    from stemseg_jax import track_masks
+
+    if len(masks := _required(_INPUT)) > 1:
+        raise app.UsageError("--mode=track_masks takes one --input.")
+    track_masks.run(
+        masks=masks[0],
+        by=_LINK.value,
+        task=_required(_TASK),
+        output=_required(_OUTPUT),
+        frames=_FRAMES.value,
+        ground_truth=_GROUND_TRUTH.value,
+        listing=_LISTING.value,
+        checkpoint=_CHECKPOINT.value or "real",
+        config=_CONFIG.value,
+        json_file=_JSON.value,
+    )
 
 
 def _predict(config: ConfigDict, checkpoint: str) -> int:

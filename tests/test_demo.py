@@ -11,7 +11,9 @@ from configs import defaults, moving_shapes, stemseg
 from stemseg_jax import benchmark, demo
 
 ROOT = pathlib.Path(__file__).parents[1]
-KEYS = ["model", "paper", "released", "refined", "untrained", "one_object"]
+RULES = ["paper", "released", "refined"]
+LINKED = ["overlap", "flow", "looks"]
+KEYS = ["model", *RULES, *LINKED, "random_class", "untrained", "one_object"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,8 @@ def test_the_demo_ends_in_scores_and_pictures(notebook):
     scores = json.loads((workdir / "scores.json").read_text())
     assert [*scores] == KEYS and scores["model"] == scores["refined"]
     for name, figures in scores.items():
-        assert all(0 <= figures[key] <= 1 for key in demo.FIGURES), name
+        shown = demo.FIGURES + demo.WITH_CLASSES
+        assert all(0 <= figures[key] <= 1 for key in shown), name
         assert len(figures["per_sequence"]) == 2
     # Of two or three objects one mask of all finds a part: neither nothing nor all.
     assert 0.05 < scores["one_object"]["J&F-Mean"] < 0.9

@@ -32,6 +32,7 @@ SCRIPTS = {
     "evaluate",
     "predict",
     "score",
+    "track_masks",
     "check_data",
     "show_data",
     "pack",
@@ -101,7 +102,8 @@ MAY_IMPORT = {
     "train": {"run_log", "interruption", *SCRIPT},
     "predict": {"predictor", "results", *SCRIPT},
     "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
-    "demo": {"train", "evaluate", "predict", *SCRIPT},
+    "track_masks": {"evaluate", "score", *SCRIPT},
+    "demo": {"train", "evaluate", "predict", "track_masks", *SCRIPT},
     "studies": {"train", "evaluate", "demo", *SCRIPT},
     "main": {"models", "options", "data", "results", "compilation", *SCRIPTS},
 }

@@ -39,6 +39,26 @@ def semantic(
     return _mean(losses, ~ignore)
 
 
+def of_instances(
+    logits: Float[Array, "T h w C"],
+    masks: Bool[Array, "N T h w"],
+    categories: Int32[Array, "N"],
+    valid: Bool[Array, "N"],
+) -> Float[Array, ""]:
+    """Cross entropy of each instance's mean logits, mean over instances that own a
+    cell; 0 without any.
+
+    That is how a track's class is found (STEm-Seg, Sec. 3.4), so an instance counts as
+    one whatever its size, and the background does not count at all. Ours.
+    """
+    weights = masks.astype(logits.dtype)
+    cells = weights.sum(axis=(1, 2, 3))
+    means = jnp.einsum("nthw,thwc->nc", weights, logits, precision="highest")
+    means = means / jnp.maximum(cells, 1)[:, None]
+    losses = optax.softmax_cross_entropy_with_integer_labels(means, categories)
+    return _mean(losses, valid & (cells > 0))
+
+
 def foreground(
     logits: Float[Array, "T h w"],
     targets: Float[Array, "T h w"],

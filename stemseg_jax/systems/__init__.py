@@ -27,4 +27,4 @@ OPTIONS = {
     "stemseg": stemseg_options.OPTIONS,
     "target_aware": target_aware_options.OPTIONS,
 }
-ADDED = {"stemseg": {"tracking.score": "size"}}
+ADDED = {"stemseg": {"tracking.score": "size", "loss.classes_of": "cells"}}

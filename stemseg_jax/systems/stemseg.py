@@ -38,6 +38,7 @@ from stemseg_jax.tracking import label_codes, statistics, stitching, windows
 from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
 
 SCORES = ("size", "foreground", "confidence")
+CLASSES_OF = ("cells", "instances")
 
 # ----------------------------------------------------------------------------- network
 
@@ -251,6 +252,7 @@ class STEmSeg:
     free_std: tuple[float, ...]  # of each free dimension
     loss_weights: tuple[tuple[str, float], ...]
     target: str  # see `ops.masks.TO_STRIDE`
+    classes_of: str  # what has one: "cells" or "instances"
     parity: str  # "paper" or "released"
     clustering: sequential.Settings
     stitching: stitching.Settings
@@ -260,10 +262,13 @@ class STEmSeg:
     def from_config(cls, config: ConfigDict) -> "STEmSeg":
         parity = choices.known("parity", config.parity, ("paper", "released"))
         target = choices.known("loss.target", config.loss.target, masks_ops.TO_STRIDE)
+        classes_of = choices.known(
+            "loss.classes_of", config.loss.classes_of, CLASSES_OF
+        )
         rule = config.clustering.rule
         score = config.tracking.score
         if parity == "released":
-            target, rule, score = "and", "released", "size"
+            target, classes_of, rule, score = "and", "cells", "released", "size"
         windows.check(config.num_frames, config.tracking.overlap)
         return cls(
             network=Network.from_config(config),
@@ -274,6 +279,7 @@ class STEmSeg:
             * mixing.get(config.model.mixing).free,
             loss_weights=tuple(config.loss.weights.items()),
             target=target,
+            classes_of=classes_of,
             parity=parity,
             clustering=sequential.Settings(**{**config.clustering, "rule": rule}),
             stitching=stitching.Settings(rule=rule),
@@ -331,10 +337,7 @@ class STEmSeg:
             "seediness": found.seediness,
         }
         if maps.class_logits is not None:
-            classes = segmentation.labels(masks, clip.categories, clip.valid)
-            terms["semantic"] = segmentation.semantic(
-                maps.class_logits, classes, ignore, parity=self.parity
-            )
+            terms["semantic"] = self._class_loss(maps.class_logits, masks, ignore, clip)
         if maps.foreground_logits is not None:
             if self.target == "fraction":  # cells on a border are part foreground
                 target = masks_ops.fraction(clip.masks.any(axis=0))
@@ -344,6 +347,12 @@ class STEmSeg:
                 maps.foreground_logits, target, ignore
             )
         return terms
+
+    def _class_loss(self, logits, masks, ignore, clip: ClipBatch) -> Scalar:
+        if self.classes_of == "instances":
+            return segmentation.of_instances(logits, masks, clip.categories, clip.valid)
+        labels = segmentation.labels(masks, clip.categories, clip.valid)
+        return segmentation.semantic(logits, labels, ignore, parity=self.parity)
 
     # ------------------------------------------------------------------------- track
 

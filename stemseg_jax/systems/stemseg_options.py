@@ -14,7 +14,7 @@ from stemseg_jax.ranges import (
     Real,
     Whole,
 )
-from stemseg_jax.systems.stemseg import SCORES
+from stemseg_jax.systems.stemseg import CLASSES_OF, SCORES
 
 WIDTHS = Each(Whole(least=1, most=2**14), lengths=(4,))
 OPTIONS: Mapping[str, Range] = {
@@ -41,6 +41,7 @@ OPTIONS: Mapping[str, Range] = {
         Real(least=0),
     ),
     "loss.target": OneOf(tuple(masks.TO_STRIDE)),
+    "loss.classes_of": OneOf(CLASSES_OF),
     "clustering.rule": OneOf(("paper", "released", "refined")),
     "clustering.max_instances": Whole(least=1, most=2**12),
     "clustering.min_seediness": PROBABILITY,

@@ -44,6 +44,36 @@ def test_semantic_equals_the_formula(C):
     np.testing.assert_allclose(released, each.mean(), rtol=1e-5)
 
 
+def test_an_instance_counts_once_whatever_its_size():
+    """Three cells of one, one of another; a third has none, a fourth is not valid."""
+    logits = jnp.array([[0.0, 3, 0], [0, 0, 3], [0, 0, 0], [0, 1, 2]]).reshape(
+        1, 2, 2, 3
+    )
+    masks = jnp.array([[1, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0], [1, 1, 1, 1]], bool)
+    arguments = (
+        masks.reshape(4, 1, 2, 2),
+        jnp.array([1, 2, 1, 1], jnp.int32),
+        jnp.array([True, True, True, False]),
+    )
+    first = np.log(1 + 2 * np.e) - 1  # mean logits 0, 1, 1
+    second = np.log(1 + np.e + np.e**2) - 2  # 0, 1, 2
+    loss, gradient = jax.jit(jax.value_and_grad(segmentation.of_instances))(
+        logits, *arguments
+    )
+    np.testing.assert_allclose(loss, (first + second) / 2, rtol=1e-6)
+    assert np.isfinite(gradient).all() and (gradient[0, 0] != 0).all()
+
+
+def test_no_instances_have_no_class_loss():
+    loss = segmentation.of_instances(
+        jnp.ones((*SIZE, 3)),
+        jnp.zeros((2, *SIZE), bool),
+        jnp.ones(2, jnp.int32),
+        jnp.array([True, False]),
+    )
+    assert loss == 0
+
+
 def test_foreground_by_hand():
     logits = jnp.array([0.0, 2.0, -1.0, 5.0]).reshape(1, 2, 2)
     targets = jnp.array([1.0, 0.25, 0.0, 0.0]).reshape(1, 2, 2)

@@ -139,6 +139,26 @@ def test_the_released_target_is_and_whatever_the_config_says():
     assert totals[0] == totals[1]
 
 
+def test_classes_of_instances_are_those_of_their_mean_logits():
+    """The plain form on what the network says; the released program has cells."""
+    config = config_of("ytvis", target="fraction")
+    config.loss.classes_of = "instances"
+    one = without_its_cells(clip(11, 3), 0)
+    said = painted.Video(one["cells"], (HEIGHT, WIDTH)).said(list(range(T)), config)
+    each = []
+    for mask, category in zip(one["masks"], one["categories"], strict=True):
+        cells = mask.reshape(T, HEIGHT // 4, 4, WIDTH // 4, 4).mean(axis=(2, 4)) >= 0.5
+        if cells.any():
+            mean = said.class_logits[cells].mean(axis=0)
+            each.append(np.log(np.exp(mean).sum()) - mean[category])
+    assert len(each) == 2
+    _, report = loss_of(config, batch_of([one]))
+    np.testing.assert_allclose(report.terms["semantic"], np.mean(each), rtol=1e-5)
+    config.parity = "released"
+    plain = loss_of(config_of("ytvis", "released"), batch_of([one]))
+    assert loss_of(config, batch_of([one]))[0] == plain[0]
+
+
 def assert_equal_terms(found, expected, rtol=1e-6):
     for term, value in expected.terms.items():
         np.testing.assert_allclose(found.terms[term], value, rtol, err_msg=term)
