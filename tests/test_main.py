@@ -322,6 +322,23 @@ def test_results_of_any_method_are_scored(trained, tmp_path, capsys):
     )
     assert "all objects" in capsys.readouterr().out
 
+    # As masks of single frames, whose identities are found anew.
+    linked = (
+        "--mode=track_masks",
+        f"--input={tmp_path / 'predictions'}",
+        "--link=flow",
+        "--task=davis19",
+        f"--output={tmp_path / 'linked'}",
+        f"--ground_truth={tmp_path / 'ground_truth'}",
+    )
+    assert run(*linked) == 1
+    assert "--frames" in capsys.readouterr().err
+    frames = tmp_path / "ground_truth/JPEGImages/480p"
+    assert not run(*linked, f"--frames={frames}")
+    assert "all objects" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "linked").iterdir() if path.is_dir()}
+    assert names == {path.name for path in frames.iterdir()}
+
 
 def test_an_input_that_is_no_video_is_an_error_of_one_line(trained, tmp_path, capsys):
     (tmp_path / "empty").mkdir()

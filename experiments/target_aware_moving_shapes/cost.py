@@ -4,7 +4,7 @@ import argparse
 import functools
 import pathlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from configs import target_aware_moving_shapes
 from stemseg_jax import models
 from stemseg_jax.clustering.centres_offsets import Proposals
 from stemseg_jax.formats import whole
-from stemseg_jax.outputs import report
+from stemseg_jax.outputs import curves, report
 from stemseg_jax.systems.target_aware import TargetAware
 
 SIZE = 96, 160
@@ -30,50 +30,23 @@ def main():
     config = target_aware_moving_shapes.get_config().unlock()
     config.tracking.max_tracks = 20
     _, system, variables = models.initial(config)
-    lines = [
-        {"targets": str(count)}
-        | {name: f"{1e3 * seconds:.0f}" for name, seconds in found.items()}
-        for count, found in times(system, variables, options.rounds)
-    ]
-    text = report.table(lines)
+    found = dict(times(system, variables, options.rounds))
+    text = report.table(
+        [{"targets": count} | milliseconds for count, milliseconds in found.items()],
+        digits=0,
+    )
     whole.write_text(options.output / "cost.txt", text + "\n")
     print(text)
-    whole.write_text(options.output / "cost.svg", plotted(lines))
-
-
-def plotted(lines: Sequence[Mapping[str, str]]) -> str:
-    """The lines of the table as curves, a picture in SVG."""
-    names = [*lines[0]][1:]
-    most = max(float(line[name]) for line in lines for name in names)
-    parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" width="520" height="300" '
-        'font-family="sans-serif" font-size="12"><path d="M60 20V250H500" '
-        'fill="none" stroke="#888"/>',
-        f'<text x="55" y="24" text-anchor="end">{most:.0f} ms</text>',
-        '<text x="280" y="290" text-anchor="middle">targets</text>',
-    ]
-    for count in COUNTS:
-        x = 60 + 22 * count
-        parts.append(f'<text x="{x}" y="268" text-anchor="middle">{count}</text>')
-    for name, colour in zip(names, ("#1f77b4", "#d62728", "#2ca02c"), strict=True):
-        places = [
-            (60 + 22 * count, 250 - 230 * float(line[name]) / most)
-            for count, line in zip(COUNTS, lines, strict=True)
-        ]
-        path = " ".join(f"{x},{y:.1f}" for x, y in places)
-        x, y = places[-1]  # where the curves are furthest apart
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}"/>')
-        parts.append(
-            f'<text x="{x}" y="{y - 6:.0f}" fill="{colour}" text-anchor="end">'
-            f"{name}</text>"
-        )
-    return "\n".join([*parts, "</svg>", ""])
+    stages = next(iter(found.values()))
+    drawn = {name: [(n, found[n][name]) for n in found] for name in stages}
+    picture = curves.svg(drawn, x="targets", y="milliseconds")
+    whole.write_text(options.output / "cost.svg", picture)
 
 
 def times(
     system: TargetAware, variables, rounds: int
 ) -> Iterator[tuple[int, dict[str, float]]]:
-    """Seconds of each stage with so many targets: medians, compilation left out."""
+    """Milliseconds of each stage with so many targets: medians, without compilation."""
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.normal(size=(1, *SIZE, 3)), jnp.float32)
     side = system.tracking.size
@@ -104,7 +77,7 @@ def times(
             for _ in range(1 + rounds):
                 begin = time.perf_counter()
                 jax.block_until_ready(run(*given))
-                taken.append(time.perf_counter() - begin)
+                taken.append(1e3 * (time.perf_counter() - begin))
             found[name] = float(np.median(taken[1:]))
         yield count, found
 
