@@ -117,6 +117,7 @@ def get_config() -> ConfigDict:
     optim.weight_decay = 1e-4
     optim.decay_norms = True  # decay norm scales and biases too, as the authors do
     optim.clip_norm = 0.0  # 0: gradients are not clipped
+    optim.max_skipped = 10  # updates in a row that are not finite, and are left out
     optim.average_decay = 0.0  # of an exponential average of the weights; 0: none
 
     config.log_every = 20

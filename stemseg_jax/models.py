@@ -27,6 +27,7 @@ ADDED = {
     "selection.min_score": 0.0,
     "selection.min_frames": 1,
     "evaluation.also_at": (),
+    "optim.max_skipped": 0,
 }
 PRECISION = jax.config.jax_default_matmul_precision
 Tracked = tuple[collector.LabelCollector, dict[int, TrackStatistics]]

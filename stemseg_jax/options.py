@@ -163,6 +163,7 @@ SHARED: Mapping[str, Range] = {
     "optim.weight_decay": Real(least=0),
     "optim.decay_norms": Flag(),
     "optim.clip_norm": Real(least=0),
+    "optim.max_skipped": Whole(),
     "optim.average_decay": Real(least=0, below=1),
     "log_every": Whole(least=1),
     "checkpoint_every": Whole(least=1),

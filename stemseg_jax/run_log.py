@@ -22,8 +22,8 @@ WRITES = ("config.json", "metrics.jsonl")
 class Log:
     """metrics.jsonl, TensorBoard and the progress bar of a run.
 
-    Metrics are read one update late, so that the device never waits for the log; each
-    is checked to be finite.
+    Metrics are read one update late, so that the device never waits for the log. Those
+    of an update that was not finite, and so was not made, are told and left out.
     """
 
     def __init__(self, folder: pathlib.Path, config: ConfigDict, start: int):
@@ -33,6 +33,8 @@ class Log:
         self._pending: tuple[int, Any, Any] | None = None
         self._sums: dict[str, float] = {}
         self._count = 0
+        self._not_finite = 0  # updates since the last line of the log,
+        self._in_a_row = 0  # and up to now
 
     def __enter__(self) -> "Log":
         self._main = jax.process_index() == 0
@@ -82,34 +84,50 @@ class Log:
             self._write(step, float(rate(step - 1)))
 
     def check(self) -> None:
-        """Reads the update before; raises FloatingPointError if it went wrong."""
+        """Reads the update before; raises FloatingPointError if it was not finite and
+        too many before it were not."""
         if self._pending is None:
             return
         step, metrics, names = self._pending
         self._pending = None
         metrics = {name: float(value) for name, value in metrics.items()}
-        wrong = {k: v for k, v in metrics.items() if not math.isfinite(v)}
-        if wrong:
-            raise FloatingPointError(
-                f"step {step}: {wrong} on clips {list(names)}; all terms: {metrics}. "
-                "The last checkpoint is from before this step. Look at these clips "
-                "(--mode=show_data), or try a smaller optim.learning_rate or "
-                "optim.clip_norm=1.0. What needs a camera is NaN where none is known: "
-                "data.assumed_camera stands for it."
-            )
+        self._bar.update()
+        if metrics.pop("not_finite"):
+            self._skipped(step, metrics, list(names))
+            return
+        self._in_a_row = 0
         for name, value in metrics.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1
-        self._bar.update()
         self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
+
+    def _skipped(self, step: int, metrics: dict[str, float], names: list) -> None:
+        self._not_finite += 1
+        self._in_a_row += 1
+        wrong = {k: v for k, v in metrics.items() if not math.isfinite(v)}
+        said = f"step {step}: {wrong or 'the update is not finite'} on clips {names}"
+        most = self._config.optim.max_skipped
+        if self._in_a_row <= most:
+            logging.warning("%s; it is skipped, the weights stay.", said)
+            return
+        raise FloatingPointError(
+            f"{said}; all terms: {metrics}. So were the {most} updates before it "
+            f"(optim.max_skipped={most}). The last checkpoint is from before this "
+            "step. Look at these clips (--mode=show_data), or try a smaller "
+            "optim.learning_rate or optim.clip_norm=1.0. What needs a camera is NaN "
+            "where none is known: data.assumed_camera stands for it."
+        )
 
     def _write(self, step: int, learning_rate: float) -> None:
         self.check()
         now = time.perf_counter()
         record = {name: total / self._count for name, total in self._sums.items()}
         record["learning_rate"] = learning_rate
-        record["steps_per_second"] = self._count / (now - self._since)
-        self._sums, self._count, self._since = {}, 0, now
+        taken = self._count + self._not_finite
+        record["steps_per_second"] = taken / (now - self._since)
+        if self._not_finite:
+            record["not_finite"] = self._not_finite
+        self._sums, self._count, self._not_finite, self._since = {}, 0, 0, now
         if not self._main:
             return
         with whole.named(self._folder / "metrics.jsonl"):

@@ -40,7 +40,8 @@ def run(config: ConfigDict, workdir: str) -> None:
     SIGTERM and Ctrl-C end the current update, save and stop.
 
     Raises:
-        FloatingPointError: If a loss is not finite, naming step, terms and clips.
+        FloatingPointError: If too many updates in a row are not finite, naming step,
+            terms and clips. One that is not changes nothing, and is told.
         OSError: If something cannot be written, a checkpoint above all.
         ValueError: If the checkpoint in `workdir` belongs to another model, another run
             is at work there, or what would be replaced is not a run's.
@@ -132,10 +133,12 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
             decay=optim.average_decay,
         )
         metrics["gradient_norm"] = optax.tree.norm(gradient)
-        return (
-            TrainState(state.step + 1, params, collections, average, opt_state),
-            metrics,
-        )
+        new = TrainState(state.step, params, collections, average, opt_state)
+        sizes = [*metrics.values(), optax.tree.norm(updates)]
+        finite = jnp.isfinite(jnp.stack(sizes)).all()
+        kept = jax.tree.map(lambda x, before: jnp.where(finite, x, before), new, state)
+        metrics["not_finite"] = ~finite
+        return kept._replace(step=state.step + 1), metrics
 
     # ---------------------------------------------------------------------- loop
     batches = pipeline.training_batches(

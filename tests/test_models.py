@@ -145,12 +145,14 @@ def test_a_release_from_before_confidence_keeps_every_track(config, tmp_path):
     saved = config.to_dict()
     del saved["selection"]["min_score"], saved["selection"]["min_frames"]
     del saved["tracking"]["score"], saved["evaluation"]["also_at"]
+    del saved["loss"]["classes_of"], saved["optim"]["max_skipped"]
     path = tmp_path / "old.safetensors"
     release.write(path, {"params": {"w": np.zeros(1)}}, saved)
     old = models.saved_config(str(path))
     options.check(old, origin=str(path))
     assert (old.selection.min_score, old.selection.min_frames) == (0, 1)
     assert old.tracking.score == "size" and old.evaluation.also_at == ()
+    assert old.loss.classes_of == "cells" and old.optim.max_skipped == 0
 
 
 def test_the_config_of_a_run_is_read_without_its_arrays(config, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from flax import linen as nn
 
 from configs import moving_shapes
-from stemseg_jax import checkpoints, models, train
+from stemseg_jax import checkpoints, models, optimization, train
 from stemseg_jax.data import pipeline
 from stemseg_jax.formats import whole
 from stemseg_jax.modules import norms
@@ -77,15 +77,44 @@ def test_an_interrupted_run_saves_and_says_so(tmp_path, monkeypatch):
     assert checkpoints.find(tmp_path).name == "3"
 
 
-def test_a_loss_that_is_not_finite_names_step_terms_and_clips(tmp_path):
-    config = smoke_config(steps=5, learning_rate=float("inf"), clip_norm=0.0)
+def test_updates_that_are_not_finite_stop_a_run_in_the_end(tmp_path, caplog):
+    config = smoke_config(
+        steps=5, learning_rate=float("inf"), clip_norm=0.0, max_skipped=2
+    )
     with pytest.raises(FloatingPointError) as error:
         train.run(config, str(tmp_path))
-    assert "step 2" in str(error.value)
-    assert "moving_shapes/train_" in str(error.value)
-    assert "lovasz" in str(error.value)
+    said = str(error.value)
+    assert "step 3: the update is not finite" in said
+    assert "moving_shapes/train_" in said and "lovasz" in said
+    assert "optim.max_skipped=2" in said
+    skipped = [r.getMessage() for r in caplog.records if "skipped" in r.getMessage()]
+    assert [message.partition(":")[0] for message in skipped] == ["step 1", "step 2"]
+    assert all("moving_shapes/train_" in message for message in skipped)
     with pytest.raises(ValueError, match="no checkpoint"):
         checkpoints.find(tmp_path)
+
+
+def test_an_update_that_is_not_finite_changes_nothing(tmp_path, monkeypatch):
+    """As if its rate had been 0: plain gradient descent remembers nothing else."""
+    config = smoke_config(
+        steps=4, name="sgd", momentum=0.0, nesterov=False, average_decay=0.0
+    )
+    ends = []
+    for rate in (np.inf, 0.0):
+        monkeypatch.setattr(
+            optimization,
+            "schedule",
+            lambda optim, rate=rate: lambda i: jnp.where(i == 1, rate, 1e-3),
+        )
+        workdir = tmp_path / str(rate)
+        train.run(config, str(workdir))
+        ends.append(weights(config, workdir))
+    for a, b in zip(*ends, strict=True):
+        np.testing.assert_array_equal(a, b)
+    lines = records(tmp_path / "inf")
+    assert [line.get("not_finite", 0) for line in lines] == [0, 1, 0, 0]
+    assert ["loss" in line for line in lines] == [True, False, True, True]
+    assert not any("not_finite" in line for line in records(tmp_path / "0.0"))
 
 
 def test_a_second_run_in_a_workdir_is_told(tmp_path):
