@@ -37,7 +37,7 @@ from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, V
 from stemseg_jax.tracking import label_codes, statistics, stitching, windows
 from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
 
-SCORES = ("size", "foreground", "confidence")
+SCORES = ("size", "foreground", "confidence", "product")
 
 # ----------------------------------------------------------------------------- network
 
@@ -162,7 +162,8 @@ class TrackingSettings:
             have it. "foreground": the foreground, as it is compared with the threshold,
             averaged over its clustered cells of each frame and then over frames.
             "confidence": the mean of that, of its mean seediness, and of the
-            probability of its class, if there are classes.
+            probability of its class, if there are classes. "product": the seediness of
+            its seeds, averaged over its frames, times the probability of its class.
     """
 
     overlap: int
@@ -461,7 +462,7 @@ class STEmSeg:
         points = self._points(maps, tuple(frame.sums for frame in memory))
         is_real = (jnp.arange(T) >= repeats)[:, None, None]
         chosen = is_real & (points.foreground > self.tracking.foreground_threshold)
-        slots = self._cluster(points, chosen)
+        slots, seeds = self._cluster(points, chosen)
         stitched = stitching.stitch(
             jnp.stack([frame.labels for frame in memory]),
             slots,
@@ -482,10 +483,7 @@ class STEmSeg:
             jnp.arange(T) >= known,
             num_slots=K,
             logits=points.class_logits,
-            confidences={
-                "foreground": points.foreground,
-                "seediness": points.seediness,
-            },
+            confidences=self._confidences(points, slots, seeds),
         )
         return WindowLabels(
             tuple(
@@ -518,8 +516,8 @@ class STEmSeg:
 
     def _cluster(
         self, points: Points, chosen: Bool[Array, "T h w"]
-    ) -> Int32[Array, "T h w"]:
-        """The slot of each chosen point; -1 for none."""
+    ) -> tuple[Int32[Array, "T h w"], Float[Array, "K"]]:
+        """The slot of each chosen point, -1 for none; the seediness of each seed."""
         clusters = sequential.cluster(
             points.embeddings.reshape(-1, points.embeddings.shape[-1]),
             points.bandwidths.reshape(-1, points.bandwidths.shape[-1]),
@@ -528,13 +526,23 @@ class STEmSeg:
             settings=self.clustering,
         )
         if self.clustering.rule != "refined":
-            return clusters.labels.reshape(chosen.shape)
-        return sequential.assign_nearest(  # foreground belongs to some object
+            return clusters.labels.reshape(chosen.shape), clusters.seediness
+        nearest = sequential.assign_nearest(  # foreground belongs to some object
             points.embeddings,
             chosen,
             clusters,
             min_probability=self.clustering.min_probability,
         )
+        return nearest, clusters.seediness
+
+    def _confidences(
+        self, points: Points, slots: Int32[Array, "T h w"], seeds: Float[Array, "K"]
+    ) -> dict[str, Float[Array, "T h w"]]:
+        """What is known of each point beside its class, as the score of tracks has
+        it."""
+        if self.tracking.score == "product":
+            return {"seed": seeds[slots]}
+        return {"foreground": points.foreground, "seediness": points.seediness}
 
     def _full_size(
         self, slots: Int32[Array, "T h w"], foreground: Float[Array, "T h w"]

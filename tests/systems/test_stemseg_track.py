@@ -38,6 +38,7 @@ CASES = [
     Case("davis", "released", 4, 1, SHRUNK, max_instances=3),
     Case("davis", "refined", 4, 3, PADDED, score="foreground"),
     Case("ytvis", "paper", 4, 3, PADDED, full_size=True, score="foreground"),
+    Case("ovis", "paper", 4, 1, SHRUNK, score="product"),
     Case("ytvis", "released", 8, 4, WHOLE, full_size=True),
     Case("ytvis", "refined", 4, 2, SHRUNK, max_instances=3, score="confidence"),
     Case("kitti_mots", "paper", 4, 1, SHRUNK, max_instances=3, score="foreground"),
@@ -119,8 +120,9 @@ def check(system, video, config):
             np.testing.assert_allclose(track.evidence[name], value, rtol=1e-4)
         scores = {
             "size": None,
-            "foreground": other.evidence["foreground"],
+            "foreground": other.evidence.get("foreground"),
             "confidence": np.mean(list(other.evidence.values())),
+            "product": np.prod(list(other.evidence.values())),
         }
         if (score := scores[config.tracking.score]) is None:
             assert track.score is None
