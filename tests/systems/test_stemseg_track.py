@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stemseg_jax import models
-from stemseg_jax.systems import stemseg
+from stemseg_jax.systems import stemseg, volumes
 from stemseg_jax.tracks import Frame, Geometry
 from tests.drained import drained
 from tests.systems import painted, stemseg_reference
@@ -283,7 +283,7 @@ def test_systems_of_equal_configs_share_what_is_compiled():
 
 def test_a_window_is_fetched_once_the_next_ones_work_is_under_way(calm, monkeypatch):
     events = []
-    label, fetch = stemseg.STEmSeg._label, stemseg.Pending.fetch
+    label, fetch = stemseg.STEmSeg._label, volumes.Pending.fetch
 
     def watched_label(system, *arrays):
         events.append("label")
@@ -294,7 +294,7 @@ def test_a_window_is_fetched_once_the_next_ones_work_is_under_way(calm, monkeypa
         return fetch(pending, seen)
 
     monkeypatch.setattr(stemseg.STEmSeg, "_label", watched_label)
-    monkeypatch.setattr(stemseg.Pending, "fetch", watched_fetch)
+    monkeypatch.setattr(volumes.Pending, "fetch", watched_fetch)
     drained(calm.track({}, iter(video_of(10, crowd(10)).frames())))  # four windows
     assert events == ["label"] + 3 * ["label", "fetch"] + ["fetch"]
 
