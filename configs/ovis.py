@@ -5,8 +5,26 @@ numbers: backbone, data, schedule.
     python -m stemseg_jax.main --config=configs/ovis.py --workdir=runs/ovis
 
 The authors released neither weights nor configuration; what the report leaves open
-follows the YouTube-VIS one.
+follows the YouTube-VIS one. It has no table of ablations. What can be varied, each as
+one option, with the tables of the ECCV paper that vary it for YouTube-VIS:
+
+    -   model.backbone            "resnet101", "resnet50", with `init_from` of theirs;
+                                  "resnext101_64x4d": what "wide" may mean, too
+    -   model.seediness_decoder   on: the heatmap has a decoder of its own
+    -   data.mixture.coco         against 0.65 of OVIS
+    -   data.motion               "affine": images move without perspective
+    -   FILE:birds                COCO's birds are OVIS's Bird, not background
+    1a  model.mixing              "xy", "xyt", "xyf", "xytf", "xyfff"
+    1b  FILE:clips4               or 16 or 24: frames of a clip and of a window; half
+                                  of them shared with the next one
+    -   parity                    "released": clustering as the authors' program has it
+    -   tracking.full_size        off: maps are clustered at stride 4
+    -   tracking.score            "product": of the heatmap's peak and the class;
+                                  AP is sensitive to it
+    -   evaluation.min_dim        720, and 1280 for max_dim: closer to OVIS's frames
 """
+
+import functools
 
 from configs import stemseg, ytvis
 
@@ -36,4 +54,15 @@ def get_config(variant: str = ""):
     evaluation = config.evaluation
     evaluation.task = evaluation.dataset = "ovis"
     evaluation.ground_truth = "OVIS/annotations_valid.json"
-    return stemseg.finish(config, variant)
+    clips = {f"clips{T}": functools.partial(clips_of, T) for T in (4, 16, 24)}
+    return stemseg.finish(config, variant, birds=birds, **clips)
+
+
+def birds(config):
+    config.data.options.coco.also = dict(bird="Bird")
+
+
+def clips_of(num_frames, config):
+    config.num_frames = num_frames
+    config.data.span = dict(ovis=(num_frames, num_frames))
+    config.tracking.overlap = num_frames // 2

@@ -52,8 +52,9 @@ def get_config() -> ConfigDict:
     # Foreground: the semantic decoder's channel, or the mean seediness over windows.
     tracking.foreground_threshold = 0.25
     tracking.full_size = False  # enlarge maps before clustering, not after it
-    # Of a track: "size", its mean "foreground" probability, or "confidence": the mean
-    # of that, of its mean seediness, and of the probability of its class.
+    # Of a track: "size", its mean "foreground" probability, "confidence": the mean of
+    # that, of its mean seediness, and of the probability of its class; or "product":
+    # of the latter and the mean seediness of its seeds.
     tracking.score = "size"
 
     config.demo.caption = "{} clustering"

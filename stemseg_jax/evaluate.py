@@ -189,8 +189,8 @@ def truth(video: readers.Video) -> Callable[[int], Int32[np.ndarray, "H W"]] | N
     return of_frame
 
 
-def _export_davis(dataset, folder):
-    export.write_davis(dataset, folder, "val")
+def _export_davis(dataset, folder, *, single=False):
+    export.write_davis(dataset, folder, "val", single=single)
     return folder
 
 
@@ -240,7 +240,10 @@ FORMS = {
     "davis19": _DAVIS._replace(
         export=_export_davis, load=lambda folder: DATASETS["davis19"](folder, "val")
     ),
-    "davis16": _DAVIS,
+    "davis16": _DAVIS._replace(
+        export=functools.partial(_export_davis, single=True),
+        load=lambda folder: DATASETS["davis16"](folder, "val"),
+    ),
     "ytvis": _YOUTUBE_VIS,
     "ovis": _YOUTUBE_VIS,
     "proposals": _YOUTUBE_VIS,

@@ -226,7 +226,11 @@ READERS: Mapping[str, Mapping[str, Range]] = {
         "classes": Each(OneOf(tuple(categories.KITTI_MOTS.values()))),
     },
     "mots_challenge": _MOTS,
-    "coco": {**_CATEGORIES, "year": Whole(least=2000, most=2100)},
+    "coco": {
+        **_CATEGORIES,
+        "also": Table(Text(empty=False)),
+        "year": Whole(least=2000, most=2100),
+    },
     "pascal_voc": {
         **_CATEGORIES,
         **_AREA,

@@ -1,6 +1,7 @@
-"""Figures of other programs that our systems build on, numbers alone: CenterTrack,
-SpatialEmbeddings and STEm-Seg's grid for SRNet; FIERY, monodepth2 and others for the
-causal embedding; FRTM and Panoptic-DeepLab for target-aware discovery.
+"""Figures of other programs that our systems build on, numbers alone: CenterTrack and
+SpatialEmbeddings for SRNet; STEm-Seg's blocks, schedule and grid for OVIS and SRNet;
+FIERY, monodepth2 and others for the causal embedding; FRTM and Panoptic-DeepLab for
+target-aware discovery.
 A few are kept here, all are in the shared folder."""
 
 import pathlib

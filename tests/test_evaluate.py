@@ -180,7 +180,7 @@ def truth_as_results(dataset, numbers=None):
         yield VideoTracks(video.name, *size, tuple(tracks[numbers]))
 
 
-@pytest.fixture(params=["davis19", "ytvis", "kitti_mots"])
+@pytest.fixture(params=["davis19", "davis16", "ytvis", "kitti_mots"])
 def benchmark(request, dataset, tmp_path):
     form = evaluate.FORMS[request.param]
     folder = tmp_path / "ground_truth"
@@ -193,6 +193,22 @@ def results(benchmark, numbers=slice(None)):
     for video in truth_as_results(benchmark.dataset, numbers):
         kitti = benchmark.task == "kitti_mots"
         yield video._replace(tracks=()) if kitti else video
+
+
+def test_the_true_foreground_is_perfect_by_the_measure_of_davis16(dataset, tmp_path):
+    """Its files: a folder a video, a PNG a frame, 1 in the foreground."""
+    form = evaluate.FORMS["davis16"]
+    truth = form.export(dataset, tmp_path / "ground_truth")
+    benchmark = evaluate.Benchmark("davis16", form.load(truth), truth)
+    scores = benchmark.score(results(benchmark), tmp_path / "predictions")
+    assert scores["J-Mean"] == scores["F-Mean"] == scores["J&F-Mean"] == 1
+    assert scores["per_sequence"].keys() == {video.name for video in dataset.videos}
+    for video in dataset.videos:
+        whole = video.clip(range(3)).masks.any(axis=0)
+        files = sorted((tmp_path / "predictions" / video.name).iterdir())
+        assert [file.name for file in files] == [f"0000{k}.png" for k in range(3)]
+        for file, mask in zip(files, whole, strict=True):
+            np.testing.assert_array_equal(np.asarray(PIL.Image.open(file)), mask)
 
 
 def test_old_results_stay_until_all_videos_are_written(benchmark, tmp_path):

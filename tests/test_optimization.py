@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from configs import defaults
+from configs import defaults, ovis
 from stemseg_jax import optimization
+from tests import other_figures
 
 
 def optim_config(**changes):
@@ -31,6 +32,14 @@ def test_the_exponential_decay_begins_one_step_down():
     np.testing.assert_allclose(
         got, [1e-3, 1e-3, 1e-3 * 0.01**0.05, 1e-5, 1e-7], rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("folder", other_figures.FOLDERS)
+def test_the_rate_for_ovis_equals_the_reference(folder, request):
+    """At the first updates, around the kink and beyond the end."""
+    arrays = other_figures.load(folder, "stemseg_ovis", request)
+    got = rates(ovis.get_config().optim, arrays["lr_iterations"])
+    np.testing.assert_allclose(got, arrays["lr_values"], rtol=1e-5)
 
 
 def test_milestones_multiply():

@@ -15,11 +15,11 @@ from stemseg_jax.data import inputs
 from stemseg_jax.formats import images, rle
 from stemseg_jax.outputs import davis_results, overlay, report, video
 from stemseg_jax.predictor import Predictor
-from stemseg_jax.systems import stemseg
+from stemseg_jax.systems import stemseg, volumes
 
 STAGES = {
-    (stemseg.STEmSeg, "_encode_group"): "backbone and pyramid",
-    (stemseg, "_decode"): "decoders",
+    (volumes, "_encode_group"): "backbone and pyramid",
+    (volumes, "_decode"): "decoders",
     (stemseg.STEmSeg, "_label"): "clusters, stitching, full size",
     (labelling.LabelledFrame, "masks"): "masks at the size of the frames",
     (rle, "encode"): "masks, compressed",

@@ -1,4 +1,4 @@
-"""Per-pixel losses of the semantic decoder, for one clip."""
+"""Per-pixel losses of classes and foreground, for one clip."""
 
 import jax.numpy as jnp
 import optax
@@ -70,6 +70,34 @@ def foreground(
         targets: 1 inside of any instance; between 0 and 1 where a cell is part covered.
     """
     return _mean(optax.sigmoid_binary_cross_entropy(logits, targets), ~ignore)
+
+
+def bootstrapped(
+    logits: Float[Array, "*cells"],
+    targets: Float[Array, "*cells"],
+    ignore: Bool[Array, "*cells"],
+    *,
+    share: float,
+) -> Float[Array, ""]:
+    """Binary cross entropy, mean over the hardest cells; 0 if all are ignored.
+
+    Of the n cells that are not ignored, the round(share * n) of the highest loss count,
+    but at least one: what is learnt already no longer drowns what is not.
+
+    Args:
+        targets: 1 inside of any instance; between 0 and 1 where a cell is part covered.
+
+    Source: online bootstrapping, Wu, Shen, van den Hengel, "Bridging category-level and
+        instance-level semantic image segmentation" (2016).
+        Differs from it in: a share of a clip's cells, not a number of an image's.
+    """
+    losses = optax.sigmoid_binary_cross_entropy(logits, targets).ravel()
+    counted = ~ignore.ravel()
+    # No loss is below 0, so that what is ignored comes last.
+    hardest = -jnp.sort(-jnp.where(counted, losses, -1))
+    count = counted.sum()
+    kept = jnp.clip(jnp.round(share * count), 1, count)
+    return _mean(hardest, jnp.arange(len(hardest)) < kept)
 
 
 def _mean(values: Array, where: Array) -> Array:

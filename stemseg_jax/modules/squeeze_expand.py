@@ -1,11 +1,16 @@
 """The temporal squeeze-expand decoder, for every clip length and every head."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+from ml_collections import ConfigDict
 
+from stemseg_jax import choices
 from stemseg_jax.modules import conv3d, initialisers, norms
+from stemseg_jax.modules.recipes import Recipe
 from stemseg_jax.ops import resize
 
 # How often the coarsest path halves the clip. No parameter depends on it.
@@ -77,6 +82,30 @@ class SqueezeExpandDecoder(nn.Module):
                     x, features
                 )
         return x
+
+
+def from_config(config: ConfigDict, *, widths: Sequence[int]) -> Recipe:
+    """What makes the decoders that a config describes; takes `channels`.
+
+    Args:
+        widths: Of all decoders that it is to make: what their norms have to divide.
+
+    Raises:
+        ValueError: A form or an initialiser is unknown, or a width no multiple of the
+            norms' groups.
+    """
+    model = config.model
+    return Recipe(
+        SqueezeExpandDecoder,
+        num_frames=config.num_frames,
+        norm=norms.group_norm(groups=model.decoder_norm_groups, widths=tuple(widths)),
+        convolution=choices.known("model.conv3d", model.conv3d, conv3d.FORMS),
+        initialiser=choices.known(
+            "model.initialiser", model.initialiser, initialisers.INITIALISERS
+        ),
+        remat=model.remat,
+        dtype=jnp.dtype(model.dtype),
+    )
 
 
 class Unit(nn.Module):

@@ -53,6 +53,13 @@ def ignored(
 TO_STRIDE = {"and": central_and, "fraction": majority}
 
 
+def foreground(masks: Bool[Array, "N T H W"], *, rule: str) -> Float[Array, "T h w"]:
+    """The part of each cell that is inside of any mask: 0 or 1 but for "fraction"."""
+    if rule == "fraction":  # cells on a border are part foreground
+        return fraction(masks.any(axis=0))
+    return TO_STRIDE[rule](masks).any(axis=0).astype(jnp.float32)
+
+
 def cells(size: tuple[int, int]) -> Int32[Array, "h w 2"]:
     """(row, column) of each cell of a map."""
     axes = (jnp.arange(length, dtype=jnp.int32) for length in size)

@@ -7,6 +7,8 @@ before.
 from stemseg_jax.systems import (
     causal_embedding,
     causal_embedding_options,
+    saliency,
+    saliency_options,
     srnet,
     srnet_options,
     stemseg,
@@ -17,12 +19,14 @@ from stemseg_jax.systems import (
 
 SYSTEMS = {
     "causal_embedding": causal_embedding.CausalEmbedding,
+    "saliency": saliency.Saliency,
     "srnet": srnet.SRNet,
     "stemseg": stemseg.STEmSeg,
     "target_aware": target_aware.TargetAware,
 }
 OPTIONS = {
     "causal_embedding": causal_embedding_options.OPTIONS,
+    "saliency": saliency_options.OPTIONS,
     "srnet": srnet_options.OPTIONS,
     "stemseg": stemseg_options.OPTIONS,
     "target_aware": target_aware_options.OPTIONS,

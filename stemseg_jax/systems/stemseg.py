@@ -12,10 +12,8 @@ each such choice is named at its line.
 import dataclasses
 import functools
 import itertools
-import os
-from collections.abc import Generator, Iterator, Sequence
-from concurrent import futures
-from typing import Any, NamedTuple
+from collections.abc import Generator, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,18 +24,19 @@ from ml_collections import ConfigDict
 
 from stemseg_jax import choices, structures
 from stemseg_jax.clustering import sequential
-from stemseg_jax.geometry import Geometry, Size, SizeRule
+from stemseg_jax.geometry import SizeRule
 from stemseg_jax.losses import embedding, segmentation
-from stemseg_jax.modules import conv3d, heads, initialisers, norms, squeeze_expand
+from stemseg_jax.modules import heads, squeeze_expand
 from stemseg_jax.modules.encoder import STRIDE, Encoder, Pyramid
 from stemseg_jax.modules.recipes import Recipe
-from stemseg_jax.ops import gaussian, mixing, pixels, resize
+from stemseg_jax.ops import gaussian, mixing, resize
 from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
+from stemseg_jax.systems import volumes
 from stemseg_jax.tracking import label_codes, statistics, stitching, windows
 from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
 
-SCORES = ("size", "foreground", "confidence")
+SCORES = ("size", "foreground", "confidence", "product")
 CLASSES_OF = ("cells", "instances")
 
 # ----------------------------------------------------------------------------- network
@@ -78,24 +77,10 @@ class Network(nn.Module):
     @classmethod
     def from_config(cls, config: ConfigDict) -> "Network":
         model = config.model
-        scheme = choices.known(
-            "model.initialiser", model.initialiser, initialisers.INITIALISERS
-        )
-        decoder = Recipe(
-            squeeze_expand.SqueezeExpandDecoder,
-            num_frames=config.num_frames,
-            norm=norms.group_norm(
-                groups=model.decoder_norm_groups,
-                widths=(*model.decoder_channels, *model.semantic_channels),
-            ),
-            convolution=choices.known("model.conv3d", model.conv3d, conv3d.FORMS),
-            initialiser=scheme,
-            remat=model.remat,
-            dtype=jnp.dtype(model.dtype),
-        )
+        widths = (*model.decoder_channels, *model.semantic_channels)
         return cls(
             encoder=Encoder.from_config(model),
-            decoder=decoder,
+            decoder=squeeze_expand.from_config(config, widths=widths),
             num_frames=config.num_frames,
             mixing=choices.known("model.mixing", model.mixing, mixing.MIXINGS),
             decoder_channels=tuple(model.decoder_channels),
@@ -104,7 +89,7 @@ class Network(nn.Module):
             num_classes=model.num_classes,
             foreground=model.foreground,
             semantic_channels=tuple(model.semantic_channels),
-            initialiser=scheme,
+            initialiser=model.initialiser,
         )
 
     def setup(self):
@@ -163,7 +148,8 @@ class TrackingSettings:
             have it. "foreground": the foreground, as it is compared with the threshold,
             averaged over its clustered cells of each frame and then over frames.
             "confidence": the mean of that, of its mean seediness, and of the
-            probability of its class, if there are classes.
+            probability of its class, if there are classes. "product": the seediness of
+            its seeds, averaged over its frames, times the probability of its class.
     """
 
     overlap: int
@@ -175,18 +161,17 @@ class TrackingSettings:
         choices.known("tracking.score", self.score, SCORES)
 
 
-class FrameSums(NamedTuple):
-    """What the windows of one frame say together."""
+class Semantic(NamedTuple):
+    """What the windows of a frame say of it, each adding its own."""
 
-    count: Float[Array, ""]
-    foreground: Float[Array, "h w"]  # foreground logits, or seediness
-    class_logits: Float[Array, "h w C"] | None
+    foreground: Float[Array, "*T h w"]  # foreground logits, or seediness
+    class_logits: Float[Array, "*T h w C"] | None
 
 
 class FrameMemory(NamedTuple):
     """What is remembered of one frame."""
 
-    sums: FrameSums
+    sums: volumes.Sums  # of `Semantic`
     labels: Int32[Array, "_ _"]  # what the next windows are compared with, once known
 
 
@@ -208,39 +193,6 @@ class WindowLabels(NamedTuple):
     next_id: Int32[Array, ""]
     ids: Int32[Array, "K"]  # of each slot, 0 for none
     sums: statistics.SlotSums
-
-
-class ForHost(NamedTuple):
-    """What of a window crosses to the host."""
-
-    ids: Int32[Array, "K"]
-    sums: statistics.SlotSums
-    codes: tuple[UInt[Array, "_ _"], ...]  # of the new frames
-    maps: dict[str, Float[Array, "T _ _ _"]] | None  # of all
-
-
-class Pending(NamedTuple):
-    """A window whose labels are on their way."""
-
-    window: windows.Window
-    geometry: Geometry
-    arrays: ForHost
-
-    def send(self) -> "Pending":
-        for array in jax.tree.leaves(self.arrays):
-            array.copy_to_host_async()
-        return self
-
-    def fetch(self, seen: statistics.Accumulator) -> LabelledFrames:
-        """Waits for them; what they say of tracks goes into `seen`."""
-        ids, sums, codes, maps = jax.device_get(self.arrays)
-        seen.add(self.window.start, ids, sums)
-        return LabelledFrames(
-            first=self.window.new,
-            labels=label_codes.decode(np.stack(codes), ids),
-            geometry=self.geometry,
-            maps=maps and {k: maps[k][self.window.known :] for k in maps},
-        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -339,10 +291,7 @@ class STEmSeg:
         if maps.class_logits is not None:
             terms["semantic"] = self._class_loss(maps.class_logits, masks, ignore, clip)
         if maps.foreground_logits is not None:
-            if self.target == "fraction":  # cells on a border are part foreground
-                target = masks_ops.fraction(clip.masks.any(axis=0))
-            else:
-                target = masks.any(axis=0).astype(jnp.float32)
+            target = masks_ops.foreground(clip.masks, rule=self.target)
             terms["foreground"] = segmentation.foreground(
                 maps.foreground_logits, target, ignore
             )
@@ -368,21 +317,19 @@ class STEmSeg:
 
         Source: STEm-Seg, Sec. 3.3 and 3.4.
         """
-        size, overlap = self.network.num_frames, self.tracking.overlap
-        stride = 1 if self._labels_full_size else STRIDE
-        features: dict[int, Pyramid] = {}
         said: dict[int, Maps] = {}  # by the window's start
         memory: dict[int, FrameMemory] = {}
         blank = next_id = pending = None
         seen = statistics.Accumulator(score=self.tracking.score)
-        for groups, progress in windows.schedule(frames, size, overlap):
-            for group in groups:
-                geometry = self.sizes.geometry(group.images.shape[1:3], stride=stride)
-                pyramids = self._encode_group(variables, group, geometry.resized)
-                features.update(zip(group.indices, pyramids, strict=False))
-            for window in progress.complete:
-                pyramids = tuple(features[index] for index in window.frames)
-                new = said[window.start] = _decode(self.network, variables, pyramids)
+        for ready in volumes.decoded(
+            *(self.network, variables, frames),
+            num_frames=self.network.num_frames,
+            overlap=self.tracking.overlap,
+            sizes=self.sizes,
+            stride=1 if self._labels_full_size else STRIDE,
+        ):
+            for window, new in ready.complete:
+                said[window.start] = new
                 if blank is None:
                     # Where maps lie: the programs of the first window then do for all.
                     place = new.seediness.sharding
@@ -391,8 +338,7 @@ class STEmSeg:
                 repeats = np.int32(window.repeats)
                 after = _add_up(old, new, repeats)
                 memory.update(zip(window.frames, after, strict=True))
-            _forget(features, progress.keep_from)
-            for window in progress.final:
+            for window in ready.final:
                 old = tuple(memory[index] for index in window.frames)
                 own, known = said.pop(window.start), window.known
                 found = self._label(
@@ -401,12 +347,14 @@ class STEmSeg:
                 next_id = found.next_id
                 labelled = zip(window.frames, found.memory, strict=True)
                 memory.update(itertools.islice(labelled, known, None))
-                _forget(memory, min([progress.keep_from, *said]))
                 if pending:
                     yield pending.fetch(seen)
-                shown = _shown(own) if maps else None
-                arrays = ForHost(found.ids, found.sums, found.codes[known:], shown)
-                pending = Pending(window, geometry, arrays).send()
+                arrays = volumes.ForHost(
+                    *(found.ids, found.sums, found.codes[known:]),
+                    _shown(own) if maps else None,
+                )
+                pending = volumes.Pending(window, ready.geometry, arrays).send()
+            volumes.forget(memory, ready.keep_from)
         yield pending.fetch(seen)
         return seen.finish()
 
@@ -418,32 +366,11 @@ class STEmSeg:
     def _clusters_full_size(self) -> bool:
         return self.tracking.full_size and self.clustering.rule != "refined"
 
-    def _encode_group(
-        self, variables: Variables, group: windows.Group, resized: Size
-    ) -> Sequence[Pyramid]:
-        """Features of each frame of a group.
-
-        On CPU the frames go one by one, in a thread for each core: maps of a whole
-        group fit no cache, and XLA by itself leaves cores idle.
-        """
-        network = self.network
-
-        def encode(images):
-            prepared = pixels.prepare(images, resized, network.encoder.convention)
-            return _encode(network, variables, prepared)
-
-        def encode_alone(image):
-            (pyramid,) = encode(image[None])
-            return jax.block_until_ready(pyramid)
-
-        if jax.default_backend() != "cpu":
-            return encode(group.images)
-        return list(_threads().map(encode_alone, group.images[: len(group.indices)]))
-
     @functools.partial(jax.jit, static_argnums=0)
     def _blank(self, maps: Maps) -> tuple[FrameMemory, Int32[Array, ""]]:
         """What is remembered of a frame that no window has seen; and the first id."""
-        sums = jax.tree.map(lambda x: jnp.zeros_like(x[0]), _window_sums(maps))
+        sums = volumes.sums_of(_semantic(maps))
+        sums = jax.tree.map(lambda x: jnp.zeros_like(x[0]), sums)
         h, w = maps.seediness.shape[1:]
         scale = STRIDE if self._clusters_full_size else 1
         labels = jnp.zeros((scale * h, scale * w), jnp.int32)
@@ -470,7 +397,7 @@ class STEmSeg:
         points = self._points(maps, tuple(frame.sums for frame in memory))
         is_real = (jnp.arange(T) >= repeats)[:, None, None]
         chosen = is_real & (points.foreground > self.tracking.foreground_threshold)
-        slots = self._cluster(points, chosen)
+        slots, seeds = self._cluster(points, chosen)
         stitched = stitching.stitch(
             jnp.stack([frame.labels for frame in memory]),
             slots,
@@ -491,10 +418,7 @@ class STEmSeg:
             jnp.arange(T) >= known,
             num_slots=K,
             logits=points.class_logits,
-            confidences={
-                "foreground": points.foreground,
-                "seediness": points.seediness,
-            },
+            confidences=self._confidences(points, slots, seeds),
         )
         return WindowLabels(
             tuple(
@@ -507,10 +431,9 @@ class STEmSeg:
             sums,
         )
 
-    def _points(self, maps: Maps, sums: tuple[FrameSums, ...]) -> Points:
+    def _points(self, maps: Maps, sums: tuple[volumes.Sums, ...]) -> Points:
         """What is clustered: a window's own maps, the foreground of all windows."""
-        mean = jax.tree.map(lambda *x: jnp.stack(x), *sums)
-        mean = jax.tree.map(lambda x: _per_frame(1 / mean.count, x) * x, mean)
+        mean = volumes.mean(sums)
         points = Points(
             embeddings=maps.embeddings,
             bandwidths=gaussian.bandwidths(maps.log_bandwidths, self.free_std),
@@ -519,7 +442,7 @@ class STEmSeg:
             class_logits=mean.class_logits,
         )
         if self._clusters_full_size:
-            points = jax.tree.map(_enlarge, points)
+            points = jax.tree.map(volumes.enlarge, points)
         if maps.foreground_logits is None:
             return points
         # Enlarged as logits, by the authors too.
@@ -527,8 +450,8 @@ class STEmSeg:
 
     def _cluster(
         self, points: Points, chosen: Bool[Array, "T h w"]
-    ) -> Int32[Array, "T h w"]:
-        """The slot of each chosen point; -1 for none."""
+    ) -> tuple[Int32[Array, "T h w"], Float[Array, "K"]]:
+        """The slot of each chosen point, -1 for none; the seediness of each seed."""
         clusters = sequential.cluster(
             points.embeddings.reshape(-1, points.embeddings.shape[-1]),
             points.bandwidths.reshape(-1, points.bandwidths.shape[-1]),
@@ -537,13 +460,23 @@ class STEmSeg:
             settings=self.clustering,
         )
         if self.clustering.rule != "refined":
-            return clusters.labels.reshape(chosen.shape)
-        return sequential.assign_nearest(  # foreground belongs to some object
+            return clusters.labels.reshape(chosen.shape), clusters.seediness
+        nearest = sequential.assign_nearest(  # foreground belongs to some object
             points.embeddings,
             chosen,
             clusters,
             min_probability=self.clustering.min_probability,
         )
+        return nearest, clusters.seediness
+
+    def _confidences(
+        self, points: Points, slots: Int32[Array, "T h w"], seeds: Float[Array, "K"]
+    ) -> dict[str, Float[Array, "T h w"]]:
+        """What is known of each point beside its class, as the score of tracks has
+        it."""
+        if self.tracking.score == "product":
+            return {"seed": seeds[slots]}
+        return {"foreground": points.foreground, "seediness": points.seediness}
 
     def _full_size(
         self, slots: Int32[Array, "T h w"], foreground: Float[Array, "T h w"]
@@ -555,34 +488,8 @@ class STEmSeg:
         """
         size = tuple(STRIDE * n for n in slots.shape[1:])
         full = resize.labels(slots, size)
-        chosen = _enlarge(foreground) > self.tracking.foreground_threshold
+        chosen = volumes.enlarge(foreground) > self.tracking.foreground_threshold
         return jnp.where(chosen, full, -1)
-
-
-@functools.cache
-def _threads() -> futures.ThreadPoolExecutor:
-    return futures.ThreadPoolExecutor(os.cpu_count())
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _encode(
-    network: Network, variables: Variables, images: Float[Array, "T H W 3"]
-) -> tuple[Pyramid, ...]:
-    """Features of prepared frames, frame by frame."""
-    pyramid = network.apply(variables, images[None], method="encode")
-    return tuple(
-        tuple(level[:, k] for level in pyramid) for k in range(images.shape[0])
-    )
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _decode(
-    network: Network, variables: Variables, pyramids: tuple[Pyramid, ...]
-) -> Maps:
-    """Maps of one window [T h w ...] from the features of its frames."""
-    pyramid = jax.tree.map(lambda *levels: jnp.stack(levels, axis=1), *pyramids)
-    maps = network.apply(variables, pyramid, method="decode")
-    return jax.tree.map(lambda x: x[0], maps)
 
 
 @jax.jit
@@ -591,31 +498,25 @@ def _add_up(
 ) -> tuple[FrameMemory, ...]:
     """Adds a window's foreground and classes to those of its frames.
 
-    Frame 0 of a short video stands several times in its window; the last place has its
-    sums. Like the authors, we average the semantic decoder's maps over all of them, but
-    not the seediness.
+    Like the authors, we average the semantic decoder's maps over all places where frame
+    0 of a short video stands, but not the seediness.
     """
-    new, after = _window_sums(maps), []
-    for k, frame in enumerate(memory):
-        before = frame.sums
-        if k and maps.foreground_logits is not None:
-            repeated = after[-1].sums
-            before = jax.tree.map(
-                functools.partial(jnp.where, k <= repeats), repeated, before
-            )
-        sums = jax.tree.map(lambda total, x, k=k: total + x[k], before, new)
-        after.append(frame._replace(sums=sums))
-    return tuple(after)
-
-
-def _window_sums(maps: Maps) -> FrameSums:
-    """What one window says of its frames: fields with an axis T."""
-    semantic = maps.foreground_logits is not None
-    return FrameSums(
-        jnp.ones(maps.seediness.shape[0]),
-        maps.foreground_logits if semantic else maps.seediness,
-        maps.class_logits,
+    sums = volumes.add_up(
+        tuple(frame.sums for frame in memory),
+        volumes.sums_of(_semantic(maps)),
+        repeats,
+        together=maps.foreground_logits is not None,
     )
+    return tuple(
+        frame._replace(sums=own) for frame, own in zip(memory, sums, strict=True)
+    )
+
+
+def _semantic(maps: Maps) -> Semantic:
+    """What a window adds to its frames: fields with an axis T."""
+    if maps.foreground_logits is None:
+        return Semantic(maps.seediness, maps.class_logits)
+    return Semantic(maps.foreground_logits, maps.class_logits)
 
 
 @jax.jit
@@ -625,20 +526,3 @@ def _shown(maps: Maps) -> dict[str, Float[Array, "T h w _"]]:
         "bandwidth": gaussian.bandwidths(maps.log_bandwidths),
         "seediness": maps.seediness[..., None],
     }
-
-
-def _per_frame(values: Float[Array, "T"], like: Array) -> Array:
-    return values.reshape(-1, *[1] * (like.ndim - 1))
-
-
-def _enlarge(maps: Float[Array, "T h w *rest"]) -> Float[Array, "T H W *rest"]:
-    """From stride 4 to full size, bilinearly in space."""
-    T, h, w = maps.shape[:3]
-    flat = maps.reshape(T, h, w, -1)
-    flat = resize.linear(flat, (h * STRIDE, w * STRIDE))
-    return flat.reshape(T, h * STRIDE, w * STRIDE, *maps.shape[3:])
-
-
-def _forget(by_frame: dict[int, Any], oldest: int) -> None:
-    for index in [index for index in by_frame if index < oldest]:
-        del by_frame[index]

@@ -84,6 +84,58 @@ def test_foreground_by_hand():
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
+def test_bootstrapped_by_hand():
+    """Five cells, one ignored: of the other four the two of the highest loss."""
+    logits = jnp.array([0.0, 2.0, -1.0, -3.0, 9.0])
+    targets = jnp.array([1.0, 0.0, 0.0, 0.0, 0.0])
+    ignore = jnp.array([False, False, False, False, True])
+    hardest = np.log(2), np.log1p(np.exp(2.0))
+    loss = segmentation.bootstrapped(logits, targets, ignore, share=0.5)
+    np.testing.assert_allclose(loss, np.mean(hardest), rtol=1e-6)
+    one = segmentation.bootstrapped(logits, targets, ignore, share=0.01)
+    np.testing.assert_allclose(one, hardest[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.25, 0.6, 1.0])
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit])
+def test_bootstrapped_equals_numpy_and_padding_changes_nothing(share, wrap):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=SIZE).astype(np.float32)
+    targets = rng.random(SIZE).astype(np.float32)
+    ignore = rng.random(SIZE) < 0.3
+    each = np.logaddexp(0, logits) - targets * logits
+    hardest = np.sort(each[~ignore])[::-1]
+    expected = hardest[: max(round(share * len(hardest)), 1)].mean()
+    bootstrapped = wrap(lambda *arrays: segmentation.bootstrapped(*arrays, share=share))
+    arrays = logits, targets, ignore
+    loss = bootstrapped(*map(jnp.asarray, arrays))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    beside = (0, 0), (0, 2), (0, 3)
+    padded = [
+        np.pad(x, beside, constant_values=c)
+        for x, c in zip(arrays, (9, 0, 1), strict=True)
+    ]
+    np.testing.assert_allclose(
+        bootstrapped(*map(jnp.asarray, padded)), expected, rtol=1e-5
+    )
+    if share == 1.0:
+        plain = segmentation.foreground(*map(jnp.asarray, arrays))
+        np.testing.assert_allclose(loss, plain, rtol=1e-5)
+
+
+def test_bootstrapped_moves_the_hardest_cells_alone():
+    logits = jnp.array([3.0, 1.0, -2.0, 5.0])
+    targets = jnp.zeros(4)
+    ignore = jnp.array([False, False, False, True])
+    gradient = jax.grad(segmentation.bootstrapped)(logits, targets, ignore, share=0.34)
+    np.testing.assert_allclose(gradient, [jax.nn.sigmoid(3.0), 0, 0, 0], rtol=1e-6)
+    nothing = jnp.ones(4, bool)
+    value, gradient = jax.value_and_grad(segmentation.bootstrapped)(
+        logits, targets, nothing, share=0.34
+    )
+    assert value == 0 and not gradient.any()
+
+
 def test_everything_ignored_is_zero_and_released_nan():
     ignore = jnp.ones(SIZE, bool)
     logits = jnp.ones((*SIZE, 3))

@@ -10,6 +10,7 @@ from stemseg_jax.conversion import sources
 from stemseg_jax.modules import backbones, fpn, norms
 from stemseg_jax.modules.backbones import BACKBONES
 from stemseg_jax.modules.backbones.resnet import BasicBlock, Bottleneck
+from tests import other_figures
 
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(2, 32, 64, 3)), jnp.float32)
 
@@ -38,6 +39,7 @@ def tiny(**fields):
         ("resnet50", (256, 512, 1024, 2048), 23_508_032),
         ("resnet101", (256, 512, 1024, 2048), 42_500_160),
         ("resnext101_32x8d", (256, 512, 1024, 2048), 86_742_336),
+        ("resnext101_64x4d", (256, 512, 1024, 2048), 81_406_272),
         ("efficientnet_lite0", (24, 40, 112, 320), 2_958_848),
         ("efficientnet_lite1", (24, 40, 112, 320), 3_723_520),
         ("efficientnet_lite2", (24, 48, 120, 352), 4_357_952),
@@ -234,6 +236,39 @@ def test_blocks_equal_pytorch(block, fields, size):
     )
     expected = torch_block(x, variables, block, torch)
     assert goldens.error(block.apply(variables, x), expected) < 2e-6
+
+
+@pytest.mark.parametrize("folder", other_figures.FOLDERS)
+@pytest.mark.parametrize(
+    "name, fields",
+    [
+        ("x_s1", dict(stride=1, stride_in_1x1=False, groups=4, group_width=32)),
+        ("x_s2", dict(stride=2, stride_in_1x1=False, groups=4, group_width=32)),
+        ("r_s2_in1x1", dict(stride=2, stride_in_1x1=True)),
+    ],
+)
+def test_bottlenecks_equal_the_reference(name, fields, folder, request):
+    """Those of ResNeXt and ResNet in the authors' program, with frozen norms."""
+    arrays = other_figures.load(folder, "stemseg_ovis", request)
+    own = f"{name}__param__"
+    weights = {
+        key.replace(own, "layer1.0."): x
+        for key, x in arrays.items()
+        if key.startswith(own)
+    }
+    variables = {
+        kind: tree["body"]["stage1_block0"]
+        for kind, tree in sources.convert(weights, name).variables.items()
+    }
+    block = Bottleneck(
+        width=32,
+        norm=norms.FrozenBatchNorm,
+        initialiser="he_normal",
+        dtype=jnp.float32,
+        **fields,
+    )
+    y = jax.jit(block.apply)(variables, goldens.channels_last(arrays["x"]))
+    assert goldens.error(y, goldens.channels_last(arrays[f"{name}__out"])) < 1e-5
 
 
 def check_figures(folder, name, depths, frames):

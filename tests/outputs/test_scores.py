@@ -19,6 +19,7 @@ def test_all_words_are_explained():
 def test_each_system_has_one(system):
     name = {
         "causal_embedding": "causal_kitti",
+        "saliency": "davis16",
         "srnet": "srnet_ytvis",
         "stemseg": "ytvis",
         "target_aware": "target_aware_ytvis",

@@ -7,7 +7,7 @@ nothing is streamed, nothing is fast. What the paper leaves open is as in the au
 program, and what our own rule "refined" does otherwise stands beside it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -70,7 +70,8 @@ def track(
     foreground = scores > config.tracking.foreground_threshold
 
     labels: dict[int, np.ndarray] = {}  # of each frame, as clustered
-    seeds: dict[int, np.ndarray] = {}  # its seediness, as clustered
+    seediness: dict[int, np.ndarray] = {}  # as clustered
+    seeds: dict[int, np.ndarray] = {}  # of each point, of its object's seed
     results: dict[int, np.ndarray] = {}  # the same, or at full size
     for clip, maps in zip(clips, said, strict=True):
         # Of a frame that stands several times in its clip, the last place counts.
@@ -87,10 +88,11 @@ def track(
             parts = [enlarge(part) for part in parts]
         found = instances(*parts, foreground[frames], config.clustering)
         names = named(found, frames, labels, foreground, config.clustering.rule)
-        for frame, slots, seediness in zip(frames, found, parts[2], strict=True):
+        best = highest(found, parts[2])
+        for place, (frame, slots) in enumerate(zip(frames, found, strict=True)):
             if frame in labels:
                 continue  # what an earlier clip said stays
-            seeds[frame] = seediness
+            seediness[frame], seeds[frame] = parts[2][place], best[place]
             labels[frame] = rename(slots, names, foreground[frame])
             results[frame] = labels[frame]
             if refined:
@@ -98,9 +100,12 @@ def track(
                 inside = inside > config.tracking.foreground_threshold
                 results[frame] = np.where(inside, vote(slots, names), 0)
     labelled = np.stack([labels[frame] for frame in range(length)])
+    confidences = {"foreground": scores, "seediness": seediness}
+    if config.tracking.score == "product":
+        confidences = {"seed": seeds}
     return Tracked(
         np.stack([results[frame] for frame in range(length)]),
-        statistics(labelled, classes, scores, [seeds[k] for k in range(length)]),
+        statistics(labelled, classes, confidences),
     )
 
 
@@ -231,6 +236,15 @@ def refined_clusters(points, bandwidths, seediness, settings):
     return np.where(probable, distances.argmin(axis=0), -1)
 
 
+def highest(slots, seediness):
+    """Of each point the highest seediness of its object: with the paper's rule that of
+    the seed, which was the best of all points that were still free."""
+    best = np.zeros(slots.shape)
+    for number in range(slots.max() + 1):
+        best[slots == number] = seediness[slots == number].max()
+    return best
+
+
 def best_seed(free, seediness, settings):
     """The free point of highest seediness, or None if that is too low."""
     if not free.any():
@@ -324,8 +338,7 @@ def vote(slots, names):
 def statistics(
     labels: np.ndarray,
     classes: np.ndarray | None,
-    scores: np.ndarray,
-    seediness: list[np.ndarray],
+    confidences: dict[str, Mapping[int, np.ndarray] | np.ndarray],
 ) -> dict[int, Track]:
     """What is known of each track once all labels are; labels as clustered."""
     tracks = {}
@@ -338,8 +351,8 @@ def statistics(
             best = classes[where].argmax(axis=-1)
             votes = np.bincount(best, minlength=classes.shape[-1])
         evidence = {
-            "foreground": np.mean([scores[t][where[t]].mean() for t in shown]),
-            "seediness": np.mean([seediness[t][where[t]].mean() for t in shown]),
+            name: np.mean([maps[t][where[t]].mean() for t in shown])
+            for name, maps in confidences.items()
         }
         if logits is not None:
             evidence["class"] = (np.exp(logits) / np.exp(logits).sum())[1:].max()

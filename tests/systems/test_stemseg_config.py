@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from configs import davis, moving_shapes
-from stemseg_jax import models
+from stemseg_jax import models, options
+from stemseg_jax.data import pipeline
 from stemseg_jax.modules.backbones import BACKBONES
 from stemseg_jax.modules.backbones.resnet import ResNet
 from stemseg_jax.ops import mixing
@@ -123,6 +124,45 @@ def test_parity_released_takes_the_rules_of_the_program(name):
     system = STEmSeg.from_config(config)
     assert system.clustering.rule == system.stitching.rule == "released"
     assert system.tracking.score == "size"
+
+
+@pytest.mark.parametrize("length", [4, 16, 24])
+def test_ovis_has_variants_of_the_length_of_clips(length):
+    config = config_of("ovis", f"clips{length}")
+    system = STEmSeg.from_config(config)
+    assert system.network.num_frames == config.data.span.ovis[0] == length
+    assert system.tracking.overlap == length // 2
+    options.check(config)
+    pipeline.check(config)
+
+
+def test_ovis_takes_birds_of_coco_in_a_variant():
+    plain, birds = config_of("ovis"), config_of("ovis", "birds")
+    options.check(birds)
+    assert pipeline.reader_options(birds, "coco") == (
+        "train",
+        dict(categories="ovis", also={"bird": "Bird"}),
+    )
+    assert pipeline.reader_options(plain, "coco")[1] == dict(categories="ovis")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(model__backbone="resnet50", model__stride_in_1x1=True),
+        dict(model__backbone="resnext101_64x4d"),
+        dict(model__seediness_decoder=True),
+        dict(model__mixing="xytf"),
+        dict(data__motion="affine"),
+        dict(tracking__score="product", tracking__full_size=False),
+        dict(evaluation__min_dim=720, evaluation__max_dim=1280),
+    ],
+)
+def test_what_the_header_of_ovis_varies_is_an_option(changes):
+    config = config_of("ovis", **changes)
+    STEmSeg.from_config(config)
+    options.check(config)
+    pipeline.check(config)
 
 
 @pytest.mark.parametrize("rule", ["paper", "released", "refined"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stemseg_jax import models
-from stemseg_jax.systems import stemseg
+from stemseg_jax.systems import stemseg, volumes
 from stemseg_jax.tracks import Frame, Geometry
 from tests.drained import drained
 from tests.systems import painted, stemseg_reference
@@ -38,6 +38,7 @@ CASES = [
     Case("davis", "released", 4, 1, SHRUNK, max_instances=3),
     Case("davis", "refined", 4, 3, PADDED, score="foreground"),
     Case("ytvis", "paper", 4, 3, PADDED, full_size=True, score="foreground"),
+    Case("ovis", "paper", 4, 1, SHRUNK, score="product"),
     Case("ytvis", "released", 8, 4, WHOLE, full_size=True),
     Case("ytvis", "refined", 4, 2, SHRUNK, max_instances=3, score="confidence"),
     Case("kitti_mots", "paper", 4, 1, SHRUNK, max_instances=3, score="foreground"),
@@ -119,8 +120,9 @@ def check(system, video, config):
             np.testing.assert_allclose(track.evidence[name], value, rtol=1e-4)
         scores = {
             "size": None,
-            "foreground": other.evidence["foreground"],
+            "foreground": other.evidence.get("foreground"),
             "confidence": np.mean(list(other.evidence.values())),
+            "product": np.prod(list(other.evidence.values())),
         }
         if (score := scores[config.tracking.score]) is None:
             assert track.score is None
@@ -281,7 +283,7 @@ def test_systems_of_equal_configs_share_what_is_compiled():
 
 def test_a_window_is_fetched_once_the_next_ones_work_is_under_way(calm, monkeypatch):
     events = []
-    label, fetch = stemseg.STEmSeg._label, stemseg.Pending.fetch
+    label, fetch = stemseg.STEmSeg._label, volumes.Pending.fetch
 
     def watched_label(system, *arrays):
         events.append("label")
@@ -292,7 +294,7 @@ def test_a_window_is_fetched_once_the_next_ones_work_is_under_way(calm, monkeypa
         return fetch(pending, seen)
 
     monkeypatch.setattr(stemseg.STEmSeg, "_label", watched_label)
-    monkeypatch.setattr(stemseg.Pending, "fetch", watched_fetch)
+    monkeypatch.setattr(volumes.Pending, "fetch", watched_fetch)
     drained(calm.track({}, iter(video_of(10, crowd(10)).frames())))  # four windows
     assert events == ["label"] + 3 * ["label", "fetch"] + ["fetch"]
 

@@ -41,14 +41,14 @@ class Motion:
 # STEm-Seg (ECCV 2020): affine maps, hue and saturation, motion blur. The ranges of the
 # last two are those of the authors' code, since the paper gives none.
 PAPER = Motion()
-# STEm-Seg on OVIS (2021), Sec. 3: affine and perspective.
-OVIS = Motion(perspective=0.08, brightness=40)
 # The authors' loaders, which scale nothing and shift along the diagonal alone.
 RELEASED = Motion(tied=True, scale=(1.0, 1.0), perspective=0.08, brightness=40)
 RELEASED_COCO = dataclasses.replace(RELEASED, rotation=12.0)
 # SRNet (MM 2021): affine maps. The paper has no ranges; they are those of STEm-Seg's
 # loaders, without their quirk of shifting along the diagonal alone.
 AFFINE = Motion(rotation=12.0, scale=(1.0, 1.0), brightness=40)
+# STEm-Seg on OVIS (2021), Sec. 3: affine and perspective, without ranges: these, too.
+OVIS = dataclasses.replace(AFFINE, perspective=0.08)
 RELEASED_MAPILLARY = dataclasses.replace(RELEASED, blur_probability=0.0)
 
 # config.data.motion -> dataset -> ranges; "" stands for all other sets.

@@ -3,6 +3,7 @@
 Numbers are those of the sets' own annotation and result files.
 """
 
+import types
 from collections.abc import Mapping
 
 from stemseg_jax import choices
@@ -121,7 +122,7 @@ MAPS = {
         **{"skateboard": "skateboard", "surfboard": "surfboard"},
         **{"tennis racket": "tennis_racket"},
     },
-    # Birds are left out: OVIS has three classes of them.
+    # Birds are left out: OVIS has three classes of them, Bird, Poultry and Parrot.
     ("coco", "ovis"): {
         **{"person": "Person", "bicycle": "Bicycle", "car": "Vehicle"},
         **{"motorcycle": "Motorcycle", "airplane": "Airplane", "bus": "Vehicle"},
@@ -156,13 +157,21 @@ MAPILLARY_IGNORED = {
 }
 
 
-def mapping(source: str, target: str | None) -> dict[int, int]:
+def mapping(
+    source: str,
+    target: str | None,
+    *,
+    also: Mapping[str, str] = types.MappingProxyType({}),
+) -> dict[int, int]:
     """The number in `target` of each number in `source` that has one there.
 
+    Args:
+        also: Name in `source` -> name in `target`, in addition to the map's own.
+
     Raises:
-        ValueError: There is no such map.
+        ValueError: There is no such map, or `also` names a class that is not there.
     """
-    if target in (None, source):
+    if target in (None, source) and not also:
         return {number: number for number in CATEGORIES[source]}
     if (source, target) not in MAPS:
         known = sorted(to for origin, to in MAPS if origin == source)
@@ -171,7 +180,13 @@ def mapping(source: str, target: str | None) -> dict[int, int]:
             f"{', '.join([source, *known])}."
         )
     number_of = {name: number for number, name in CATEGORIES[target].items()}
-    names = MAPS[source, target]
+    for side, given in ((source, also.keys()), (target, also.values())):
+        if unknown := set(given) - set(CATEGORIES[side].values()):
+            raise ValueError(
+                f"also={dict(also)}: {side} has no {', '.join(sorted(unknown))}; it "
+                f"has {', '.join(sorted(CATEGORIES[side].values()))}."
+            )
+    names = {**MAPS[source, target], **also}
     return {
         number: number_of[names[name]]
         for number, name in CATEGORIES[source].items()

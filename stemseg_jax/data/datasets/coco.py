@@ -8,6 +8,8 @@ Licence: CC BY 4.0 (annotations); images under their Flickr licences. 118 287 tr
 """
 
 import pathlib
+import types
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -22,6 +24,7 @@ def load(
     split: str,
     *,
     categories: str | None = None,
+    also: Mapping[str, str] = types.MappingProxyType({}),
     year: int = 2017,
     report: readers.Report = readers.refuse,
 ) -> readers.Dataset:
@@ -32,6 +35,8 @@ def load(
     Args:
         categories: Whose classes to map onto: "ytvis", "ytvis21", "ovis", "object"
             (those of STEm-Seg for DAVIS), or COCO's own.
+        also: Classes of COCO that this leaves out -> the class they are to be, e.g.
+            `{"bird": "Bird"}` onto OVIS.
     """
     file = f"annotations/instances_{split}{year}.json"
     folder = folders.dataset_folder(
@@ -41,7 +46,7 @@ def load(
     content, incomplete = coco_json.read_entries(
         folder / file, coco_json.ImageFile, tell
     )
-    number_of = classes.mapping("coco", categories)
+    number_of = classes.mapping("coco", categories, also=also)
     images_at = folders.first_existing(
         folder, [f"{split}{year}", f"images/{split}{year}", f"{split}{year}/images"]
     )

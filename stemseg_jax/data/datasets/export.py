@@ -21,7 +21,11 @@ KITTI_IGNORE = mots_txt.IGNORE * mots_txt.IDS_PER_CLASS
 
 
 def write_davis(
-    dataset: readers.Dataset, root: str | os.PathLike, split: str = "train"
+    dataset: readers.Dataset,
+    root: str | os.PathLike,
+    split: str = "train",
+    *,
+    single: bool = False,
 ) -> pathlib.Path:
     """Writes the layout of DAVIS 2017 unsupervised; gives the path of the list.
 
@@ -31,25 +35,33 @@ def write_davis(
 
     Instances are numbered from 1 as they appear; categories have no place here.
 
+    Args:
+        single: Whether to write that of DAVIS 2016, in `Annotations` and
+            `ImageSets/2016`: 255 is the one foreground; what is ignored is background.
+
     Raises:
         ValueError: The list is there already, two videos share a name, or a video has
             no annotations or more than 254 instances.
     """
     root = pathlib.Path(root)
-    listing = root / "ImageSets/2017" / f"{split}.txt"
+    listing = root / "ImageSets" / ("2016" if single else "2017") / f"{split}.txt"
+    annotations = root / davis_png.ANNOTATIONS[2016 if single else 2019] / "480p"
     _check(dataset, listing)
     with contextlib.ExitStack() as stack:
         for video in dataset.videos:
             frames = _new(stack, root / "JPEGImages/480p", video.name)
-            masks = _new(stack, root / davis_png.ANNOTATIONS[2019] / "480p", video.name)
+            masks = _new(stack, annotations, video.name)
             for index, clip, numbers in _numbered_frames(
                 video, most=davis_png.VOID - 1
             ):
                 _save_jpeg(frames / f"{index:05d}.jpg", clip)
-                labels = _label_map(clip, numbers, ignore=davis_png.VOID).astype(
-                    np.uint8
+                if single:
+                    labels = _foreground(clip)
+                else:
+                    labels = _label_map(clip, numbers, ignore=davis_png.VOID)
+                images.write_labels(
+                    masks / davis_png.frame_name(index), labels.astype(np.uint8)
                 )
-                images.write_labels(masks / davis_png.frame_name(index), labels)
     return whole.write_text(listing, "".join(f"{v.name}\n" for v in dataset.videos))
 
 
@@ -175,6 +187,10 @@ def _numbered_frames(
                 f"cannot number."
             )
         yield index, clip, of_clip
+
+
+def _foreground(clip: readers.RawClip) -> UInt16[np.ndarray, "H W"]:
+    return np.where(clip.masks[:, 0].any(axis=0), np.uint16(255), np.uint16(0))
 
 
 def _label_map(

@@ -76,6 +76,9 @@ BACKBONES = {
     "resnext101_32x8d": functools.partial(
         _bottlenecks, (3, 4, 23, 3), stride_in_1x1=False, groups=32, group_width=8
     ),
+    "resnext101_64x4d": functools.partial(
+        _bottlenecks, (3, 4, 23, 3), stride_in_1x1=False, groups=64, group_width=4
+    ),
     # As their published weights were trained: on even sizes, and on odd ones.
     "efficientnet_lite0": functools.partial(
         _inverted_residuals, inverted_residual.EFFICIENTNET_LITE0, "same"

@@ -110,6 +110,11 @@ def test_draws_stay_in_their_ranges():
     np.testing.assert_allclose(tied, np.eye(3))
 
 
+def test_for_ovis_perspective_is_all_that_joins_the_affine_maps():
+    assert dataclasses.replace(stills.OVIS, perspective=0.0) == stills.AFFINE
+    assert stills.OVIS.perspective == 0.08
+
+
 def test_released_shifts_run_along_the_diagonal():
     motion = dataclasses.replace(STILL, translation=0.1, tied=True)
     matrix = stills._draw_motion(np.random.default_rng(0), (100, 200), motion)

@@ -55,6 +55,24 @@ def test_sets_are_complete(name, count):
         assert list(classes) == list(range(1, count + 1))
 
 
+def test_birds_may_be_one_class_of_ovis():
+    plain = categories.mapping("coco", "ovis")
+    also = categories.mapping("coco", "ovis", also={"bird": "Bird"})
+    assert also == {**plain, 16: 2} and 16 not in plain
+
+
+@pytest.mark.parametrize(
+    ("also", "message"),
+    [
+        ({"birds": "Bird"}, "coco has no birds; it has airplane, apple"),
+        ({"bird": "Birds"}, "ovis has no Birds; it has Airplane, Bear"),
+    ],
+)
+def test_a_further_class_that_is_not_there_is_refused(also, message):
+    with pytest.raises(ValueError, match=message):
+        categories.mapping("coco", "ovis", also=also)
+
+
 def test_a_set_maps_onto_itself():
     assert categories.mapping("coco", None) == {n: n for n in categories.COCO}
 

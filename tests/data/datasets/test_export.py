@@ -158,6 +158,17 @@ def test_readers_find_what_was_written(dataset, tmp_path):
         np.testing.assert_array_equal(again.categories[order], clip.categories)
 
 
+def test_davis_2016_has_one_foreground(dataset, tmp_path):
+    export.write_davis(dataset, tmp_path / "DAVIS", "val", single=True)
+    assert not (tmp_path / "DAVIS/Annotations_unsupervised").exists()
+    read = davis.load(str(tmp_path), "val", year=2016).videos
+    for video, copy in zip(dataset.videos, read, strict=True):
+        whole = video.clip(range(4)).masks.any(axis=0)
+        np.testing.assert_array_equal(copy.clip(range(4)).masks, whole[None])
+        file = tmp_path / "DAVIS/Annotations/480p" / video.name / "00000.png"
+        assert set(np.unique(read_png(file)[1]).tolist()) == {0, 255}
+
+
 def test_splits_lie_beside_each_other(dataset, tmp_path):
     train = moving_shapes.load(num_videos=1, num_frames=2, height=48, width=80)
     for part, split in ((train, "train"), (dataset, "val")):

@@ -1,0 +1,227 @@
+"""What systems share whose network takes a window of frames as one volume.
+
+Features of a frame are computed once, however many windows see it; what the windows of
+a frame say is added up; what is said of a window crosses to the host while the next
+one's work is under way.
+"""
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int32, UInt
+
+from stemseg_jax.geometry import Geometry, Size, SizeRule
+from stemseg_jax.modules.encoder import STRIDE, Encoder, Pyramid
+from stemseg_jax.ops import pixels, resize
+from stemseg_jax.structures import Variables
+from stemseg_jax.tracking import label_codes, statistics, windows
+from stemseg_jax.tracks import Frame, LabelledFrames
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A Flax module, whose methods `apply` calls."""
+
+    encoder: Encoder
+
+    def encode(self, images: Float[Array, "B T H W 3"]) -> Pyramid:
+        """Features of normalised frames, each frame on its own."""
+
+    def decode(self, pyramid: Pyramid) -> Any:
+        """Maps [B T h w ...] of a window from the features of its frames."""
+
+
+class Decoded(NamedTuple):
+    """What one more frame, or the end of the video, makes possible."""
+
+    geometry: Geometry
+    complete: list[tuple[windows.Window, Any]]  # with their maps [T h w ...]
+    final: list[windows.Window]  # no later window will share a frame with them
+    keep_from: int  # frames before this one are in no window that is not final yet
+
+
+def decoded(
+    network: Network,
+    variables: Variables,
+    frames: Iterator[Frame],
+    *,
+    num_frames: int,
+    overlap: int,
+    sizes: SizeRule,
+    stride: int,
+) -> Iterator[Decoded]:
+    """The maps of the windows of a video.
+
+    Args:
+        stride: Of the label maps.
+
+    Raises:
+        ValueError: If there is no frame, or frames differ in size.
+    """
+    features: dict[int, Pyramid] = {}
+    waiting: list[windows.Window] = []
+    for groups, progress in windows.schedule(frames, num_frames, overlap):
+        for group in groups:
+            geometry = sizes.geometry(group.images.shape[1:3], stride=stride)
+            pyramids = _encode_group(network, variables, group, geometry.resized)
+            features.update(zip(group.indices, pyramids, strict=False))
+        complete = []
+        for window in progress.complete:
+            pyramids = tuple(features[index] for index in window.frames)
+            complete.append((window, _decode(network, variables, pyramids)))
+        forget(features, progress.keep_from)
+        waiting += progress.complete
+        waiting = [window for window in waiting if window not in progress.final]
+        needed = [progress.keep_from, *(window.start for window in waiting)]
+        if groups or complete or progress.final:
+            yield Decoded(geometry, complete, progress.final, min(needed))
+
+
+def forget(by_frame: dict[int, Any], oldest: int) -> None:
+    for index in [index for index in by_frame if index < oldest]:
+        del by_frame[index]
+
+
+def _encode_group(
+    network: Network, variables: Variables, group: windows.Group, resized: Size
+) -> Sequence[Pyramid]:
+    """Features of each frame of a group.
+
+    On CPU the frames go one by one, in a thread for each core: maps of a whole group
+    fit no cache, and XLA by itself leaves cores idle.
+    """
+
+    def encode(images):
+        prepared = pixels.prepare(images, resized, network.encoder.convention)
+        return _encode(network, variables, prepared)
+
+    def encode_alone(image):
+        (pyramid,) = encode(image[None])
+        return jax.block_until_ready(pyramid)
+
+    if jax.default_backend() != "cpu":
+        return encode(group.images)
+    return list(_threads().map(encode_alone, group.images[: len(group.indices)]))
+
+
+@functools.cache
+def _threads() -> futures.ThreadPoolExecutor:
+    return futures.ThreadPoolExecutor(os.cpu_count())
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(
+    network: Network, variables: Variables, images: Float[Array, "T H W 3"]
+) -> tuple[Pyramid, ...]:
+    """Features of prepared frames, frame by frame."""
+    pyramid = network.apply(variables, images[None], method="encode")
+    return tuple(
+        tuple(level[:, k] for level in pyramid) for k in range(images.shape[0])
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode(
+    network: Network, variables: Variables, pyramids: tuple[Pyramid, ...]
+) -> Any:
+    """Maps of one window [T h w ...] from the features of its frames."""
+    pyramid = jax.tree.map(lambda *levels: jnp.stack(levels, axis=1), *pyramids)
+    maps = network.apply(variables, pyramid, method="decode")
+    return jax.tree.map(lambda x: x[0], maps)
+
+
+# ------------------------------------------------------------ what windows say together
+
+
+class Sums(NamedTuple):
+    """Maps of one frame, summed over the windows that have it. With an axis T: those of
+    all frames of one window."""
+
+    count: Float[Array, "*T"]
+    maps: Any
+
+
+def sums_of(maps: Any) -> Sums:
+    """Of a window's maps [T h w ...]."""
+    return Sums(jnp.ones(len(jax.tree.leaves(maps)[0])), maps)
+
+
+def add_up(
+    before: tuple[Sums, ...], new: Sums, repeats: Int32[Array, ""], *, together: bool
+) -> tuple[Sums, ...]:
+    """Adds what a window says to the sums of its frames.
+
+    Frame 0 of a short video stands several times in its window; the last place has its
+    sums.
+
+    Args:
+        repeats: Places at the front that only repeat frame 0.
+        together: Whether all places where a frame stands count, or the last one alone.
+    """
+    after = []
+    for k, sums in enumerate(before):
+        if k and together:
+            sums = jax.tree.map(
+                functools.partial(jnp.where, k <= repeats), after[-1], sums
+            )
+        after.append(jax.tree.map(lambda total, x, k=k: total + x[k], sums, new))
+    return tuple(after)
+
+
+def mean(sums: tuple[Sums, ...]) -> Any:
+    """Of the windows of each frame: maps [T h w ...]."""
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *sums)
+    return jax.tree.map(
+        lambda x: (1 / stacked.count).reshape(-1, *[1] * (x.ndim - 1)) * x,
+        stacked.maps,
+    )
+
+
+def enlarge(maps: Float[Array, "T h w *rest"]) -> Float[Array, "T H W *rest"]:
+    """From stride 4 to full size, bilinearly in space."""
+    T, h, w = maps.shape[:3]
+    flat = maps.reshape(T, h, w, -1)
+    flat = resize.linear(flat, (h * STRIDE, w * STRIDE))
+    return flat.reshape(T, h * STRIDE, w * STRIDE, *maps.shape[3:])
+
+
+# -------------------------------------------------------------------------- to the host
+
+
+class ForHost(NamedTuple):
+    """What of a window crosses to the host."""
+
+    ids: Int32[Array, "K"]  # of each slot's track
+    sums: statistics.SlotSums
+    codes: tuple[UInt[Array, "_ _"], ...]  # of the new frames, see `label_codes`
+    maps: dict[str, Float[Array, "T _ _ _"]] | None  # of all
+
+
+class Pending(NamedTuple):
+    """A window whose labels are on their way."""
+
+    window: windows.Window
+    geometry: Geometry
+    arrays: ForHost
+
+    def send(self) -> "Pending":
+        for array in jax.tree.leaves(self.arrays):
+            array.copy_to_host_async()
+        return self
+
+    def fetch(self, seen: statistics.Accumulator) -> LabelledFrames:
+        """Waits for them; what they say of tracks goes into `seen`."""
+        ids, sums, codes, maps = jax.device_get(self.arrays)
+        seen.add(self.window.start, ids, sums)
+        return LabelledFrames(
+            first=self.window.new,
+            labels=label_codes.decode(np.stack(codes), ids),
+            geometry=self.geometry,
+            maps=maps and {k: maps[k][self.window.known :] for k in maps},
+        )
