@@ -27,4 +27,11 @@ OPTIONS = {
     "stemseg": stemseg_options.OPTIONS,
     "target_aware": target_aware_options.OPTIONS,
 }
-ADDED = {"stemseg": {"tracking.score": "size"}}
+ADDED = {
+    "stemseg": {
+        "model.bandwidth_std": None,
+        "model.temporal_pooling": True,
+        "clustering.seeds": "seediness",
+        "tracking.score": "size",
+    }
+}

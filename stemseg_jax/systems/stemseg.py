@@ -66,6 +66,7 @@ class Network(nn.Module):
     decoder: Recipe
     num_frames: int
     mixing: str
+    bandwidth_std: float | None
     decoder_channels: tuple[int, ...]
     seediness_decoder: bool
     seediness_bias: float | None
@@ -87,6 +88,7 @@ class Network(nn.Module):
                 groups=model.decoder_norm_groups,
                 widths=(*model.decoder_channels, *model.semantic_channels),
             ),
+            pooling=model.temporal_pooling,
             convolution=choices.known("model.conv3d", model.conv3d, conv3d.FORMS),
             initialiser=scheme,
             remat=model.remat,
@@ -97,6 +99,7 @@ class Network(nn.Module):
             decoder=decoder,
             num_frames=config.num_frames,
             mixing=choices.known("model.mixing", model.mixing, mixing.MIXINGS),
+            bandwidth_std=model.bandwidth_std,
             decoder_channels=tuple(model.decoder_channels),
             seediness_decoder=model.seediness_decoder,
             seediness_bias=model.seediness_bias,
@@ -111,6 +114,7 @@ class Network(nn.Module):
         self.embedding_decoder = self.decoder(channels=self.decoder_channels)
         self.embedding_head = heads.EmbeddingHead(
             self.mixing,
+            bandwidth_std=self.bandwidth_std,
             seediness=not self.seediness_decoder,
             seediness_bias=self.seediness_bias,
             initialiser=self.initialiser,
