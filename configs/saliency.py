@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
     model = config.model
     model.decoder_channels = (256, 256, 128, 128)  # coarsest first
     model.decoder_norm_groups = 32
+    model.temporal_pooling = True  # of the decoder's coarse paths
     model.initialiser = "torch"  # of the decoder: "torch" (uniform) or "he_normal"
     model.conv3d = "auto"  # "native", "concat" (faster on CPU) or by device
 

@@ -15,6 +15,9 @@ def get_config() -> ConfigDict:
     model = config.model
     model.mixing = "xyff"  # see ops/mixing.py
     model.free_dim_std = 0.3
+    # Of the other dimensions, the same for all points; none: bandwidths are predicted.
+    model.bandwidth_std = config_dict.placeholder(float)
+    model.temporal_pooling = True  # of the decoders' coarse paths, as printed
     model.decoder_channels = (256, 256, 128, 128)  # coarsest first
     model.seediness_decoder = False  # or a head of the embedding decoder
     model.seediness_bias = config_dict.placeholder(float)  # initial; none: no bias
@@ -39,6 +42,7 @@ def get_config() -> ConfigDict:
     config.clustering = ConfigDict()
     clustering = config.clustering
     clustering.rule = "paper"  # "released" or "refined"; parity="released" wins
+    clustering.seeds = "seediness"  # or "random": as if there were none
     clustering.max_instances = 20
     clustering.min_seediness = 0.8
     clustering.primary_threshold = 0.5

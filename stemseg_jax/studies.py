@@ -25,6 +25,7 @@ from stemseg_jax.outputs import report
 from stemseg_jax.tracks import VideoTracks
 
 Figures = dict[str, float]
+MASKS = ("J&F-Mean", "J-Mean", "F-Mean")
 NOBODY, HIDDEN = -1, -2
 
 
@@ -137,6 +138,12 @@ def recipe(
     if own.after:
         config.init_from = own.starts(str(options.output / f"{own.after}_{seed}"))
     return config, options.output / f"{own.weights or row}_{seed}"
+
+
+def masks_and_identities(result: Result) -> Figures:
+    """J&F, J and F as DAVIS counts them, and what `identities` says."""
+    own = {name: float(result.scores[name]) for name in MASKS}
+    return own | identities(result.benchmark.dataset.videos, result.tracks)
 
 
 def identities(

@@ -155,6 +155,17 @@ def test_a_release_from_before_confidence_keeps_every_track(config, tmp_path):
     assert old.loss.classes_of == "cells" and old.optim.max_skipped == 0
 
 
+def test_a_release_from_before_the_ablations_is_what_it_was(config, tmp_path):
+    saved = config.to_dict()
+    del saved["model"]["bandwidth_std"], saved["model"]["temporal_pooling"]
+    del saved["clustering"]["seeds"]
+    path = tmp_path / "old.safetensors"
+    release.write(path, {"params": {"w": np.zeros(1)}}, saved)
+    old = models.saved_config(str(path))
+    options.check(old, origin=str(path))
+    assert models.build(old) == models.build(config)
+
+
 def test_the_config_of_a_run_is_read_without_its_arrays(config, tmp_path):
     with checkpoints.Checkpoints(tmp_path / "checkpoints") as manager:
         manager.save(1, {"params": {"w": np.zeros(1)}}, config)

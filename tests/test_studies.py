@@ -31,7 +31,7 @@ def options(folder, rows, seeds=2):
 
 
 def figures(result: studies.Result) -> studies.Figures:
-    return {"J": float(result.scores["J-Mean"]), "n": float(len(result.tracks))}
+    return studies.masks_and_identities(result) | {"n": float(len(result.tracks))}
 
 
 def test_rows_train_once_and_share_weights(tmp_path, monkeypatch):
@@ -41,8 +41,8 @@ def test_rows_train_once_and_share_weights(tmp_path, monkeypatch):
     assert all(line["n"] == "2.000 ± 0.000" for line in first)
     own = [json.loads((tmp_path / f"whole_{s}/figures.json").read_text()) for s in "01"]
     assert [held["config"]["seed"] for held in own] == [0, 1]
-    values = [held["figures"]["J"] for held in own]
-    assert first[0]["J"] == f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+    values = [held["figures"]["J-Mean"] for held in own]
+    assert first[0]["J-Mean"] == f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
     assert not (tmp_path / "strict_0/checkpoints").exists()
 
     monkeypatch.setattr(train, "run", None)  # what is finished is taken as it is

@@ -4,7 +4,6 @@ from configs import moving_shapes, srnet_moving_shapes
 from stemseg_jax import studies
 from stemseg_jax.studies import Row
 
-JF = ("J&F-Mean", "J-Mean", "F-Mean")
 SRNET = srnet_moving_shapes.get_config
 ROWS = {
     "stemseg": Row(moving_shapes.get_config),
@@ -21,15 +20,10 @@ ROWS = {
 
 def main():
     options = studies.arguments(__doc__, ROWS).parse_args()
-    lines = studies.table(ROWS, figures, options)
+    lines = studies.table(ROWS, studies.masks_and_identities, options)
     for line, rate in zip(lines, studies.rates(ROWS, options), strict=True):
         line["frames/s"] = f"{rate:.0f}"
     studies.write(lines, options.output)
-
-
-def figures(result: studies.Result) -> studies.Figures:
-    own = {figure: float(result.scores[figure]) for figure in JF}
-    return own | studies.identities(result.benchmark.dataset.videos, result.tracks)
 
 
 if __name__ == "__main__":

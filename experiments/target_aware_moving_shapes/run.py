@@ -10,7 +10,6 @@ from stemseg_jax import choices, studies
 from stemseg_jax.studies import Row
 
 STEPS = {"proposals": 4_000, "refiner": 1_000, "embedding": 500}  # of each phase
-JF = ("J&F-Mean", "J-Mean", "F-Mean")
 AP = ("AP", "AP50", "AP75")
 
 
@@ -60,8 +59,7 @@ def main():
 def figures(result: studies.Result) -> studies.Figures:
     if "AP" in result.scores:
         return {name: float(result.scores[name]) for name in AP}
-    own = {name: float(result.scores[name]) for name in JF}
-    return own | studies.identities(result.benchmark.dataset.videos, result.tracks)
+    return studies.masks_and_identities(result)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ Source: STEm-Seg (Athar et al., ECCV 2020), inference; Eq. 2 for the probability
 import dataclasses
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
@@ -20,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int32
 from stemseg_jax.ops import gaussian
 
 RULES = ("paper", "released", "refined", "discard")
+SEEDS = ("seediness", "random")
 # "refined" and "discard" try at most this many seeds for each slot they have.
 ROUNDS_PER_SLOT = 4
 
@@ -34,6 +36,8 @@ class Settings:
             go to the farthest centre. "refined" is the paper's rule with each centre
             moved once to the mean of what it caught, and without tiny clusters.
             "discard" is the paper's rule without tiny clusters and their points.
+        seeds: The unassigned point that comes next is that of highest "seediness", or a
+            "random" one, and none is too bad: as if there were no seediness.
         max_instances: K, the number of slots. The paper has no such limit.
         min_seediness: The search ends at the first seed below it.
         primary_threshold: A centre takes points of a higher probability.
@@ -44,6 +48,7 @@ class Settings:
     """
 
     rule: str = "paper"
+    seeds: str = "seediness"
     max_instances: int = 20
     min_seediness: float = 0.8
     primary_threshold: float = 0.5
@@ -54,6 +59,8 @@ class Settings:
     def __post_init__(self):
         if self.rule not in RULES:
             raise ValueError(f"rule={self.rule!r} is not one of {', '.join(RULES)}.")
+        if self.seeds not in SEEDS:
+            raise ValueError(f"seeds={self.seeds!r} is not one of {', '.join(SEEDS)}.")
         for name in ("max_instances", "min_cells"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
@@ -153,10 +160,13 @@ def _search(embeddings, bandwidths, seediness, foreground, settings):
     """The labels, the slots and how many of them were filled; points are [E P]."""
     refined, discard = settings.rule == "refined", settings.rule == "discard"
     K = settings.max_instances
+    goodness, least = seediness, settings.min_seediness
+    if settings.seeds == "random":  # in the same order in every window
+        goodness, least = jax.random.uniform(jax.random.key(0), seediness.shape), 0
 
     def go_on(state):
         labels, seeds, _, count, rounds = state
-        good = seeds & (labels < 0) & (seediness >= settings.min_seediness)
+        good = seeds & (labels < 0) & (goodness >= least)
         return good.any() & (count < K) & (rounds < ROUNDS_PER_SLOT * K)
 
     def step(state):
@@ -167,7 +177,7 @@ def _search(embeddings, bandwidths, seediness, foreground, settings):
             distance = _distance(embeddings, centre, bandwidth, settings)
             return unassigned & (jnp.exp(-distance / 2) > settings.primary_threshold)
 
-        seed = _first_highest(jnp.where(seeds & unassigned, seediness, -jnp.inf))
+        seed = _first_highest(jnp.where(seeds & unassigned, goodness, -jnp.inf))
         centre, bandwidth = embeddings[:, seed], bandwidths[:, seed]
         caught = catch(centre, bandwidth)
         seeds = (seeds & ~caught).at[seed].set(False)

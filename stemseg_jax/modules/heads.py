@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from stemseg_jax.modules import conv3d, initialisers
-from stemseg_jax.ops import mixing
+from stemseg_jax.ops import gaussian, mixing
 
 
 class EmbeddingMaps(NamedTuple):
@@ -30,6 +30,8 @@ class EmbeddingHead(nn.Module):
     Attributes:
         mixing: The name of the mixing function, see `ops.mixing`.
         bounded: Whether offsets pass through tanh(y / 4) before the grid is added.
+        bandwidth_std: None: bandwidths are predicted. Otherwise the standard deviation
+            that all points have instead, along the same dimensions.
         seediness: Whether this head has the seediness too; otherwise a `SeedinessHead`
             on a decoder of its own gives it.
         seediness_bias: Initial bias of the seediness logit. None: no bias at all, as in
@@ -38,6 +40,7 @@ class EmbeddingHead(nn.Module):
 
     mixing: str = "xyff"
     bounded: bool = True
+    bandwidth_std: float | None = None
     seediness: bool = True
     seediness_bias: float | None = None
     initialiser: str = "torch"
@@ -51,12 +54,18 @@ class EmbeddingHead(nn.Module):
         )(x)
         if self.bounded:
             embeddings = jnp.tanh(0.25 * embeddings)
-        log_bandwidths = conv3d.Pointwise(
-            spec.bandwidths,
-            bias="scheme",
-            initialiser=self.initialiser,
-            name="conv_variance",
-        )(x)
+        if self.bandwidth_std is None:
+            log_bandwidths = conv3d.Pointwise(
+                spec.bandwidths,
+                bias="scheme",
+                initialiser=self.initialiser,
+                name="conv_variance",
+            )(x)
+        else:
+            log_bandwidths = jnp.full(
+                (*x.shape[:-1], spec.bandwidths),
+                gaussian.log_bandwidth(self.bandwidth_std),
+            )
         seediness = None
         if self.seediness:
             logits = conv3d.Pointwise(

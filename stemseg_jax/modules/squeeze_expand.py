@@ -29,6 +29,7 @@ class SqueezeExpandDecoder(nn.Module):
     Attributes:
         num_frames: The clip length the decoder is made for: 2, 4, 8, 16, 24 or 32.
         channels: The widths of the paths, coarsest first.
+        pooling: Whether units pool at all; without it all paths keep every frame.
         convolution: The form of the 3-D convolutions, see `conv3d.Conv3D`.
         remat: Recompute each unit in the backward pass instead of storing it.
 
@@ -42,6 +43,7 @@ class SqueezeExpandDecoder(nn.Module):
     num_frames: int
     channels: tuple[int, int, int, int] = (256, 256, 128, 128)
     norm: norms.Norm = norms.group_norm()
+    pooling: bool = True
     convolution: str = "auto"
     initialiser: str = "torch"
     remat: bool = False
@@ -61,6 +63,7 @@ class SqueezeExpandDecoder(nn.Module):
     ) -> Float[Array, "B T h w C"]:
         """Takes the four feature maps finest first."""
         unit = nn.remat(Unit) if self.remat else Unit
+        halvings = HALVINGS[self.num_frames] if self.pooling else 0
         x = None
         for stride, units, width, features in zip(
             (32, 16, 8, 4), (3, 2, 1, 1), self.channels, reversed(maps), strict=True
@@ -68,7 +71,7 @@ class SqueezeExpandDecoder(nn.Module):
             for index in range(units):
                 features = unit(
                     width,
-                    squeeze=stride > 4 and index < HALVINGS[self.num_frames],
+                    squeeze=stride > 4 and index < halvings,
                     norm=self.norm,
                     convolution=self.convolution,
                     initialiser=self.initialiser,
@@ -99,6 +102,7 @@ def from_config(config: ConfigDict, *, widths: Sequence[int]) -> Recipe:
         SqueezeExpandDecoder,
         num_frames=config.num_frames,
         norm=norms.group_norm(groups=model.decoder_norm_groups, widths=tuple(widths)),
+        pooling=model.temporal_pooling,
         convolution=choices.known("model.conv3d", model.conv3d, conv3d.FORMS),
         initialiser=choices.known(
             "model.initialiser", model.initialiser, initialisers.INITIALISERS

@@ -4,6 +4,8 @@ The paper writes it with a diagonal covariance; here, as in the authors' code, i
 bandwidths, 1/sigma^2, and no normalising constant: 1 at the centre.
 """
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -23,6 +25,11 @@ def bandwidths(
     free = jnp.asarray([std**-2 for std in free_std], predicted.dtype)
     free = jnp.broadcast_to(free, (*predicted.shape[:-1], len(free_std)))
     return jnp.concatenate([predicted, free], axis=-1)
+
+
+def log_bandwidth(std: float) -> float:
+    """The raw output that `bandwidths` makes 1/std^2 of."""
+    return math.log(std**-2 / 10)
 
 
 def squared_distances(

@@ -31,4 +31,12 @@ OPTIONS = {
     "stemseg": stemseg_options.OPTIONS,
     "target_aware": target_aware_options.OPTIONS,
 }
-ADDED = {"stemseg": {"tracking.score": "size", "loss.classes_of": "cells"}}
+ADDED = {
+    "stemseg": {
+        "model.bandwidth_std": None,
+        "model.temporal_pooling": True,
+        "loss.classes_of": "cells",
+        "clustering.seeds": "seediness",
+        "tracking.score": "size",
+    }
+}

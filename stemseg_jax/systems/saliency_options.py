@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from stemseg_jax.modules import conv3d, initialisers, norms, squeeze_expand
 from stemseg_jax.ops import masks
-from stemseg_jax.ranges import PROBABILITY, Each, OneOf, Range, Real, Whole
+from stemseg_jax.ranges import PROBABILITY, Each, Flag, OneOf, Range, Real, Whole
 
 OPTIONS: Mapping[str, Range] = {
     "parity": OneOf(("paper",)),  # their program does not hold it
@@ -13,6 +13,7 @@ OPTIONS: Mapping[str, Range] = {
     "model.num_classes": OneOf((0,)),
     "model.norm": OneOf(norms.LASTING),
     "model.decoder_channels": Each(Whole(least=1, most=2**14), lengths=(4,)),
+    "model.temporal_pooling": Flag(),
     "model.decoder_norm_groups": Whole(least=1),
     "model.initialiser": OneOf(tuple(initialisers.INITIALISERS)),
     "model.conv3d": OneOf(tuple(conv3d.FORMS)),

@@ -66,6 +66,7 @@ class Network(nn.Module):
     decoder: Recipe
     num_frames: int
     mixing: str
+    bandwidth_std: float | None
     decoder_channels: tuple[int, ...]
     seediness_decoder: bool
     seediness_bias: float | None
@@ -83,6 +84,7 @@ class Network(nn.Module):
             decoder=squeeze_expand.from_config(config, widths=widths),
             num_frames=config.num_frames,
             mixing=choices.known("model.mixing", model.mixing, mixing.MIXINGS),
+            bandwidth_std=model.bandwidth_std,
             decoder_channels=tuple(model.decoder_channels),
             seediness_decoder=model.seediness_decoder,
             seediness_bias=model.seediness_bias,
@@ -97,6 +99,7 @@ class Network(nn.Module):
         self.embedding_decoder = self.decoder(channels=self.decoder_channels)
         self.embedding_head = heads.EmbeddingHead(
             self.mixing,
+            bandwidth_std=self.bandwidth_std,
             seediness=not self.seediness_decoder,
             seediness_bias=self.seediness_bias,
             initialiser=self.initialiser,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from stemseg_jax.clustering import sequential
 from stemseg_jax.modules import conv3d, initialisers, norms, squeeze_expand
 from stemseg_jax.ops import masks, mixing
 from stemseg_jax.ranges import (
@@ -21,6 +22,8 @@ OPTIONS: Mapping[str, Range] = {
     "num_frames": OneOf(tuple(squeeze_expand.HALVINGS)),
     "model.mixing": OneOf(tuple(mixing.MIXINGS)),
     "model.free_dim_std": Real(above=0),
+    "model.bandwidth_std": Maybe(Real(above=0)),
+    "model.temporal_pooling": Flag(),
     "model.decoder_channels": WIDTHS,
     "model.seediness_decoder": Flag(),
     "model.seediness_bias": Maybe(Real()),
@@ -43,6 +46,7 @@ OPTIONS: Mapping[str, Range] = {
     "loss.target": OneOf(tuple(masks.TO_STRIDE)),
     "loss.classes_of": OneOf(CLASSES_OF),
     "clustering.rule": OneOf(("paper", "released", "refined")),
+    "clustering.seeds": OneOf(sequential.SEEDS),
     "clustering.max_instances": Whole(least=1, most=2**12),
     "clustering.min_seediness": PROBABILITY,
     "clustering.primary_threshold": PROBABILITY,

@@ -267,6 +267,23 @@ def test_labels_equal_numpy(rule, num_points, num_objects, num_dims, max_instanc
             assert size == (expected == slot).sum()
 
 
+@pytest.mark.parametrize("rule", sequential.RULES)
+def test_random_seeds_are_a_seediness_drawn_by_chance(rule):
+    *points, foreground = random_points(6, 300, 6)
+    drawn = np.asarray(jax.random.uniform(jax.random.key(0), (300,)))
+    expected = run(
+        *(*points[:2], drawn, foreground), rule=rule, min_seediness=0.0, min_cells=6
+    )
+    for seediness in (points[2], np.zeros(300)):  # whatever it is, and however bad
+        found = run(
+            *(*points[:2], seediness, foreground),
+            **dict(rule=rule, seeds="random", min_cells=6),
+        )
+        np.testing.assert_array_equal(found.labels, expected.labels)
+    best = run(*points, foreground, rule=rule, min_seediness=0.0, min_cells=6)
+    assert (found.labels != best.labels).any()
+
+
 # ------------------------------------------------------------------------ properties
 
 

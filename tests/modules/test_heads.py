@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stemseg_jax.modules import heads
-from stemseg_jax.ops import mixing
+from stemseg_jax.ops import gaussian, mixing
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4, 6, 8)), jnp.float32)
 
@@ -53,6 +53,14 @@ def test_an_embedding_head_may_leave_seediness_to_another():
     )
     assert maps.seediness is None
     assert set(variables["params"]) == {"conv_embedding", "conv_variance"}
+
+
+def test_a_bandwidth_of_the_config_is_that_of_every_point():
+    head = heads.EmbeddingHead("xyff", bandwidth_std=0.5)
+    maps, variables = head.init_with_output(jax.random.key(0), X)
+    assert set(variables["params"]) == {"conv_embedding", "conv_seediness"}
+    assert maps.log_bandwidths.shape == (2, 3, 4, 6, 2)
+    np.testing.assert_allclose(gaussian.bandwidths(maps.log_bandwidths), 4, rtol=1e-6)
 
 
 def test_foreground_is_the_last_channel():

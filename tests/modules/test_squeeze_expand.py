@@ -11,6 +11,7 @@ from stemseg_jax.conversion import sources
 from stemseg_jax.modules import heads, norms
 from stemseg_jax.modules.squeeze_expand import SqueezeExpandDecoder, halve_time
 
+KEY = jax.random.key(0)
 narrow = functools.partial(
     SqueezeExpandDecoder,
     channels=(8, 8, 8, 16),
@@ -49,16 +50,17 @@ def test_zeros_beyond_the_border_count():
     "num_frames, coarsest",
     [(2, 2), (4, 2), (8, 2), (16, 2), (24, 3), (32, 4)],
 )
-def test_every_clip_length_squeezes_as_far_as_it_should(num_frames, coarsest):
+@pytest.mark.parametrize("pooling", [True, False])
+def test_every_clip_length_squeezes_as_far_as_it_should(num_frames, coarsest, pooling):
     inputs = jax.eval_shape(lambda: maps(num_frames))
     output, state = jax.eval_shape(
-        lambda: narrow(num_frames).init_with_output(
+        lambda: narrow(num_frames, pooling=pooling).init_with_output(
             jax.random.key(0), maps(num_frames), capture_intermediates=True
         )
     )
     assert output.shape == (*inputs[0].shape[:4], 16)
     path = state["intermediates"]["block_32x_2"]["__call__"][0]
-    assert path.shape == (1, coarsest, 1, 2, 8)
+    assert path.shape == (1, coarsest if pooling else num_frames, 1, 2, 8)
 
 
 def test_other_clip_lengths_are_refused_with_the_list_of_these():
@@ -66,12 +68,24 @@ def test_other_clip_lengths_are_refused_with_the_list_of_these():
         SqueezeExpandDecoder(6)
 
 
-def test_parameters_do_not_depend_on_the_clip_length():
+def test_parameters_depend_neither_on_the_clip_length_nor_on_pooling():
     shapes = [
-        jax.eval_shape(lambda n=n: narrow(n).init(jax.random.key(0), maps(n)))
-        for n in (2, 8, 32)
+        jax.eval_shape(lambda n=n, p=p: narrow(n, pooling=p).init(KEY, maps(n)))
+        for n, p in ((2, True), (8, True), (32, True), (8, False))
     ]
-    assert shapes[0] == shapes[1] == shapes[2]
+    assert all(shape == shapes[0] for shape in shapes)
+
+
+def test_without_pooling_there_is_the_decoder_of_two_frames():
+    # The shortest clips are never pooled; but for that, lengths differ in nothing.
+    inputs = maps(4)
+    expected, variables = jax.jit(narrow(2).init_with_output)(KEY, inputs)
+    unpooled, pooled = (
+        jax.jit(narrow(4, pooling=pooling).apply)(variables, inputs)
+        for pooling in (False, True)
+    )
+    np.testing.assert_allclose(unpooled, expected, atol=1e-5)
+    assert np.abs(pooled - expected).max() > 0.01
 
 
 def test_every_frame_and_scale_reaches_the_middle_of_the_clip():

@@ -12,6 +12,12 @@ def test_bandwidths_by_hand():
     np.testing.assert_allclose(result, [[10, 20, 4, 100]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("std", [0.05, 0.3, 2.0])
+def test_a_deviation_becomes_the_output_that_gives_it(std):
+    output = jnp.full((3, 2), gaussian.log_bandwidth(std))
+    np.testing.assert_allclose(gaussian.bandwidths(output), std**-2, rtol=1e-5)
+
+
 def test_without_free_dimensions_there_are_just_the_predicted():
     assert gaussian.bandwidths(jnp.zeros((4, 5, 3))).shape == (4, 5, 3)
 

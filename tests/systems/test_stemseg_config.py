@@ -230,6 +230,21 @@ def test_free_dimensions_have_the_deviation_of_the_config():
     assert system.free_std == (0.5, 0.5)
 
 
+def test_bandwidths_and_pooling_are_those_of_the_config():
+    as_printed = STEmSeg.from_config(config_of("davis")).network
+    assert as_printed.bandwidth_std is None
+    assert as_printed.decoder(channels=(8,) * 4).pooling
+    config = config_of("davis", "smoke", model__temporal_pooling=False)
+    config.model.bandwidth_std = 0.4
+    network = STEmSeg.from_config(config).network
+    assert not network.decoder(channels=(8,) * 4).pooling
+    system, variables = models.abstract(config)
+    frames = models.blank_batch(config).frames.astype(jnp.float32)
+    maps = jax.eval_shape(system.network.apply, variables, frames)
+    assert maps.log_bandwidths.shape[-1] == 2
+    assert "conv_variance" not in variables["params"]["embedding_head"]
+
+
 # --------------------------------------------------------------------------- refusals
 
 
@@ -246,6 +261,7 @@ def test_free_dimensions_have_the_deviation_of_the_config():
         (dict(loss__target="or"), "loss.target='or' is unknown"),
         (dict(tracking__overlap=8), "overlap=8 must be .* less than the window's 8"),
         (dict(clustering__rule="best"), "rule='best' is not one of paper"),
+        (dict(clustering__seeds="best"), "seeds='best' is not one of seediness"),
         (dict(clustering__max_instances=0), "max_instances=0 must be at least 1"),
         (dict(clustering__min_seediness=2.0), "min_seediness=2.0 is not in"),
     ],
