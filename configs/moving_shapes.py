@@ -35,9 +35,9 @@ def get_config(variant: str = ""):
 
     data = config.data
     data.mixture.moving_shapes = 1.0
-    data.options.moving_shapes = dict(
-        num_videos=20_000, height=96, width=160, objects=(2, 4)
-    )
+    # Colours tell classes apart: without them 4000 updates of one clip are too few.
+    shapes = dict(height=96, width=160, objects=(2, 4), marked=True)
+    data.options.moving_shapes = dict(num_videos=20_000, **shapes)
     data.span.moving_shapes = (7, 11)
     data.min_dim, data.max_dim = 96, 160
     data.reverse = True
@@ -57,9 +57,7 @@ def get_config(variant: str = ""):
 
     evaluation = config.evaluation
     evaluation.dataset = "moving_shapes"
-    evaluation.options = dict(
-        num_videos=20, num_frames=20, height=96, width=160, objects=(2, 4)
-    )
+    evaluation.options = dict(num_videos=20, num_frames=20, **shapes)
     evaluation.task = "davis19"
     evaluation.min_dim, evaluation.max_dim = 96, 160
     return stemseg.finish(config, variant)

@@ -133,12 +133,11 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
             decay=optim.average_decay,
         )
         metrics["gradient_norm"] = optax.tree.norm(gradient)
-        new = TrainState(state.step, params, collections, average, opt_state)
+        new = TrainState(state.step + 1, params, collections, average, opt_state)
         sizes = [*metrics.values(), optax.tree.norm(updates)]
         finite = jnp.isfinite(jnp.stack(sizes)).all()
-        kept = jax.tree.map(lambda x, before: jnp.where(finite, x, before), new, state)
         metrics["not_finite"] = ~finite
-        return kept._replace(step=state.step + 1), metrics
+        return kept_if(finite, new, state), metrics
 
     # ---------------------------------------------------------------------- loop
     batches = pipeline.training_batches(
@@ -201,6 +200,16 @@ def mean_over_passes(
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     (collections, total), _ = jax.lax.scan(add, (collections, zeros), (batch, keys))
     return collections, jax.tree.map(lambda x: x / keys.shape[0], total)
+
+
+def kept_if(finite: jax.Array, new: TrainState, before: TrainState) -> TrainState:
+    """The new state, or the one before; what counts goes on, and with it the rate."""
+
+    def kept(x, before):
+        is_count = jnp.issubdtype(x.dtype, jnp.integer)
+        return x if is_count else jnp.where(finite, x, before)
+
+    return jax.tree.map(kept, new, before)
 
 
 def moving_average(average: Any, new: Any, step: jax.Array, *, decay: float) -> Any:

@@ -31,6 +31,7 @@ def load(
     objects: tuple[int, int] = (2, 4),
     radius: tuple[float, float] = (0.19, 0.26),
     categories: int = len(scenes.CATEGORIES),
+    marked: bool = False,
 ) -> readers.Dataset:
     """Videos of moving shapes, rendered when they are asked for.
 
@@ -40,7 +41,7 @@ def load(
         num_videos: As many as wished; video i is the same however many there are.
         objects: Fewest and most objects of a video; successive videos go through the
             range in turn. One object of each video never leaves the frame.
-        radius, categories: See `scenes.SceneSettings`.
+        radius, categories, marked: See `scenes.SceneSettings`.
 
     Raises:
         ValueError: For an unknown split and for settings out of range.
@@ -66,6 +67,7 @@ def load(
                 objects=fewest + index % (most - fewest + 1),
                 radius=tuple(radius),
                 categories=categories,
+                marked=marked,
             ),
             seed=(seed, SPLITS.index(split), index),
         )

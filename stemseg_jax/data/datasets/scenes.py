@@ -30,6 +30,8 @@ class SceneSettings:
         radius: Smallest and largest mean radius of an object, as a share of the frame's
             shorter side. An object has the area of a disc of this radius.
         categories: How many of `CATEGORIES` occur, from the first on.
+        marked: Whether the second colour of an object is that of its category, see
+            `MARKINGS`; else it is a darker form of the first.
     """
 
     height: int
@@ -37,6 +39,7 @@ class SceneSettings:
     objects: int
     radius: tuple[float, float]
     categories: int = len(CATEGORIES)
+    marked: bool = False
 
     def __post_init__(self):
         if not 1 <= self.categories <= len(CATEGORIES):
@@ -92,8 +95,16 @@ class Scene:
         # Hues are spread: most objects of a video differ in colour, some do not.
         hues = rng.random() + (np.arange(count) + rng.uniform(-0.4, 0.4, count)) / count
         self.textures = [
-            _object_texture(rng, category, hue, size=math.ceil(2.3 * EXTENT * reach))
-            for category, hue, reach in zip(self.categories, hues, radius, strict=True)
+            _object_texture(
+                rng,
+                category,
+                hue,
+                size=math.ceil(2.3 * EXTENT * reach),
+                marking=MARKINGS[category] if settings.marked else DARKER,
+            )
+            for category, hue, reach in zip(
+                self.categories.tolist(), hues, radius, strict=True
+            )
         ]
         self.background = _background_texture(
             rng, math.ceil(1.4 * self.height), math.ceil(1.4 * self.width)
@@ -236,14 +247,26 @@ def _disc(angles, distance, radius):
 OUTLINES = _outlines()  # [category - 1, angle]
 
 
-def _object_texture(rng, category, hue, *, size):
-    """Two saturated colours in the pattern of the category, darker towards the rim."""
+# The second colour of an object: how far its hue is from that of the first, and ranges
+# of saturation and value.
+DARKER = (0.0, (0.8, 1), (0.4, 0.6))
+MARKINGS = {
+    1: (0.0, (0.8, 1), (0, 0.15)),  # black
+    2: (0.0, (0, 0.1), (0.9, 1)),  # white
+    3: DARKER,
+    4: (0.5, (0.8, 1), (0.6, 0.8)),  # the opposite hue
+}
+
+
+def _object_texture(rng, category, hue, *, size, marking):
+    """Two colours in the pattern of the category, darker towards the rim."""
     y, x = np.meshgrid(*[np.linspace(-EXTENT, EXTENT, size, dtype=np.float32)] * 2)
-    weight = textures.pattern(int(category), y, x, period=rng.uniform(0.55, 0.8))
+    weight = textures.pattern(category, y, x, period=rng.uniform(0.55, 0.8))
     weight += rng.uniform(-0.2, 0.2) + 0.3 * (textures.noise(rng, 7, size, size) - 0.5)
     light = textures.colour(hue, rng.uniform(0.6, 1), rng.uniform(0.85, 1))
     hue += rng.uniform(-0.1, 0.1)
-    dark = textures.colour(hue, rng.uniform(0.8, 1), rng.uniform(0.4, 0.6))
+    turn, saturation, value = marking
+    dark = textures.colour(hue + turn, rng.uniform(*saturation), rng.uniform(*value))
     shading = 1 - 0.15 * (np.square(y) + np.square(x))
     return textures.mix(dark, light, weight, shading)
 

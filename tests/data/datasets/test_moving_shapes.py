@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -150,6 +151,48 @@ def test_outlines_have_the_area_of_the_unit_disc_and_are_not_convex(category):
     assert turns.min() < -1e-3
     area = np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) / 2
     assert area == pytest.approx(np.pi, rel=0.02)
+
+
+def test_marked_objects_have_the_colour_of_their_category():
+    """Shares of black, of white, and of hues far from the object's most frequent one,
+    in the inner part of each object that nothing hides."""
+    shares = {category: [] for category in scenes.CATEGORIES}
+    for video in moving_shapes.load(num_videos=30, objects=(1, 1), marked=True).videos:
+        clip = video.clip([0])
+        inside = cv2.erode(clip.masks[0, 0].astype(np.uint8), np.ones((5, 5))) > 0
+        hue, saturation, value = cv2.cvtColor(clip.frames[0], cv2.COLOR_RGB2HSV)[
+            inside
+        ].T.astype(int)
+        coloured = (saturation > 120) & (value > 60)
+        usual = np.bincount(hue[coloured], minlength=180).argmax()
+        turned = np.abs((hue - usual + 90) % 180 - 90) > 45
+        shares[clip.categories[0]].append(
+            [(value < 60).mean(), (saturation < 60).mean(), (turned & coloured).mean()]
+        )
+    means = {category: np.mean(found, axis=0) for category, found in shares.items()}
+    for category, colour in {1: 0, 2: 1, 4: 2}.items():
+        others = [means[other][colour] for other in means if other != category]
+        assert means[category][colour] > 0.25 > 3 * max(others), (category, means)
+    assert (means[3] < 0.05).all()
+
+
+def test_markings_change_colours_alone():
+    plain, marked = (
+        moving_shapes.load(**SMALL, marked=marked).videos for marked in (False, True)
+    )
+    for one, other in zip(plain, marked, strict=True):
+        one, other = one.clip(range(3)), other.clip(range(3))
+        np.testing.assert_array_equal(one.masks, other.masks)
+        np.testing.assert_array_equal(one.categories, other.categories)
+        outside = ~one.masks.any(axis=0)
+        edges = cv2.dilate(
+            (~outside).astype(np.uint8).transpose(1, 2, 0), np.ones((3, 3))
+        ).transpose(2, 0, 1)
+        np.testing.assert_array_equal(one.frames[edges == 0], other.frames[edges == 0])
+    assert any(
+        (a.clip([0]).frames != b.clip([0]).frames).any()
+        for a, b in zip(plain, marked, strict=True)
+    )
 
 
 def test_all_categories_occur_and_agree_with_the_clips(videos):
