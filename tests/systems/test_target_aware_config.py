@@ -66,6 +66,14 @@ def test_each_phase_trains_its_part_alone():
     assert "discovery/body/stem" in frozen and "discovery/guide/body/stem" in frozen
 
 
+def test_batch_norms_see_all_clips_of_an_update_and_the_refiner_has_amsgrad():
+    for name in ("davis", "ytvis", "refiner"):
+        optim = config_of(name).optim
+        assert optim.clips_per_device == optim.batch_size > 1
+    optim = config_of("refiner").optim
+    assert (optim.name, optim.weight_decay) == ("amsgrad", 1e-5)
+
+
 def test_each_row_of_the_tables_is_a_switch():
     whole = TargetAware.from_config(config_of())
     rows = {
