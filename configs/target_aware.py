@@ -57,6 +57,8 @@ def get_config() -> ConfigDict:
     loss.weights.offset = 0.01
     loss.weights.refinement = 1.0
     loss.weights.triplet = 1.0
+    # Of "embedding": pixels; PReMVOS's. What has a shorter side is not compared.
+    loss.min_box = 30
     # The true foreground of the frame before, made to look like a found one; ours.
     loss.guidance_noise = ConfigDict()
     loss.guidance_noise.affine = 0.05
@@ -148,6 +150,7 @@ def smoke(config: ConfigDict) -> None:
     """Narrow networks and small models of targets; all rules are the config's."""
     defaults.smoke(config)
     model, tracking = config.model, config.tracking
+    config.loss.min_box = min(config.loss.min_box, 10)  # frames are small, too
     model.target_backbone = model.embedding_backbone = "tiny"
     model.aspp_channels = 16
     model.gate_channels = 8

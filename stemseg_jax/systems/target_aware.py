@@ -253,6 +253,7 @@ class TargetAware:
     parts: tuple[str, ...]
     loss_weights: tuple[tuple[str, float], ...]
     noise: mask_noise.Noise
+    min_box: int  # pixels, of the shorter side of what crops are learnt from
     clustering: centres_offsets.Settings
     target: target_model.Settings
     tracking: TrackingSettings
@@ -281,6 +282,7 @@ class TargetAware:
             parts=tuple(loss.parts),
             loss_weights=tuple(loss.weights.items()),
             noise=mask_noise.Noise(**loss.guidance_noise),
+            min_box=loss.min_box,
             clustering=centres_offsets.Settings(**config.clustering),
             target=target_model.Settings(**target),
             tracking=TrackingSettings(**tracking),
@@ -388,7 +390,14 @@ class TargetAware:
         return {"refinement": jnp.where(there, terms, 0)}, new
 
     def _embedding_terms(self, apply, variables, batch: ClipBatch, keys):
-        """Each object of a clip beside itself in other frames, and the others."""
+        """Each object of a clip beside itself in other frames, and the others.
+
+        An object whose box is too small in a frame is not compared there.
+
+        Differs from PReMVOS in: the crops of an object are those of the frames of one
+            clip, and what they are compared with are the others of that clip, as many
+            as there are; there a batch has groups of 4 crops of objects of all videos.
+        """
         del keys
         images = self.convention.normalise(batch.frames)
         masks = batch.masks & batch.valid[:, :, None, None, None]
@@ -396,16 +405,19 @@ class TargetAware:
         extent = jnp.array([H, W], jnp.float32)
 
         def cut(image, masks):
-            return crops.cut(image, crops.boxes(masks, extent), side=self.tracking.crop)
+            boxes = crops.boxes(masks, extent)
+            sizes = masks_ops.outlines(masks).sizes.min(axis=-1)
+            large = crops.shown(boxes) & (sizes >= self.min_box)
+            return crops.cut(image, boxes, side=self.tracking.crop), large
 
-        found = jax.vmap(jax.vmap(cut))(images, masks.swapaxes(1, 2))  # [B T N S S 3]
+        # [B T N S S 3] and [B T N]
+        found, large = jax.vmap(jax.vmap(cut))(images, masks.swapaxes(1, 2))
         flat = found.reshape(-1, *found.shape[3:])
         embeddings, new = apply(variables, flat, method="embed")
         embeddings = embeddings.reshape(B, T * N, -1)
-        seen = masks.any(axis=(-2, -1)).swapaxes(1, 2).reshape(B, T * N)
         ids = jnp.tile(jnp.arange(N, dtype=jnp.int32), T)
         terms = jax.vmap(lambda x, valid: triplet.batch_hard(x, ids, valid))(
-            embeddings, seen
+            embeddings, large.reshape(B, T * N)
         )
         return {"triplet": terms}, new
 

@@ -31,6 +31,7 @@ def test_what_a_config_says_arrives(name):
     assert vars(system.noise) == config.loss.guidance_noise.to_dict()
     assert dict(system.loss_weights) == config.loss.weights.to_dict()
     assert system.parts == config.loss.parts
+    assert system.min_box == config.loss.min_box
     discovery = system.network.discovery
     assert discovery.outputs == (config.model.num_classes or 1)
     assert discovery.guided and discovery.descriptor == "pair"

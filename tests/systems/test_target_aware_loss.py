@@ -105,6 +105,25 @@ def test_the_other_parts_are_finite_and_padding_changes_nothing(part):
     np.testing.assert_allclose(total, alone / 2, rtol=1e-3)
 
 
+def test_what_is_too_small_is_not_compared():
+    """Nothing is seen of it, or too little to learn from."""
+    system = painted.system(config_of("embedding"))
+    assert system.min_box == 10
+    large = {1: (2, 2, 13, 14), 3: (16, 40, 14, 13)}
+    keys = jax.random.split(jax.random.key(1), 1)
+
+    def loss(*boxes, known=3):
+        batch = batch_of([[large | dict(enumerate(boxes, start=5))] * 3])
+        batch = batch._replace(valid=batch.valid & (jnp.arange(3) < known))
+        return float(LOSS(system, {"params": {}}, batch, keys)[0])
+
+    alone = loss(known=2)
+    # 9 pixels are enough for a crop (11 with what is around), and too few for a box.
+    for box in ((20, 10, 9, 12), (20, 10, 3, 12), (20, 10, 2, 2)):
+        np.testing.assert_allclose(loss(box), alone, rtol=1e-6)
+    assert abs(loss((18, 10, 10, 12)) - alone) > 1e-3
+
+
 class Plain(painted.PaintedNetwork):
     def refine(self, maps, scores, size):
         return jax.image.resize(8 * scores - 4, (*scores.shape[:2], *size), "linear")
