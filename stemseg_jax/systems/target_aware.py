@@ -257,7 +257,9 @@ class TargetAware:
     clustering: centres_offsets.Settings
     target: target_model.Settings
     tracking: TrackingSettings
-    # Of a track: of the reference, and `_scores`.
+    # Of a track: the mean, over the frames that show it, of the proposal's score where
+    # one took the mask's place and of the mask's probability elsewhere, times
+    # the mean probability of its class, where there are classes.
     score: ClassVar[str] = "product"
 
     @classmethod
@@ -524,6 +526,7 @@ class TargetAware:
             jnp.ones(1, bool),
             num_slots=len(ids),
             logits=maps.logits[None] if several else None,
+            soft=True,
         )
         sums = sums._replace(confidences={"object": scores[None]})
         foreground = jnp.where(inside, foreground, 0)
@@ -596,7 +599,11 @@ class TargetAware:
         side = (self.tracking.size,) * 2
         soft = jax.vmap(lambda x: resize.part(x[..., None], box, side)[..., 0])(soft)
 
-        ids, next_id = association.number(tracks.ids, is_new, state.next_id)
+        # Of the objects of a frame the one whose centre comes first is numbered first.
+        numbers, next_id = association.number(
+            jnp.zeros(P, jnp.int32), fates.is_new, state.next_id
+        )
+        ids = jnp.where(is_new, at_slots(numbers, 0), tracks.ids)
         ages = jnp.where(is_new, 0, tracks.ages + alive)
         models = tracks.models
         if self.tracking.memory_update:
