@@ -150,7 +150,7 @@ def smoke(config: ConfigDict) -> None:
     """Narrow networks and small models of targets; all rules are the config's."""
     defaults.smoke(config)
     model, tracking = config.model, config.tracking
-    config.loss.min_box = min(config.loss.min_box, 10)  # frames are small, too
+    config.loss.min_box = min(config.loss.min_box, 8)  # frames are small, too
     model.target_backbone = model.embedding_backbone = "tiny"
     model.aspp_channels = 16
     model.gate_channels = 8

@@ -102,6 +102,8 @@ def refiner(config):
 
 def embedding(config):
     config.init_from = "runs/shapes_refiner"
+    transforms = config.data.transforms
     target_aware_embedding.embedding(config)
     discovery(config)
+    config.data.transforms = transforms
     config.optim.steps = 500
