@@ -57,6 +57,8 @@ def get_config() -> ConfigDict:
     loss.weights.offset = 0.01
     loss.weights.refinement = 1.0
     loss.weights.triplet = 1.0
+    # Of "embedding": pixels; PReMVOS's. What has a shorter side is not compared.
+    loss.min_box = 30
     # The true foreground of the frame before, made to look like a found one; ours.
     loss.guidance_noise = ConfigDict()
     loss.guidance_noise.affine = 0.05
@@ -107,7 +109,8 @@ def get_config() -> ConfigDict:
     data.min_dim = data.max_dim = data.height = data.width = 640
 
     optim = config.optim
-    optim.batch_size = 8  # as all but the kind of the optimiser: ours
+    # As all but the kind of the optimiser: ours. All at once: batch norms see them.
+    optim.batch_size = optim.clips_per_device = 8
     optim.steps = 40_000
     optim.learning_rate = 5e-3
     optim.rates = ConfigDict({"discovery/body": 0.1, "discovery/guide/body": 0.1})
@@ -147,6 +150,7 @@ def smoke(config: ConfigDict) -> None:
     """Narrow networks and small models of targets; all rules are the config's."""
     defaults.smoke(config)
     model, tracking = config.model, config.tracking
+    config.loss.min_box = min(config.loss.min_box, 8)  # frames are small, too
     model.target_backbone = model.embedding_backbone = "tiny"
     model.aspp_channels = 16
     model.gate_channels = 8

@@ -27,6 +27,7 @@ def embedding(config):
     config.loss.parts = ("embedding",)
     config.num_frames = 4
     config.data.sampling.rule = "later"
+    config.data.transforms = ("resize", "flip")  # whole objects, not cut at a border
     optim = config.optim
     optim.name = "adam"
     optim.steps = 20_000

@@ -28,6 +28,7 @@ def get_config(variant: str = ""):
     model.pixels.std = (64.0, 64.0, 64.0)
 
     config.loss.guidance_noise.grown = 3
+    config.loss.min_box = 10
     config.clustering.min_share = 4e-3
     tracking = config.tracking
     tracking.size = 128
@@ -101,6 +102,8 @@ def refiner(config):
 
 def embedding(config):
     config.init_from = "runs/shapes_refiner"
+    transforms = config.data.transforms
     target_aware_embedding.embedding(config)
     discovery(config)
+    config.data.transforms = transforms
     config.optim.steps = 500

@@ -3,8 +3,10 @@
 Sources: STEm-Seg (Athar et al., ECCV 2020), Sec. 4 and the authors' configurations,
 which SRNet and the one for OVIS follow: SGD with Nesterov momentum 0.9, weight decay on
 every trained parameter, a constant learning rate followed by an exponential decay.
-"polynomial": Zhou et al., CVPR 2021. "adam" and "step": the code that Hu et al. (2019)
-and Zhou et al. build on (monodepth2, FRTM). "adamw", "cosine", warm-up: ours.
+"polynomial": Zhou et al., CVPR 2021. "adam", "amsgrad" and "step": the code that Hu et
+al. (2019) and Zhou et al. build on (monodepth2, FRTM). In "amsgrad" the largest second
+moment is one of those whose bias is already corrected; PyTorch corrects it after that.
+"adamw", "cosine", warm-up: ours.
 """
 
 import inspect
@@ -70,6 +72,9 @@ SCHEDULES = {
 # (options, rate, decay of weights, which weights decay) -> update
 OPTIMIZERS = {
     "adam": lambda optim, rate, decay, decayed: optax.chain(decay, optax.adam(rate)),
+    "amsgrad": lambda optim, rate, decay, decayed: optax.chain(
+        decay, optax.amsgrad(rate)
+    ),
     "adamw": lambda optim, rate, decay, decayed: optax.adamw(
         rate, weight_decay=optim.weight_decay, mask=decayed
     ),

@@ -73,7 +73,7 @@ def test_a_polynomial_ends_at_zero():
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="cosine.*exponential"):
         optimization.schedule(optim_config(schedule="linear"))
-    with pytest.raises(ValueError, match=r"\['adam', 'adamw', 'sgd'\]"):
+    with pytest.raises(ValueError, match=r"\['adam', 'adamw', 'amsgrad', 'sgd'\]"):
         optimization.optimizer(optim_config(name="lion"), {})
 
 
@@ -158,6 +158,24 @@ def test_adam_follows_torch_rule(weight_decay):
     np.testing.assert_allclose(got["w"], p, rtol=1e-4)
 
 
+def test_amsgrad_keeps_the_largest_second_moment():
+    optim = optim_config(name="amsgrad", learning_rate=0.1, weight_decay=0.01)
+    p, m, v, most = np.array([1.0, -2.0]), 0, 0, 0
+    gradients = np.array([[4.0, 1.0], [0.1, 5.0], [0.2, -0.1], [-0.1, 0.3]])
+    params = {"w": jnp.asarray(p, jnp.float32)}
+    trees = [{"w": jnp.asarray(g, jnp.float32)} for g in gradients]
+    got = steps(optimization.optimizer(optim, params), params, trees)
+    for t, g in enumerate(gradients, start=1):
+        g = g + 0.01 * p
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        most = np.maximum(most, v / (1 - 0.999**t))
+        p = p - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(most) + 1e-8)
+    np.testing.assert_allclose(got["w"], p, rtol=1e-4)
+    optim.name = "adam"
+    other = steps(optimization.optimizer(optim, params), params, trees)
+    assert np.abs(other["w"] - got["w"]).max() > 0.01
+
+
 def parts():
     names = ("stem", "stage1_block0", "stage1_block1", "stage2_block0")
     return {
@@ -167,7 +185,7 @@ def parts():
     }
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "amsgrad"])
 @pytest.mark.parametrize("clip_norm", [0.0, 1.0])
 def test_rates_of_parts_scale_the_update_and_the_longest_wins(name, clip_norm):
     """Momentum, decay and clipping are those of a common rate."""

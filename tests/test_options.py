@@ -84,7 +84,7 @@ def test_every_option_of_a_reader_has_a_range():
         ("optim__learning_rate", float("inf"), "above 0"),
         ("optim__learning_rate", "1e-3", "above 0"),
         ("optim__steps", True, "a whole number of at least 1"),
-        ("optim__name", "lamb", "'adamw'"),
+        ("optim__name", "lamb", "'amsgrad'"),
         ("optim__schedule", "cosin", "'cosine'"),
         ("optim__rates", {"body": -1.0}, "of at least 0"),
         ("keep_checkpoints", 0, "a whole number of at least 1"),

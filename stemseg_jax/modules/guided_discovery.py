@@ -6,6 +6,7 @@ Source: Zhou et al. (CVPR 2021), Sec. 3.1: the D-Net.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
@@ -100,10 +101,14 @@ class GuidedDiscovery(nn.Module):
         """Takes normalised frames, those before them with their foreground in [0, 1],
         and in training a key of each for the dropout."""
         of_4, of_8, _, x = self.body(images)
-        foreground = self.foreground_aspp(x, keys)
-        instances = self.instance_aspp(x, keys)
+        # Each ASPP drops something else.
+        dropping = [None] * 3
+        if keys is not None:
+            dropping = jax.vmap(lambda key: jax.random.split(key, 3))(keys).T
+        foreground = self.foreground_aspp(x, dropping[0])
+        instances = self.instance_aspp(x, dropping[1])
         if self.guided:
-            guide = self.guide(before, keys)
+            guide = self.guide(before, dropping[2])
             printed = (foreground, instances)
             pairs = {
                 "pair": ((foreground, guide), (instances, guide)),

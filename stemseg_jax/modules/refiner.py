@@ -52,9 +52,9 @@ class Refiner(nn.Module):
             for index, width in enumerate((self.channels + 1,) * 2 + (self.channels,)):
                 h = nn.relu(self._conv(h, width, 3, f"score{level}_{index}"))
             h = self._residual(h, f"score{level}")
-            deeper = reduced if x is None else x
-            means = [y.mean(axis=(1, 2), keepdims=True) for y in (h, deeper)]
-            gate = jnp.concatenate(means, axis=-1)
+            # Nothing is coarser than the coarsest map: its mean stands for that.
+            deeper = _mean(reduced) if x is None else x
+            gate = jnp.concatenate([_mean(h), _mean(deeper)], axis=-1)
             gate = nn.relu(self._conv(gate, self.channels, 1, f"gate{level}a"))
             gate = nn.sigmoid(self._conv(gate, self.channels, 1, f"gate{level}b"))
             x = gate * h + resize.linear(deeper, features.shape[1:3])
@@ -80,3 +80,7 @@ class Refiner(nn.Module):
             dtype=self.dtype,
             name=name,
         )(x)
+
+
+def _mean(x: Float[Array, "B h w C"]) -> Float[Array, "B 1 1 C"]:
+    return x.mean(axis=(1, 2), keepdims=True)

@@ -39,5 +39,9 @@ def cut(
     Source: PReMVOS (Luiten et al., ACCV 2018), its authors' code.
     """
     crops = jax.vmap(lambda box: resize.part(image, box, (side, side)))(boxes)
-    shown = (boxes[:, 2:] - boxes[:, :2] > LEAST_SIDE).all(axis=-1)
-    return jnp.where(shown[:, None, None, None], crops, 0)
+    return jnp.where(shown(boxes)[:, None, None, None], crops, 0)
+
+
+def shown(boxes: Float[Array, "K 4"]) -> Bool[Array, "K"]:
+    """Whether a box is long enough for its crop to show something."""
+    return (boxes[:, 2:] - boxes[:, :2] > LEAST_SIDE).all(axis=-1)

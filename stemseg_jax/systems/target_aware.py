@@ -253,10 +253,13 @@ class TargetAware:
     parts: tuple[str, ...]
     loss_weights: tuple[tuple[str, float], ...]
     noise: mask_noise.Noise
+    min_box: int  # pixels, of the shorter side of what crops are learnt from
     clustering: centres_offsets.Settings
     target: target_model.Settings
     tracking: TrackingSettings
-    # Of a track: see X-10 and X-18 of the reference, and `_scores`.
+    # Of a track: the mean, over the frames that show it, of the proposal's score where
+    # one took the mask's place and of the mask's probability elsewhere (X-10), times
+    # the mean probability of its class, where there are classes (X-18).
     score: ClassVar[str] = "product"
 
     @classmethod
@@ -281,6 +284,7 @@ class TargetAware:
             parts=tuple(loss.parts),
             loss_weights=tuple(loss.weights.items()),
             noise=mask_noise.Noise(**loss.guidance_noise),
+            min_box=loss.min_box,
             clustering=centres_offsets.Settings(**config.clustering),
             target=target_model.Settings(**target),
             tracking=TrackingSettings(**tracking),
@@ -388,7 +392,14 @@ class TargetAware:
         return {"refinement": jnp.where(there, terms, 0)}, new
 
     def _embedding_terms(self, apply, variables, batch: ClipBatch, keys):
-        """Each object of a clip beside itself in other frames, and the others."""
+        """Each object of a clip beside itself in other frames, and the others.
+
+        An object whose box is too small in a frame is not compared there.
+
+        Differs from PReMVOS in: the crops of an object are those of the frames of one
+            clip, and what they are compared with are the others of that clip, as many
+            as there are; there a batch has groups of 4 crops of objects of all videos.
+        """
         del keys
         images = self.convention.normalise(batch.frames)
         masks = batch.masks & batch.valid[:, :, None, None, None]
@@ -396,16 +407,19 @@ class TargetAware:
         extent = jnp.array([H, W], jnp.float32)
 
         def cut(image, masks):
-            return crops.cut(image, crops.boxes(masks, extent), side=self.tracking.crop)
+            boxes = crops.boxes(masks, extent)
+            sizes = masks_ops.outlines(masks).sizes.min(axis=-1)
+            large = crops.shown(boxes) & (sizes >= self.min_box)
+            return crops.cut(image, boxes, side=self.tracking.crop), large
 
-        found = jax.vmap(jax.vmap(cut))(images, masks.swapaxes(1, 2))  # [B T N S S 3]
+        # [B T N S S 3] and [B T N]
+        found, large = jax.vmap(jax.vmap(cut))(images, masks.swapaxes(1, 2))
         flat = found.reshape(-1, *found.shape[3:])
         embeddings, new = apply(variables, flat, method="embed")
         embeddings = embeddings.reshape(B, T * N, -1)
-        seen = masks.any(axis=(-2, -1)).swapaxes(1, 2).reshape(B, T * N)
         ids = jnp.tile(jnp.arange(N, dtype=jnp.int32), T)
         terms = jax.vmap(lambda x, valid: triplet.batch_hard(x, ids, valid))(
-            embeddings, seen
+            embeddings, large.reshape(B, T * N)
         )
         return {"triplet": terms}, new
 
@@ -512,6 +526,7 @@ class TargetAware:
             jnp.ones(1, bool),
             num_slots=len(ids),
             logits=maps.logits[None] if several else None,
+            soft=True,
         )
         sums = sums._replace(confidences={"object": scores[None]})
         foreground = jnp.where(inside, foreground, 0)
@@ -584,7 +599,11 @@ class TargetAware:
         side = (self.tracking.size,) * 2
         soft = jax.vmap(lambda x: resize.part(x[..., None], box, side)[..., 0])(soft)
 
-        ids, next_id = association.number(tracks.ids, is_new, state.next_id)
+        # Of the objects of a frame the one whose centre comes first is numbered first.
+        numbers, next_id = association.number(
+            jnp.zeros(P, jnp.int32), fates.is_new, state.next_id
+        )
+        ids = jnp.where(is_new, at_slots(numbers, 0), tracks.ids)
         ages = jnp.where(is_new, 0, tracks.ages + alive)
         models = tracks.models
         if self.tracking.memory_update:

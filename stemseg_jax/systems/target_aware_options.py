@@ -35,6 +35,7 @@ OPTIONS: Mapping[str, Range] = {
         ),
         Real(least=0),
     ),
+    "loss.min_box": Whole(least=1, most=2**12),
     "loss.guidance_noise.affine": PROBABILITY,
     "loss.guidance_noise.grown": Whole(most=2**10),
     "loss.guidance_noise.dropped": PROBABILITY,

@@ -21,6 +21,7 @@ class SlotSums(NamedTuple):
     logits: Float[Array, "K C"] | None = None  # summed over cells
     votes: Int32[Array, "K C"] | None = None  # cells whose best class is c
     confidences: dict[str, Float[Array, "T K"]] = {}  # each in [0, 1]
+    probabilities: Float[Array, "K C"] | None = None  # summed, instead of logits
 
 
 def slot_sums(
@@ -29,6 +30,7 @@ def slot_sums(
     *,
     num_slots: int,
     logits: Float[Array, "T h w C"] | None = None,
+    soft: bool = False,
     confidences: Mapping[str, Float[Array, "T h w"]] | None = None,
 ) -> SlotSums:
     """Adds up the cells of each slot, and their class logits.
@@ -38,6 +40,8 @@ def slot_sums(
         counted: Frames that count; those that an earlier window had do not.
         num_slots: K.
         logits: Background first.
+        soft: Adds up the probabilities of classes in place of their logits, so that a
+            cell that is very sure counts no more than one that is sure.
         confidences: Of each cell, in [0, 1]; a slot has their means in each frame.
     """
     T, K = len(slots), num_slots
@@ -55,10 +59,11 @@ def slot_sums(
         return sums
     flat = logits.reshape(-1, logits.shape[-1])
     votes = jnp.zeros((K + 1, flat.shape[-1]), jnp.int32)
-    return sums._replace(
-        logits=sum_by_slot(flat, slots.ravel())[:K],
-        votes=votes.at[slots.ravel(), flat.argmax(axis=-1)].add(1)[:K],
-    )
+    sums = sums._replace(votes=votes.at[slots.ravel(), flat.argmax(axis=-1)].add(1)[:K])
+    if soft:
+        flat = jax.nn.softmax(flat)
+        return sums._replace(probabilities=sum_by_slot(flat, slots.ravel())[:K])
+    return sums._replace(logits=sum_by_slot(flat, slots.ravel())[:K])
 
 
 @dataclasses.dataclass
@@ -69,6 +74,7 @@ class _Track:
     pixels: int = 0
     logits: Any = None
     votes: Any = None
+    probabilities: Any = None
     confidences: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -105,24 +111,27 @@ class Accumulator:
                 for name, values in sums.confidences.items():
                     total = track.confidences.get(name, 0.0)
                     track.confidences[name] = total + float(values[place, slot])
-        if sums.logits is None:
-            return
         for slot in np.flatnonzero(sums.cells.sum(axis=0)):
             track = self._tracks[int(ids[slot])]
-            track.logits = _added(track.logits, sums.logits[slot])
-            track.votes = _added(track.votes, sums.votes[slot])
+            for name in ("logits", "votes", "probabilities"):
+                new = getattr(sums, name)
+                if new is not None:
+                    setattr(track, name, _added(getattr(track, name), new[slot]))
 
     def finish(self) -> dict[int, TrackStatistics]:
         """Of each track, in order of first appearance.
 
-        Its evidence: the mean of each confidence over the frames that show it, and
-        "class", where there are classes: see `class_probability`.
+        Its logits are the mean ones; where probabilities were added up, the log of
+        their mean. Its evidence: the mean of each confidence over the frames that show
+        it, and "class", where there are classes: see `class_probability`.
         """
         return {number: self._of(track) for number, track in self._tracks.items()}
 
     def _of(self, track: _Track) -> TrackStatistics:
         evidence = {name: x / track.frames for name, x in track.confidences.items()}
         logits = None if track.logits is None else track.logits / track.pixels
+        if track.probabilities is not None:
+            logits = np.log(np.maximum(track.probabilities / track.pixels, 1e-30))
         if logits is not None and len(logits) > 1:
             evidence["class"] = class_probability(logits)
         return TrackStatistics(
@@ -176,7 +185,8 @@ def later(track: TrackStatistics, frames: int) -> TrackStatistics:
 def merged(parts: Sequence[TrackStatistics]) -> TrackStatistics:
     """Of one object that was tracked in several parts.
 
-    Means are weighed by the parts' pixels. What is not known how to merge is that of
+    Means are weighed by the parts' pixels; of logits that are logs of probabilities the
+    mean is a geometric one of these. What is not known how to merge is that of
     the part with most pixels.
     """
     pixels = [part.pixels for part in parts]

@@ -31,6 +31,7 @@ def test_what_a_config_says_arrives(name):
     assert vars(system.noise) == config.loss.guidance_noise.to_dict()
     assert dict(system.loss_weights) == config.loss.weights.to_dict()
     assert system.parts == config.loss.parts
+    assert system.min_box == config.loss.min_box
     discovery = system.network.discovery
     assert discovery.outputs == (config.model.num_classes or 1)
     assert discovery.guided and discovery.descriptor == "pair"
@@ -64,6 +65,14 @@ def test_each_phase_trains_its_part_alone():
         assert set(frozen) == idle
     frozen = TargetAware.from_config(config_of(model__freeze_stages=1)).frozen_modules()
     assert "discovery/body/stem" in frozen and "discovery/guide/body/stem" in frozen
+
+
+def test_batch_norms_see_all_clips_of_an_update_and_the_refiner_has_amsgrad():
+    for name in ("davis", "ytvis", "refiner"):
+        optim = config_of(name).optim
+        assert optim.clips_per_device == optim.batch_size > 1
+    optim = config_of("refiner").optim
+    assert (optim.name, optim.weight_decay) == ("amsgrad", 1e-5)
 
 
 def test_each_row_of_the_tables_is_a_switch():

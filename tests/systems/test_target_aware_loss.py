@@ -85,7 +85,7 @@ def test_discovery_by_hand():
 
 
 @pytest.mark.parametrize("part", ["refiner", "embedding"])
-def test_the_other_parts_are_finite_and_padding_changes_nothing(part):
+def test_the_other_parts_are_finite_and_empty_clips_and_slots_change_nothing(part):
     config = config_of("embedding" if part == "embedding" else "refiner")
     system = painted.system(config, Plain)
     videos = [
@@ -103,6 +103,33 @@ def test_the_other_parts_are_finite_and_padding_changes_nothing(part):
     alone, _, _ = loss({"params": {}}, *twice)
     assert np.isfinite(total) and total > 0
     np.testing.assert_allclose(total, alone / 2, rtol=1e-3)
+    # Whatever lies in a slot that is not valid does not count.
+    batch = batch_of(videos)
+    full = batch._replace(masks=batch.masks.at[:, 2].set(True))
+    assert not batch.valid[:, 2].any()
+    np.testing.assert_allclose(loss({"params": {}}, full, keys)[0], total, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("min_box", "small", "enough"),
+    [
+        (12, (19, 10, 11, 12), (19, 10, 12, 12)),
+        (1, (19, 10, 8, 12), (19, 10, 9, 12)),  # its crop would show nothing
+        (1, (19, 10, 0, 0), (19, 10, 9, 12)),
+    ],
+)
+def test_what_is_too_small_is_not_compared(min_box, small, enough):
+    system = painted.system(config_of("embedding", loss__min_box=min_box))
+    large = {1: (2, 2, 13, 14), 3: (16, 40, 14, 13)}
+    keys = jax.random.split(jax.random.key(1), 1)
+
+    def loss(box, known=3):
+        batch = batch_of([[large | {5: box}] * 3])
+        batch = batch._replace(valid=jnp.arange(3)[None] < known)
+        return float(LOSS(system, {"params": {}}, batch, keys)[0])
+
+    np.testing.assert_allclose(loss(small), loss(small, known=2), rtol=1e-6)
+    assert abs(loss(enough) - loss(small)) > 1e-3
 
 
 class Plain(painted.PaintedNetwork):

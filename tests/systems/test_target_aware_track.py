@@ -180,6 +180,67 @@ def test_whose_slot_a_new_object_takes(ids, last_seen, visible, slot):
     assert fates.track[1] == -1 and not fates.is_new[1]
 
 
+def test_new_ids_follow_the_order_of_objects_and_not_of_slots():
+    config = config_of(tracking__max_tracks=2, tracking__verification=False)
+    system = painted.system(config)
+    (image,) = painted.paint([{1: (2, 2, 13, 14), 3: (16, 40, 14, 13)}])
+    geometry = system.geometry(image.shape[:2])
+    state = system.start({}, geometry)
+    # Two of whom nothing is seen, the second longer than the first: both are replaced.
+    state = state._replace(
+        frame=jnp.int32(9),
+        next_id=jnp.int32(10),
+        tracks=state.tracks._replace(
+            ids=jnp.array([7, 8], jnp.int32), last_seen=jnp.array([5, 3], jnp.int32)
+        ),
+    )
+    state, found = system.step({}, state, painted.frames([image])[0], geometry)
+    assert state.tracks.ids.tolist() == [11, 10] and state.next_id == 12
+    labels = label_codes.decode(np.asarray(found.codes), np.asarray(found.ids))
+    assert labels[8, 8] == 10 and labels[22, 46] == 11
+
+
+class Classes(painted.PaintedNetwork):
+    """Background and two classes: one is far likelier in a few columns, the other
+    somewhat likelier elsewhere."""
+
+    def discover(self, images, before, keys=None):
+        maps = super().discover(images, before, keys)
+        first = jnp.where(jnp.arange(images.shape[2]) % 4 == 0, 20.0, -4.0)[:, None]
+        logits = maps.logits + jnp.concatenate([first, 0 * first + 2], axis=-1)
+        ground = jnp.zeros_like(maps.logits)
+        return maps._replace(logits=jnp.concatenate([ground, logits], axis=-1))
+
+
+def test_the_class_of_a_track_is_that_of_the_summed_probabilities():
+    system = painted.system(config_of(), Classes)
+    images = painted.paint(moving(2))
+    parts, statistics = drained(
+        system.track({}, iter(painted.frames(images)), maps=True)
+    )
+    assert set(statistics) == {1, 2}
+    before = jnp.zeros((1, *images.shape[1:3], 4))
+    maps = [
+        np.asarray(system.network.discover(jnp.float32(x)[None], before).logits)
+        for x in images
+    ]
+    for number, track in statistics.items():
+        cells = np.concatenate(
+            [
+                x[0][part.labels[0] == number]
+                for x, part in zip(maps, parts, strict=True)
+            ]
+        )
+        shares = np.exp(cells) / np.exp(cells).sum(axis=-1, keepdims=True)
+        np.testing.assert_allclose(
+            np.exp(track.logits), shares.mean(axis=0), rtol=0.02, atol=1e-3
+        )
+        assert cells.sum(axis=0).argmax() == 1 and track.logits[1:].argmax() == 1
+        evidence = track.evidence["class"], track.evidence["object"]
+        np.testing.assert_allclose(evidence[0], shares[:, 2].mean(), rtol=0.02)
+        np.testing.assert_allclose(track.score, np.prod(evidence), rtol=1e-6)
+
+
 def test_a_mask_of_a_few_pixels_is_found_and_learns_nothing():
     boxes = [{1: (2 + t, 3, 3, 3), 3: (14, 30, 14, 16)} for t in range(3)]
     labels, statistics = check(boxes)

@@ -142,6 +142,33 @@ def test_the_class_is_evidence_by_its_softmax_probability():
     assert track.score == pytest.approx(0.25)
 
 
+def test_of_probabilities_a_cell_that_is_very_sure_counts_no_more_than_others():
+    logits = jnp.array([[[[0.0, 10, 0], [0, 0, 3], [0, 0, 3]]]])
+    slots = jnp.zeros((1, 1, 3), jnp.int32)
+    classes = {}
+    for soft in (False, True):
+        sums = statistics.slot_sums(
+            *(slots, jnp.ones(1, bool)), num_slots=1, logits=logits, soft=soft
+        )
+        seen = statistics.Accumulator(score="class")
+        seen.add(0, np.int32([7]), jax.device_get(sums))
+        (track,) = seen.finish().values()
+        classes[soft] = int(np.argmax(track.logits[1:]))
+        np.testing.assert_array_equal(track.votes, [0, 1, 2])
+    assert classes == {False: 0, True: 1}
+    # Its score is the mean probability, the background having its share.
+    sure = np.exp(logits[0, 0]) / np.exp(logits[0, 0]).sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(np.exp(track.logits), sure.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(track.score, sure[:, 2].mean(), rtol=1e-5)
+    # As much over two frames of one video.
+    sums = statistics.slot_sums(
+        *(slots, jnp.ones(1, bool)), num_slots=1, logits=logits, soft=True
+    )
+    seen.add(1, np.int32([7]), jax.device_get(sums))
+    (track,) = seen.finish().values()
+    np.testing.assert_allclose(track.score, sure[:, 2].mean(), rtol=1e-5)
+
+
 def test_what_is_held_of_a_track_does_not_grow_with_the_video():
     def size_after(frames):
         seen = statistics.Accumulator(score="this")
