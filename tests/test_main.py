@@ -117,6 +117,23 @@ def test_every_config_trains_and_evaluates(name, smoke_run):
         assert saved["norm_epsilon"] == (1e-5 if plain else 0.0)
 
 
+@pytest.mark.slow
+def test_objects_of_single_frames_are_scored_as_such(tmp_path):
+    """`FILE:proposals` is no smaller than its config: all else is given here."""
+    small = {
+        "optim.steps": 1,
+        "optim.warmup_steps": 0,
+        "evaluation.options.num_videos": 1,
+        "evaluation.options.num_frames": 3,
+    }
+    changes = [f"--config.{name}={value}" for name, value in small.items()]
+    config = f"--config={CONFIGS / 'target_aware_moving_shapes'}.py:proposals"
+    assert not run(config, *changes, f"--workdir={tmp_path}")
+    assert not run(config, *changes, f"--workdir={tmp_path}", "--mode=evaluate")
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert {"AP", "AP50", "AP75"} <= {*scores}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_smoke_variant_keeps_what_a_config_is_about(name):
     whole, small = config_of(name, ""), config_of(name)

@@ -2,7 +2,9 @@
 
 Source: Zhou et al. (CVPR 2021) take a pre-trained network of another work, which
     needs a training of its own. Here it is the mean of a backbone's last map, as it is
-    or trained further.
+    or trained further. Others are not here: the one of that work (PReMVOS's) is a
+    checkpoint of TensorFlow or a training on COCO, and class logits of ImageNet, which
+    UnOVOST takes in its place, need a classifier, before which backbones here end.
 """
 
 from collections.abc import Callable

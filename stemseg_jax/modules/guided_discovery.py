@@ -22,11 +22,17 @@ DESCRIPTORS = ("pair", "printed")
 
 
 class Maps(NamedTuple):
-    """At stride 4."""
+    """What is said of frames."""
 
-    foreground: Float[Array, "B h w C"]  # logits: of one object, or background first
-    heatmap: Float[Array, "B h w"]  # of centres
-    offsets: Float[Array, "B h w 2"]  # (y, x) to the centre, in cells of stride 4
+    logits: Float[Array, "*B h w C"]  # of the foreground alone, or background first
+    heatmap: Float[Array, "*B h w"]  # of centres
+    offsets: Float[Array, "*B h w 2"]  # (y, x) to the centre, in cells
+
+    def foreground(self) -> Float[Array, "*B h w"]:
+        """Probability of belonging to any object."""
+        if self.logits.shape[-1] == 1:
+            return nn.sigmoid(self.logits[..., 0])
+        return 1 - nn.softmax(self.logits)[..., 0]
 
 
 class Guide(nn.Module):
@@ -98,8 +104,8 @@ class GuidedDiscovery(nn.Module):
         before: Float[Array, "B H W 4"],
         keys: Key[Array, "B"] | None = None,
     ) -> Maps:
-        """Takes normalised frames, those before them with their foreground in [0, 1],
-        and in training a key of each for the dropout."""
+        """Maps of stride 4, of normalised frames, those before them with their
+        foreground in [0, 1], and in training a key of each for the dropout."""
         of_4, of_8, _, x = self.body(images)
         # Each ASPP drops something else.
         dropping = [None] * 3

@@ -28,7 +28,12 @@ from stemseg_jax.geometry import Geometry, Size, SizeRule, padded
 from stemseg_jax.losses import centres, segmentation, triplet
 from stemseg_jax.modules import backbones, norms
 from stemseg_jax.modules.crop_embedding import CropEmbedding
-from stemseg_jax.modules.guided_discovery import DESCRIPTORS, STRIDE, GuidedDiscovery
+from stemseg_jax.modules.guided_discovery import (
+    DESCRIPTORS,
+    STRIDE,
+    GuidedDiscovery,
+    Maps,
+)
 from stemseg_jax.modules.recipes import Recipe
 from stemseg_jax.modules.refiner import Refiner
 from stemseg_jax.ops import crops, mask_noise, pixels, resize
@@ -58,20 +63,6 @@ IN_TRAINING = target_model.Settings(
 )
 
 # ----------------------------------------------------------------------------- network
-
-
-class Maps(NamedTuple):
-    """What is said of frames, at their own size."""
-
-    logits: Float[Array, "*B H W C"]  # of the foreground alone, or background first
-    heatmap: Float[Array, "*B H W"]  # of centres
-    offsets: Float[Array, "*B H W 2"]  # (y, x) to the centre, in pixels
-
-    def foreground(self) -> Float[Array, "*B H W"]:
-        """Probability of belonging to any object."""
-        if self.logits.shape[-1] == 1:
-            return nn.sigmoid(self.logits[..., 0])
-        return 1 - nn.softmax(self.logits)[..., 0]
 
 
 class Features(nn.Module):
@@ -149,11 +140,12 @@ class Network(nn.Module):
         before: Float[Array, "B H W 4"],
         keys: Key[Array, "B"] | None = None,
     ) -> Maps:
-        """Of normalised frames, and those before them with their foreground."""
+        """Of normalised frames, and those before them with their foreground; the maps
+        are in the frames' own size."""
         size = images.shape[1:3]
         said = self.discovery(images, before, keys)
         return Maps(
-            resize.linear_corners(said.foreground, size),
+            resize.linear_corners(said.logits, size),
             resize.linear_corners(said.heatmap[..., None], size)[..., 0],
             STRIDE * resize.linear_corners(said.offsets, size),
         )
@@ -241,6 +233,23 @@ class Fates(NamedTuple):
 
     track: Int32[Array, "P"]  # whose slot a proposal takes, or -1
     is_new: Bool[Array, "P"]  # whether the slot was another's, or free
+
+    def at_slots(self, values: Array, empty: float | int | bool, K: int) -> Array:
+        """What each of K slots has of its proposal; `empty` without one."""
+        # What no slot has takes place K, which is dropped.
+        to = jnp.where(self.track < 0, K, self.track)
+        table = jnp.full((K + 1, *values.shape[1:]), empty, values.dtype)
+        return table.at[to].set(values)[:K]
+
+
+class Seen(NamedTuple):
+    """Where targets are in a frame."""
+
+    slots: Int32[Array, "H W"]  # of each pixel, or -1
+    scores: Float[Array, "K"]  # what speaks for each
+    masks: Float[Array, "K H W"]  # as they are remembered
+    verified: Bool[Array, "K"]  # a proposal has taken the place of its mask
+    is_new: Bool[Array, "K"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -350,7 +359,7 @@ class TargetAware:
         maps, new = apply(
             variables, images[:, -1], before, draws[:, 1], method="discover"
         )
-        terms = jax.vmap(_discovery_terms)(maps, masks[:, :, -1], batch)
+        terms = jax.vmap(_terms_of_maps)(maps, masks[:, :, -1], batch)
         return terms, new
 
     def _refiner_terms(self, apply, variables, batch: ClipBatch, keys):
@@ -430,11 +439,15 @@ class TargetAware:
     ) -> Generator[LabelledFrames, None, dict[int, TrackStatistics]]:
         """Frame by frame.
 
-        A target that is not seen keeps its model and its id.
+        A target that is not seen keeps its model and its id, until all slots are taken
+        and a new one needs its own.
 
         Source: Zhou et al., Sec. 3.2 and 3.3.
             Differs from them in: IoUs are those of masks in the size that objects are
             found in, which is that of the frames in their configs (X-22).
+            That no more than `max_tracks` are followed at a time, and that the one gone
+            longest ends for a new one, is ours. The reference follows all, and chooses
+            at the end of the video (X-17), as `selection.limit` does here.
         """
         return online.track(self, variables, frames, maps=maps)
 
@@ -447,6 +460,7 @@ class TargetAware:
     @functools.partial(jax.jit, static_argnums=(0, 2))
     def _start(self, variables: Variables, size: Size) -> State:
         K, side = self.tracking.max_tracks, self.tracking.size
+        K = K if self.tracking.targets else 0
         view, crop = (1, side, side, 3), (1, *[self.tracking.crop] * 2, 3)
 
         def shape(method, of):
@@ -556,90 +570,61 @@ class TargetAware:
         """The tracks after a frame, the next id, the slot of each pixel, or -1, and
         what speaks for each track."""
         tracks, K = state.tracks, self.tracking.max_tracks
-        looked = see(view, method="look")
-        features = looked[COARSE][0]
         alive = tracks.ids > 0
-        masks = self._probabilities(see, looked, tracks.models, features)  # [K S S]
-        enlarge = functools.partial(resize.placed, extent=extent, size=inside.shape)
-        masks = jax.vmap(enlarge)(masks[..., None])[..., 0]  # [K H W]
-        masks = jnp.where(alive[:, None, None] & inside, masks, 0)
+        looked = see(view, method="look")
+        masks = self._masks(see, looked, tracks.models, inside, extent)
+        masks = jnp.where(alive[:, None, None], masks, 0)
         # The background is as likely as the likeliest target is unlikely.
         best = masks.argmax(axis=0).astype(jnp.int32)
         tracked = jnp.where(masks.max(axis=0) > 0.5, best, -1)
-
         fates, looks = self._fates(
             *(see, tracks, state.frame, proposals, tracked, image, extent)
         )
-        P = len(fates.track)
-        # What no slot has takes place K, which is dropped.
-        to = jnp.where(fates.track < 0, K, fates.track)
-
-        def at_slots(values, empty):
-            table = jnp.full((K + 1, *values.shape[1:]), empty, values.dtype)
-            return table.at[to].set(values)[:K]
-
-        proposal = at_slots(jnp.arange(P, dtype=jnp.int32), -1)  # of each slot
-        is_new = at_slots(fates.is_new, False)
-        verified = (proposal >= 0) & ~is_new
-        painted = proposals.labels >= 0
-        painted = jnp.where(painted, fates.track[proposals.labels], -1)
-        own = (tracked >= 0) & (proposal[tracked] < 0)
-        slots = jnp.where(painted >= 0, painted, jnp.where(own, tracked, -1))
-
-        seen = slots == jnp.arange(K)[:, None, None]  # [K H W]
-        mean = (masks * seen).sum(axis=(1, 2)) / jnp.maximum(seen.sum(axis=(1, 2)), 1)
-        scores = jnp.where(proposal >= 0, at_slots(proposals.scores, 0.0), mean)
-
-        # As it is remembered: a proposal is sure of itself, a tracked mask is not.
-        free = (slots < 0) | seen
-        soft = jnp.where(
-            (proposal >= 0)[:, None, None], seen, jnp.where(free, masks, 0)
+        seen = _seen(masks, tracked, proposals, fates)
+        is_new = seen.is_new
+        ages = jnp.where(is_new, 0, tracks.ages + alive)
+        models = self._models_after(
+            *(see, tracks.models, looked[COARSE][0], view, seen, extent),
+            *(alive & ~is_new, ages, state.frame),
         )
-        box = jnp.concatenate([jnp.zeros(2), extent])
-        side = (self.tracking.size,) * 2
-        soft = jax.vmap(lambda x: resize.part(x[..., None], box, side)[..., 0])(soft)
-
         # Of the objects of a frame the one whose centre comes first is numbered first.
         numbers, next_id = association.number(
-            jnp.zeros(P, jnp.int32), fates.is_new, state.next_id
+            jnp.zeros_like(fates.track), fates.is_new, state.next_id
         )
-        ids = jnp.where(is_new, at_slots(numbers, 0), tracks.ids)
-        ages = jnp.where(is_new, 0, tracks.ages + alive)
-        models = tracks.models
-        if self.tracking.memory_update:
-            models = self._learnt(
-                models, features, soft, alive & ~is_new, verified, ages
-            )
-        models = self._fitted(see, models, view, soft, is_new, state.frame)
-        shown = seen.any(axis=(1, 2))
-        return (
-            Tracks(
-                models=models,
-                firsts=jnp.where(is_new[:, None], at_slots(looks, 0.0), tracks.firsts),
-                ids=ids,
-                ages=ages,
-                last_seen=jnp.where(shown | is_new, state.frame, tracks.last_seen),
-            ),
-            next_id,
-            slots.astype(jnp.int32),
-            scores,
+        looks = fates.at_slots(looks, 0.0, K)
+        shown = (seen.slots == jnp.arange(K)[:, None, None]).any(axis=(1, 2))
+        tracks = Tracks(
+            models=models,
+            firsts=jnp.where(is_new[:, None], looks, tracks.firsts),
+            ids=jnp.where(is_new, fates.at_slots(numbers, 0, K), tracks.ids),
+            ages=ages,
+            last_seen=jnp.where(shown | is_new, state.frame, tracks.last_seen),
         )
+        return tracks, next_id, seen.slots, seen.scores
 
-    def _probabilities(
-        self, see: Callable, looked, models, features: Float[Array, "h w C"]
-    ) -> Float[Array, "K S S"]:
-        """That a pixel of the view is the target's.
+    def _masks(
+        self,
+        see: Callable,
+        looked: tuple[Float[Array, "1 _ _ _"], ...],
+        models: target_model.Target,
+        inside: Bool[Array, "H W"],
+        extent: Float[Array, "2"],
+    ) -> Float[Array, "K H W"]:
+        """That a pixel of the frame is the target's: probabilities; 0 of a model that
+        is not finite.
 
         Differs from the reference in: without the refiner it is the score, which is
             fitted to 0 and 1, and not the sigmoid of it.
         """
-        scores = jax.vmap(target_model.score, (0, None))(models, features)
+        scores = jax.vmap(target_model.score, (0, None))(models, looked[COARSE][0])
         size = (self.tracking.size,) * 2
         if self.tracking.refiner:
             found = nn.sigmoid(see(looked, scores[None], size, method="refine")[0])
         else:
             found = jnp.clip(resize.linear(scores[..., None], size)[..., 0], 0, 1)
-        return jnp.where(jnp.isfinite(found), found, 0)
+        found = jnp.where(jnp.isfinite(found), found, 0)
+        enlarge = functools.partial(resize.placed, extent=extent, size=inside.shape)
+        return jnp.where(inside, jax.vmap(enlarge)(found[..., None])[..., 0], 0)
 
     def _fates(
         self,
@@ -690,6 +675,24 @@ class TargetAware:
         is_new &= number < (~visible).sum()
         slot = order[jnp.clip(number, 0, K - 1)].astype(jnp.int32)
         return Fates(jnp.where(is_new, slot, taken), is_new), looks
+
+    def _models_after(
+        self, see, models, features, view, seen: Seen, extent, old, ages, frame
+    ) -> target_model.Target:
+        """The models of all slots once the frame is known.
+
+        Args:
+            features: Of the view.
+            old: Slots whose target was there before.
+        """
+        box = jnp.concatenate([jnp.zeros(2), extent])
+        side = (self.tracking.size,) * 2
+        masks = jax.vmap(lambda x: resize.part(x[..., None], box, side)[..., 0])(
+            seen.masks
+        )
+        if self.tracking.memory_update:
+            models = self._learnt(models, features, masks, old, seen.verified, ages)
+        return self._fitted(see, models, view, masks, seen.is_new, frame)
 
     def _learnt(self, models, features, masks, alive, verified, ages):
         """The models with one more sample, and those whose time it is fitted to it.
@@ -744,7 +747,38 @@ class TargetAware:
         return jax.lax.cond(is_new.any(), fit, lambda models: models, models)
 
 
-def _discovery_terms(
+def _seen(
+    masks: Float[Array, "K H W"],
+    tracked: Int32[Array, "H W"],
+    proposals: centres_offsets.Proposals,
+    fates: Fates,
+) -> Seen:
+    """Proposals in front, then what was tracked of those that have none (X-16).
+
+    A target is remembered as its proposal, which is sure of itself, or as its own
+    probabilities: above one half where it is seen in the end, and nowhere else.
+    """
+    K, P = len(masks), len(fates.track)
+    proposal = fates.at_slots(jnp.arange(P, dtype=jnp.int32), -1, K)
+    is_new = fates.at_slots(fates.is_new, False, K)
+    painted = jnp.where(proposals.labels >= 0, fates.track[proposals.labels], -1)
+    own = jnp.where((tracked >= 0) & (proposal[tracked] < 0), tracked, -1)
+    slots = jnp.where(painted >= 0, painted, own).astype(jnp.int32)
+    seen = slots == jnp.arange(K)[:, None, None]  # [K H W]
+    mean = (masks * seen).sum(axis=(1, 2)) / jnp.maximum(seen.sum(axis=(1, 2)), 1)
+    around = (slots < 0) & (masks <= 0.5)
+    return Seen(
+        slots=slots,
+        scores=jnp.where(proposal >= 0, fates.at_slots(proposals.scores, 0.0, K), mean),
+        masks=jnp.where(
+            (proposal >= 0)[:, None, None], seen, jnp.where(seen | around, masks, 0)
+        ),
+        verified=(proposal >= 0) & ~is_new,
+        is_new=is_new,
+    )
+
+
+def _terms_of_maps(
     maps: Maps, masks: Bool[Array, "N H W"], clip: ClipBatch
 ) -> dict[str, Scalar]:
     """Of the last frame of one clip: fields without the axis B."""

@@ -233,7 +233,8 @@ def follow(images, network, settings, fitted, *, clustering, target):
             if x.id in own:
                 soft, strength = mask.astype(float), own[x.id][1]
             else:
-                soft = np.where((frame == 0) | mask, likely[k], 0.0)
+                around = (frame == 0) & (likely[k] <= 0.5)
+                soft = np.where(around | mask, likely[k], 0.0)
                 strength = likely[k][mask].mean() if mask.any() else 0.0
             if mask.any():
                 x.seen = t
