@@ -19,16 +19,14 @@ def get_config(variant: str = ""):
     config.num_frames = like.num_frames
     config.init_from = like.init_from
     config.optim = like.optim
-    config.loss.hardest = 0.25
 
     data = config.data = like.data.unlock()
     data.mixture = dict(coco=0.25, ytvis=0.35, davis16=0.30, pascal_voc=0.10)
     data.options.davis16 = dict(exhaustive=True)  # what is not foreground is background
     data.span = dict(davis16=(16, 16), ytvis=(8, 8))
-    data.duplicate = ()
+    data.duplicate = ()  # a second one would be the same foreground
 
     config.tracking.overlap = like.tracking.overlap
-    config.tracking.foreground_threshold = 0.5
 
     evaluation = config.evaluation
     evaluation.task = evaluation.dataset = "davis16"

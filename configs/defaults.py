@@ -194,6 +194,7 @@ def smoke(config: ConfigDict) -> None:
     data.workers = 0
     config.optim.batch_size, config.optim.clips_per_device = 2, 1
     config.optim.steps = 2
+    config.optim.max_skipped = 0
     config.optim.warmup_steps = min(config.optim.warmup_steps, 1)
     config.log_every = 1
 

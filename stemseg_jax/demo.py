@@ -55,9 +55,9 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
         print(f"\n{name}")
         tracks, found = list(tracks), {}
         for task, benchmark in benchmarks.items():
-            place = folder / "predictions" / task / name
-            own = benchmark.score(tracks, place, place.with_suffix(".json"))
-            found |= {k: own[k] for k in WITH_CLASSES} if task == "ytvis" else own
+            place = folder / "predictions" / task
+            said = benchmark.score(tracks, place / name, place / f"{name}.json")
+            found |= {k: said[k] for k in WITH_CLASSES} if task == "ytvis" else said
         return found
 
     scores = {"model": {}}

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from stemseg_jax import choices, models, score
 from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import DATASETS, export, youtube_vis
-from stemseg_jax.formats import coco_json, mots_txt, whole
+from stemseg_jax.formats import coco_json, davis_png, mots_txt, whole
 from stemseg_jax.outputs import collector, davis_results, mots_results, ytvis_results
 from stemseg_jax.tracks import VideoTracks
 
@@ -58,6 +58,8 @@ class Form(NamedTuple):
     load: Callable[[pathlib.Path], readers.Dataset] | None = None
     splits: tuple[str, ...] = ()  # with public annotations, if a reader cannot tell
     numbered: bool = False  # results call videos by the numbers of an annotation file
+    classes: bool = False  # every track needs one
+    max_tracks: int | None = None  # of a video
 
 
 class Benchmark(NamedTuple):
@@ -229,12 +231,13 @@ def _write_mots(first_frame, prepared=mots_results.clean):
     return write
 
 
-_DAVIS = Form(_write_davis, splits=("val",))
+_DAVIS = Form(_write_davis, splits=("val",), max_tracks=davis_png.MAX_OBJECTS)
 _YOUTUBE_VIS = Form(
     _write_youtube_vis,
     export=lambda dataset, folder: export.write_youtube_vis(dataset, folder, "valid"),
     load=lambda folder: DATASETS["own"](folder, "valid"),
     numbered=True,
+    classes=True,
 )
 FORMS = {
     "davis19": _DAVIS._replace(
@@ -246,9 +249,12 @@ FORMS = {
     ),
     "ytvis": _YOUTUBE_VIS,
     "ovis": _YOUTUBE_VIS,
-    "proposals": _YOUTUBE_VIS,
+    "proposals": _YOUTUBE_VIS._replace(classes=False),
     "kitti_mots": Form(
-        _write_mots(first_frame=0), export=export.write_kitti_mots, load=_load_kitti
+        _write_mots(first_frame=0),
+        export=export.write_kitti_mots,
+        load=_load_kitti,
+        classes=True,
     ),
     # For systems that tell no classes apart; `clean`, which is STEm-Seg's, is left out.
     "kitti_mots_cars": Form(
@@ -256,5 +262,5 @@ FORMS = {
         export=_export_cars,
         load=_load_kitti,
     ),
-    "mots_challenge": Form(_write_mots(first_frame=1)),
+    "mots_challenge": Form(_write_mots(first_frame=1), classes=True),
 }

@@ -110,12 +110,13 @@ class Log:
         if self._in_a_row <= most:
             logging.warning("%s; it is skipped, the weights stay.", said)
             return
+        before = f"So were the {most} updates before it. " if most else ""
         raise FloatingPointError(
-            f"{said}; all terms: {metrics}. So were the {most} updates before it "
-            f"(optim.max_skipped={most}). The last checkpoint is from before this "
-            "step. Look at these clips (--mode=show_data), or try a smaller "
-            "optim.learning_rate or optim.clip_norm=1.0. What needs a camera is NaN "
-            "where none is known: data.assumed_camera stands for it."
+            f"{said}; all terms: {metrics}. {before}(optim.max_skipped={most}) The "
+            "last checkpoint is from before this step. Look at these clips "
+            "(--mode=show_data), or try a smaller optim.learning_rate or "
+            "optim.clip_norm=1.0. What needs a camera is NaN where none is known: "
+            "data.assumed_camera stands for it."
         )
 
     def _write(self, step: int, learning_rate: float) -> None:

@@ -26,7 +26,7 @@ class ClipBatch(NamedTuple):
     A camera's matrix gives the pixel (x, y, 1) of a point (X, Y, Z), times its depth.
     It is the one exception to (t, y, x): the field's equations are written for it. It
     is NaN where no camera is known (and `config.data.assumed_camera` names none), so
-    that a loss which needs one fails at once and others do not notice.
+    that updates of a loss which needs one are not made, and others do not notice.
     """
 
     frames: UInt8[Array, "*B T H W 3"]  # RGB

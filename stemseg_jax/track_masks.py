@@ -1,12 +1,14 @@
 """Tracks from masks that any method found frame by frame: the script of
 --mode=track_masks."""
 
+import collections
 import pathlib
 from collections.abc import Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from jaxtyping import Array, Bool, UInt8
 from ml_collections import ConfigDict
 from tqdm import tqdm
@@ -75,18 +77,23 @@ def run(
         )
     if by != "overlap" and not frames:
         raise ValueError(f"--link={by} looks at the frames: name them by --frames.")
+    if json_file and not truth:
+        raise ValueError("--json takes the scores: name annotations by --ground_truth.")
     found = found_masks.read(
         pathlib.Path(masks), listing=pathlib.Path(listing) if listing else None
     )
     look = looks_of(checkpoint, config) if by == "looks" else None
-    limit = davis_png.MAX_OBJECTS if form is evaluate.FORMS["davis19"] else None
 
     def videos() -> Iterator[VideoTracks]:
         for video in tqdm(found, desc="track", unit="video"):
             pictures = None
-            if frames:
+            if frames and by != "overlap":
                 pictures = _pictures(pathlib.Path(frames), video, alone=len(found) == 1)
-            yield tracked(video, pictures, settings, look=look, limit=limit)
+            tracks = tracked(
+                video, pictures, settings, look=look, limit=form.max_tracks
+            )
+            _check(tracks, task, form)
+            yield tracks
 
     with whole.folder(output, WRITER) as partial:
         results = form.write(partial, videos(), truth)
@@ -109,7 +116,8 @@ def tracked(
 ) -> VideoTracks:
     """The tracks of one video: the largest if there are more than `limit`.
 
-    A track's category is that of most of its masks, and its score their mean score.
+    A track's category is that of most of its masks (of several the lowest), and its
+    score their mean score.
     """
     kept: dict[int, dict[int, FoundMask]] = {}  # of each id: frame -> mask
     seen: list[list[FoundMask]] = []
@@ -126,13 +134,11 @@ def tracked(
         for number, mask in zip(ids.tolist(), seen[index], strict=True):
             kept.setdefault(number, {})[index] = mask
     statistics = {number: _statistics(masks) for number, masks in kept.items()}
-    chosen = collector.select(
-        statistics, by="pixels", limit=limit or len(kept), category_from="votes"
-    )
+    chosen = collector.select(statistics, by="pixels", limit=limit or len(kept))
     tracks = (
         Track(
             one.id,
-            one.category,
+            _category(kept[one.label].values()),
             one.score,
             tuple(
                 kept[one.label][t].mask if t in kept[one.label] else None
@@ -184,8 +190,9 @@ def looks_of(checkpoint: str, config: ConfigDict | None = None) -> linking.Look:
     def embed(image: UInt8[Array, "H W 3"], masks: Bool[Array, "N H W"]):
         extent = jnp.array(image.shape[:2], jnp.float32)
         image = convention.normalise(image)
-        cut = crops.cut(image, crops.boxes(masks, extent), side=SIDE)
-        return network.apply(variables, cut)
+        boxes = crops.boxes(masks, extent)
+        found = network.apply(variables, crops.cut(image, boxes, side=SIDE))
+        return jnp.where(crops.shown(boxes)[:, None], found, 0)  # is like nothing
 
     def look(image, masks):
         padding = -len(masks) % SLOTS
@@ -202,6 +209,11 @@ def _pictures(
     own = root / video.name
     folder = root if alone and not own.is_dir() else own
     by_name = {path.stem: path for path in folders.image_files(folder)}
+    if lacking := [name for name in by_name if name not in set(video.frames)]:
+        raise ValueError(
+            f"{video.name}: {len(lacking)} frames of {folder} have no masks, the first "
+            f"is {lacking[0]}; expected an image of zeros where nothing was found."
+        )
     for name in video.frames:
         if name not in by_name:
             raise ValueError(
@@ -214,12 +226,27 @@ def _pictures(
         yield picture
 
 
+def _check(tracks: VideoTracks, task: str, form: evaluate.Form) -> None:
+    if not tracks.tracks:
+        logging.warning(
+            "%s: no masks were found (255 is void in a palette image).", tracks.name
+        )
+    if form.classes and any(not one.category for one in tracks.tracks):
+        raise ValueError(
+            f"{tracks.name}: --task={task} has classes, numbered from 1, but a mask "
+            "has none, as all of palette images: a COCO file has them."
+        )
+
+
+def _category(masks: Iterable[FoundMask]) -> int:
+    counts = collections.Counter(one.category for one in masks)
+    return min(counts, key=lambda category: (-counts[category], category))
+
+
 def _statistics(masks: dict[int, FoundMask]) -> TrackStatistics:
-    votes = np.bincount([one.category for one in masks.values()], minlength=2)
     return TrackStatistics(
         pixels=int(rle.areas([one.mask for one in masks.values()]).sum()),
         first=min(masks),
         last=max(masks),
-        votes=votes.astype(np.int32),
         score=float(np.mean([one.score for one in masks.values()])),
     )

@@ -134,8 +134,8 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
         )
         metrics["gradient_norm"] = optax.tree.norm(gradient)
         new = TrainState(state.step + 1, params, collections, average, opt_state)
-        sizes = [*metrics.values(), optax.tree.norm(updates)]
-        finite = jnp.isfinite(jnp.stack(sizes)).all()
+        sums = [optax.tree.norm(part) for part in (updates, floats(collections))]
+        finite = jnp.isfinite(jnp.stack([*metrics.values(), *sums])).all()
         metrics["not_finite"] = ~finite
         return kept_if(finite, new, state), metrics
 
@@ -200,6 +200,11 @@ def mean_over_passes(
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     (collections, total), _ = jax.lax.scan(add, (collections, zeros), (batch, keys))
     return collections, jax.tree.map(lambda x: x / keys.shape[0], total)
+
+
+def floats(collections: Collections) -> list[jax.Array]:
+    leaves = jax.tree.leaves(collections)
+    return [x for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)]
 
 
 def kept_if(finite: jax.Array, new: TrainState, before: TrainState) -> TrainState:

@@ -8,7 +8,10 @@ import PIL.Image
 import pytest
 
 from configs import defaults, moving_shapes, stemseg
-from stemseg_jax import benchmark, demo
+from stemseg_jax import benchmark, demo, models, studies, track_masks
+from stemseg_jax.data.datasets import moving_shapes as moving_shapes_videos
+from stemseg_jax.formats import rle
+from stemseg_jax.tracks import Track, VideoTracks
 
 ROOT = pathlib.Path(__file__).parents[1]
 RULES = ["paper", "released", "refined"]
@@ -63,6 +66,47 @@ def test_the_demo_ends_in_scores_and_pictures(notebook):
     said = "".join(o.text for o in outputs if o.output_type == "stream")
     assert "model, refined clustering (scores.json: model)" in said
     assert "perfect foreground as one object" in said
+
+
+def true_tracks(videos):
+    for video in videos:
+        clip = video.clip(range(video.num_frames))
+        own = [
+            Track(n, int(kind), 1.0, tuple(rle.encode(mask) for mask in masks))
+            for n, (kind, masks) in enumerate(
+                zip(clip.categories, clip.masks, strict=True), start=1
+            )
+        ]
+        yield VideoTracks(
+            video.name, video.height, video.width, video.num_frames, tuple(own)
+        )
+
+
+def test_linked_masks_are_tracks_again():
+    """True ones have their identities back; no embedding was asked."""
+    videos = moving_shapes_videos.load(num_videos=2, num_frames=5).videos
+    tracks = list(true_tracks(videos))
+    for settings in track_masks.LINKINGS.values():
+        linked = list(demo._linked(tracks, videos, settings))
+        assert [one.name for one in linked] == [one.name for one in tracks]
+        if settings.by != "looks":  # which mistakes some
+            counts = studies.identities(videos, linked)
+            assert counts == {"id switches": 0, "covered": 1}
+
+
+def test_random_classes_change_classes_alone():
+    tracks = list(true_tracks(moving_shapes_videos.load(num_videos=9).videos))
+    model = models.Model(moving_shapes.get_config("smoke"), None, {})
+    drawn = list(demo.with_random_classes(tracks, model))
+    pairs = [
+        pair
+        for one, other in zip(tracks, drawn, strict=True)
+        for pair in zip(one.tracks, other.tracks, strict=True)
+    ]
+    assert all(a == b._replace(category=a.category) for a, b in pairs)
+    kinds = [b.category for _, b in pairs]
+    assert set(kinds) == set(model.categories)
+    assert 0 < sum(a.category == b.category for a, b in pairs) < len(pairs) / 2
 
 
 def test_a_demo_without_its_own_config_is_refused(tmp_path):

@@ -1,13 +1,16 @@
 """--mode=track_masks on built-in videos: palette images and a COCO file, each cue."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+from absl import flags
 
-from stemseg_jax import track_masks
+from stemseg_jax import main, track_masks
 from stemseg_jax.data.datasets import export, moving_shapes
 from stemseg_jax.formats import images, rle
+from stemseg_jax.tracking import linking
 from stemseg_jax.tracks import Track, VideoTracks
 
 VIDEOS = moving_shapes.load(
@@ -100,6 +103,63 @@ def test_looks_are_of_the_checkpoint(folder):
     np.testing.assert_allclose(alone, first[:1], rtol=1e-4, atol=1e-5)
 
 
+def test_what_is_too_small_to_be_seen_is_like_nothing():
+    look = track_masks.looks_of("real")
+    (video, _) = VIDEOS.videos
+    masks = np.zeros((2, 96, 160), bool)
+    masks[0, 10:18, 10:18] = masks[1, 10:40, 10:40] = True
+    tiny, large = look(video.frame(0), masks)
+    assert not tiny.any() and large.any()
+
+
+def test_looks_go_all_the_way(folder, tmp_path):
+    track_masks.run(
+        masks=str(folder / "found"),
+        by="looks",
+        task="davis19",
+        output=str(tmp_path / "out"),
+        frames=str(folder / "DAVIS/JPEGImages/480p"),
+        ground_truth=str(folder / "DAVIS"),
+        json_file=str(tmp_path / "scores.json"),
+    )
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["J&F-Mean"] > 0.5  # by the looks of untrained-for shapes alone
+
+
+@pytest.mark.parametrize("task", ["davis19", "davis16"])
+def test_a_task_takes_so_many_tracks(tmp_path, task):
+    labels = np.arange(1, 26, dtype=np.uint8).repeat(4)[None].repeat(20, axis=0)
+    (tmp_path / "found/v").mkdir(parents=True)
+    images.write_labels(tmp_path / "found/v/00000.png", labels)
+    track_masks.run(
+        masks=str(tmp_path / "found"),
+        by="overlap",
+        task=task,
+        output=str(tmp_path / "out"),
+    )
+    written = images.read_labels(tmp_path / "out/v/00000.png", bits=8)
+    assert set(np.unique(written)) == {*range(21)}
+
+
+def test_a_video_without_masks_is_told(tmp_path, caplog):
+    (tmp_path / "found/v").mkdir(parents=True)
+    void = np.full((20, 30), 255, np.uint8)
+    images.write_labels(tmp_path / "found/v/00000.png", void)
+    track_masks.run(
+        masks=str(tmp_path / "found"),
+        by="overlap",
+        task="davis19",
+        output=str(tmp_path / "out"),
+    )
+    assert "v: no masks were found (255 is void" in caplog.text
+
+
+def test_the_cues_are_those_of_the_command_line():
+    assert [*track_masks.LINKINGS] == [*linking.CUES]
+    assert main.MODES["track_masks"]
+    assert flags.FLAGS["link"].parser.enum_values == [*linking.CUES]
+
+
 def test_masks_of_tracks_lose_their_identities():
     """And come back as tracks; empty masks are none."""
     mask = rle.encode(VIDEOS.videos[0].clip([0]).masks[0, 0])
@@ -132,6 +192,8 @@ def test_the_largest_are_kept():
         (dict(by="flow"), "--link=flow looks at the frames: name them by --frames"),
         (dict(task="ytvis"), "--task=ytvis calls videos by the numbers"),
         (dict(task="davis"), "task='davis'.*davis19"),
+        (dict(task="kitti_mots"), "val_000000: --task=kitti_mots has classes"),
+        (dict(json_file="scores.json"), "--json takes the scores"),
         (dict(by="flow", frames="DAVIS"), "DAVIS/val_000000: no such folder"),
         (
             dict(by="looks", frames="found", checkpoint="gone"),
@@ -148,6 +210,19 @@ def test_mistakes_are_named(folder, tmp_path, changes, message):
             masks=str(folder / "found"), output=str(tmp_path / "out"), **options
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_frames_without_masks_are_named(folder, tmp_path):
+    shutil.copytree(folder / "found", tmp_path / "found")
+    (tmp_path / "found/val_000001/00002.png").unlink()
+    with pytest.raises(ValueError, match="val_000001: 1 frames of .* first is 00002"):
+        track_masks.run(
+            masks=str(tmp_path / "found"),
+            by="flow",
+            task="davis19",
+            output=str(tmp_path / "out"),
+            frames=str(folder / "DAVIS/JPEGImages/480p"),
+        )
 
 
 def test_frames_that_are_not_there_are_named(folder, tmp_path):

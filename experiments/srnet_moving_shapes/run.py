@@ -5,8 +5,12 @@ from stemseg_jax import studies
 from stemseg_jax.studies import Row
 
 SRNET = srnet_moving_shapes.get_config
-# As SRNet's videos: the markings of `make demo` are there to learn classes by.
-PLAIN = {"data.options.moving_shapes.marked": False, "evaluation.options.marked": False}
+# On SRNet's videos; what `make demo` has to learn classes by is left out.
+PLAIN = {
+    "data.options.moving_shapes.marked": False,
+    "evaluation.options.marked": False,
+    "loss.classes_of": "cells",
+}
 ROWS = {
     "stemseg": Row(moving_shapes.get_config, PLAIN),
     "srnet": Row(SRNET),

@@ -1,26 +1,31 @@
 """Instance masks that any method found frame by frame, without identities.
 
 Either palette images, a folder a video and a PNG a frame as DAVIS has them, in which
-each label but 0 and 255 (void) is a mask; or one JSON file in COCO's form, whose images
-are called `<video>/<frame>`, with masks that may overlap, scores and categories.
+each label but 0 and 255 (void) is a mask without a class; or one JSON file in COCO's
+form, whose images are called `<video>/<frame>`, with masks that may overlap, scores and
+categories.
 """
 
 import pathlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from stemseg_jax.formats import coco_json, davis_png, declared, images, rle
 from stemseg_jax.formats.declared import Id
+
+Score = Annotated[float, Meta(ge=0, le=1)]
+Category = Annotated[int, Meta(ge=0, le=2**16)]
 
 
 class FoundMask(NamedTuple):
     mask: rle.Rle
     score: float = 1.0
-    category: int = 1
+    category: int = 0  # 0: it has none
 
 
 class FoundVideo(NamedTuple):
@@ -37,9 +42,9 @@ class _Result(msgspec.Struct):
     """A mask in COCO's form: of its result files, or of its annotations."""
 
     image_id: Id
-    category_id: Id
+    category_id: Category
     segmentation: rle.Segmentation | rle.Polygons
-    score: float = 1.0
+    score: Score = 1.0
 
 
 class _Images(msgspec.Struct):
@@ -91,58 +96,79 @@ def _of_images(folder: pathlib.Path, paths: Sequence[pathlib.Path]) -> FoundVide
         numbers = np.setdiff1d(labels, (0, davis_png.VOID))
         return [FoundMask(rle.encode(labels == number)) for number in numbers]
 
-    return FoundVideo(folder.resolve().name, *size, [p.stem for p in paths], masks)
+    name = folder.name or folder.resolve().name  # of "."
+    return FoundVideo(name, *size, [path.stem for path in paths], masks)
 
 
 def _of_json(file: pathlib.Path, listing: pathlib.Path | None) -> list[FoundVideo]:
-    if listing is None:
-        content = declared.read(file, _Whole)
-        listed, found = content.images, content.annotations
+    content = declared.read(file, _Whole | list[_Result])
+    if isinstance(content, list) and listing is None:
+        raise ValueError(
+            f"{file}: a list of results calls images by number alone; name the COCO "
+            "file that lists them by --listing."
+        )
+    if isinstance(content, list):
+        lister, listed, found = listing, declared.read(listing, _Images).images, content
     else:
-        listed = declared.read(listing, _Images).images
-        found = declared.read(file, list[_Result])
-    listed = coco_json.unique(listed, f"{file}: images", declared.refuse)
-    by_image = defaultdict(list)
-    known = {image.id for image in listed}
+        lister, listed, found = file, content.images, content.annotations
+    listed = coco_json.unique(listed, f"{lister}: images", declared.refuse)
+    by_image = {image.id: [] for image in listed}
     for number, one in enumerate(found):
-        if one.image_id not in known:
+        if one.image_id not in by_image:
             raise ValueError(
                 f"{file}: entry {number} belongs to image {one.image_id}, which "
-                f"{listing or 'the file'} does not list."
+                f"{lister} does not list."
             )
-        by_image[one.image_id].append((number, one))
-    videos = defaultdict(list)
+        by_image[one.image_id].append((f"{file}: entry {number}", one))
+    videos = defaultdict(dict)
     for image in listed:
-        folder = pathlib.PurePosixPath(image.file_name).parent.as_posix()
-        if folder == ".":
+        where = f"{lister}: the image {image.file_name}"
+        path = pathlib.PurePosixPath(image.file_name)
+        size = image.height, image.width
+        fault = coco_json.name_fault([image.file_name]) or declared.size_fault(*size)
+        if fault:
+            raise ValueError(f"{where} {fault}")
+        if not path.parent.name:
             raise ValueError(
-                f"{file}: the image {image.file_name} lies in no folder; expected "
-                "<video>/<frame>, by which frames belong to a video."
+                f"{where} lies in no folder; expected <video>/<frame>, by which frames "
+                "belong to a video."
             )
-        videos[folder].append(image)
+        own = videos[path.parent.as_posix()]
+        if path.stem in own:
+            raise ValueError(f"{where} is the second of this name. Renumber them.")
+        own[path.stem] = image
+    if not videos:
+        raise ValueError(f"{lister}: lists no image, expected those of a video or more")
     return [
-        _of_entries(file, name, own, by_image) for name, own in sorted(videos.items())
+        _of_entries(str(lister), name, own, by_image)
+        for name, own in sorted(videos.items())
     ]
 
 
-def _of_entries(file, name, listed, by_image) -> FoundVideo:
-    by_name = {image.file_name: image for image in listed}
-    ordered = [by_name[str(path)] for path in images.natural(by_name)]
-    size = ordered[0].height, ordered[0].width
-    for image in ordered:
-        where = f"{file}: image {image.file_name}"
+def _of_entries(
+    lister: str,
+    name: str,
+    listed: Mapping[str, coco_json.Image],
+    by_image: Mapping[int, Sequence[tuple[str, _Result]]],
+) -> FoundVideo:
+    """Args:
+    listed: By the names of frames.
+    by_image: Masks by the number of their image, each with where it stands.
+    """
+    frames = [path.name for path in images.natural(listed)]
+    first = listed[frames[0]]
+    size = first.height, first.width
+    for frame in frames:
+        image = listed[frame]
+        where = f"{lister}: the image {image.file_name}"
         images.check_size((image.height, image.width), size, where, "the video is")
-        if fault := declared.size_fault(*size):
-            raise ValueError(f"{where} {fault}")
 
     def masks(index: int) -> list[FoundMask]:
         return [
-            FoundMask(_mask(f"{file}: entry {number}", one, size), one.score, category)
-            for number, one in by_image[ordered[index].id]
-            for category in [one.category_id]
+            FoundMask(_mask(where, one, size), one.score, one.category_id)
+            for where, one in by_image[listed[frames[index]].id]
         ]
 
-    frames = [pathlib.PurePosixPath(image.file_name).stem for image in ordered]
     return FoundVideo(name, *size, frames, masks)
 
 

@@ -73,11 +73,54 @@ def test_a_coco_file_has_scores_and_classes(tmp_path):
         assert_array_equal(decoded(videos[0], 1), [square(0, 0), square(2, 2)])
         (polygon,) = videos[0].masks(0)
         assert rle.areas([polygon.mask]) == 25
-        assert [(m.score, m.category) for m in videos[0].masks(1)] == [
-            (0.5, 3),
-            (0.9, 1),
-        ]
+        said = [(m.score, m.category) for m in videos[0].masks(1)]
+        assert said == [(0.5, 3), (0.9, 1)]
         assert videos[1].masks(0) == []
+
+
+def test_palette_masks_have_no_class(tmp_path):
+    palette(tmp_path / "v", [square(0, 0).astype(np.uint8)])
+    (video,) = found_masks.read(tmp_path)
+    assert video.masks(0)[0].category == 0
+
+
+def test_a_linked_folder_keeps_its_name(tmp_path):
+    palette(tmp_path / "stored/v", [square(0, 0).astype(np.uint8)])
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks/bear").symlink_to(tmp_path / "stored/v")
+    (video,) = found_masks.read(tmp_path / "masks")
+    assert video.name == "bear"
+
+
+def test_a_name_is_a_path(tmp_path):
+    """However it is written."""
+    first, second = found_masks.read(coco(tmp_path, names=("./v/2", "v//10", "w/0")))
+    assert (first.name, second.name) == ("v", "w")
+    assert list(first.frames) == ["2", "10"] and len(first.masks(1)) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(names=("0", "1")), "0.jpg lies in no folder.*<video>/<frame>"),
+        (dict(names=("v/0", "v/0")), "v/0.jpg is the second of this name"),
+        (dict(names=("../v/0",), annotations=[{}]), "outside of the folder"),
+        (dict(images=[], annotations=[]), "whole.json: lists no image"),
+        (dict(annotations=[dict(image_id=9)]), "entry 0 belongs to image 9"),
+        (dict(annotations=[dict(score=-1.0)]), r"annotations\[0\].score: expected"),
+        (dict(annotations=[dict(score=97.5)]), r"annotations\[0\].score: expected"),
+        (dict(annotations=[dict(category_id=10**9)]), r"annotations\[0\].category_id"),
+    ],
+)
+def test_what_a_file_cannot_say_is_named(tmp_path, changes, message):
+    triangle = dict(image_id=0, category_id=1, segmentation=[[0, 0, 1, 0, 1, 1]])
+    if "annotations" in changes:
+        changes = {
+            **changes,
+            "annotations": [triangle | one for one in changes["annotations"]],
+        }
+    with pytest.raises(ValueError, match=message):
+        found_masks.read(coco(tmp_path, **changes))
 
 
 def test_mistakes_are_named(tmp_path):
@@ -90,11 +133,9 @@ def test_mistakes_are_named(tmp_path):
     (video,) = found_masks.read(tmp_path / "sizes")
     with pytest.raises(ValueError, match=r"sizes/1.png is 4 x 4"):
         video.masks(1)
-    with pytest.raises(ValueError, match="0.jpg lies in no folder.*<video>/<frame>"):
-        found_masks.read(coco(tmp_path, names=("0", "1")))
-    stray = [dict(image_id=9, category_id=1, segmentation=[[0, 0, 1, 0, 1, 1]])]
-    with pytest.raises(ValueError, match="entry 0 belongs to image 9"):
-        found_masks.read(coco(tmp_path, annotations=stray))
+    coco(tmp_path)
+    with pytest.raises(ValueError, match="by --listing"):
+        found_masks.read(tmp_path / "results.json")
     cut = [dict(image_id=0, category_id=1, segmentation=dict(size=SIZE, counts=[3]))]
     (video, _) = found_masks.read(coco(tmp_path, annotations=cut))
     with pytest.raises(ValueError, match="whole.json: entry 0"):
