@@ -199,6 +199,7 @@ READERS: Mapping[str, Mapping[str, Range]] = {
         "objects": Each(Whole(least=1, most=100), lengths=(2,), rising=True),
         "radius": Each(Real(above=0, most=1), lengths=(2,), rising=True),
         "categories": Whole(least=1, most=100),
+        "marked": Flag(),
     },
     "layered_world": {
         "num_videos": Whole(least=1),
