@@ -31,7 +31,7 @@ class SceneSettings:
             shorter side. An object has the area of a disc of this radius.
         categories: How many of `CATEGORIES` occur, from the first on.
         marked: Whether the second colour of an object is that of its category, see
-            `MARKINGS`; else it is a darker form of the first.
+            `MARKINGS`; else it has the first's hue.
     """
 
     height: int
@@ -100,7 +100,7 @@ class Scene:
                 category,
                 hue,
                 size=math.ceil(2.3 * EXTENT * reach),
-                marking=MARKINGS[category] if settings.marked else DARKER,
+                marking=MARKINGS[category] if settings.marked else None,
             )
             for category, hue, reach in zip(
                 self.categories.tolist(), hues, radius, strict=True
@@ -247,15 +247,8 @@ def _disc(angles, distance, radius):
 OUTLINES = _outlines()  # [category - 1, angle]
 
 
-# The second colour of an object: how far its hue is from that of the first, and ranges
-# of saturation and value.
-DARKER = (0.0, (0.8, 1), (0.4, 0.6))
-MARKINGS = {
-    1: (0.0, (0.8, 1), (0, 0.15)),  # black
-    2: (0.0, (0, 0.1), (0.9, 1)),  # white
-    3: DARKER,
-    4: (0.5, (0.8, 1), (0.6, 0.8)),  # the opposite hue
-}
+# The hue of an object's second, darker colour, if it says which category it is.
+MARKINGS = {1: 0.0, 2: 0.15, 3: 0.38, 4: 0.65}  # red, yellow, green, blue
 
 
 def _object_texture(rng, category, hue, *, size, marking):
@@ -265,8 +258,8 @@ def _object_texture(rng, category, hue, *, size, marking):
     weight += rng.uniform(-0.2, 0.2) + 0.3 * (textures.noise(rng, 7, size, size) - 0.5)
     light = textures.colour(hue, rng.uniform(0.6, 1), rng.uniform(0.85, 1))
     hue += rng.uniform(-0.1, 0.1)
-    turn, saturation, value = marking
-    dark = textures.colour(hue + turn, rng.uniform(*saturation), rng.uniform(*value))
+    hue = hue if marking is None else marking
+    dark = textures.colour(hue, rng.uniform(0.8, 1), rng.uniform(0.4, 0.6))
     shading = 1 - 0.15 * (np.square(y) + np.square(x))
     return textures.mix(dark, light, weight, shading)
 
