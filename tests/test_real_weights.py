@@ -54,6 +54,7 @@ def test_its_config_is_that_of_the_repository():
     shipped = json.loads(json.dumps(shipped))
     for config in (shipped, ours):
         del config["init_from"], config["data"]["root"]
+        del config["optim"]["max_skipped"]  # came later; before, the first one stopped
         for name in sources.OWNERS:  # what belongs to the weights
             config["model"].pop(name)
     assert shipped == ours
