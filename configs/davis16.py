@@ -5,10 +5,10 @@ list of results quotes the paper (ECCV 2020, R-101).
 
 The paper's: one decoder, which tells foreground from background, and a bootstrapped
 cross entropy. Its authors' program does not hold this experiment; the rest is ours.
-Data and schedule are those of configs/davis.py, with DAVIS'16 in place of DAVIS'19
-and no instance doubled;
-every instance of the other sets counts as foreground. The hardest quarter of the cells
-counts, as in a later program of the same group for the same task (3DC-Seg, BMVC 2020).
+Data and schedule are those of configs/davis.py, with DAVIS'16 in place of DAVIS'19 and
+no instance doubled; every instance of the other sets counts as foreground. The hardest
+quarter of the cells counts, as in a later program of the same group for the same task
+(3DC-Seg, BMVC 2020).
 """
 
 from configs import davis, saliency

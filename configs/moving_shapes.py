@@ -36,7 +36,8 @@ def get_config(variant: str = ""):
 
     data = config.data
     data.mixture.moving_shapes = 1.0
-    # Colours tell classes apart: without them 4000 updates of one clip are too few.
+    # Colours tell classes apart; without them one clip an update is too few objects:
+    # experiments/classes.
     shapes = dict(height=96, width=160, objects=(2, 4), marked=True)
     data.options.moving_shapes = dict(num_videos=20_000, **shapes)
     data.span.moving_shapes = (7, 11)

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from stemseg_jax import evaluate, models, track_masks, train
 from stemseg_jax.data import readers
-from stemseg_jax.formats import davis_png, rle, whole
+from stemseg_jax.formats import rle, whole
 from stemseg_jax.outputs import davis_results, overlay, report, video
 from stemseg_jax.tracking import linking
 from stemseg_jax.tracks import Track, VideoTracks
@@ -109,7 +109,7 @@ def _linked(
             map(truth.frame, range(truth.num_frames)),
             settings,
             look=look,
-            limit=davis_png.MAX_OBJECTS,
+            limit=evaluate.FORMS["davis19"].max_tracks,
         )
 
 
@@ -204,10 +204,8 @@ def print_summary(config: ConfigDict, scores: dict, folder: pathlib.Path) -> Non
         + " (scores.json: model)" * (name == own_variant(config))
         for name, _ in config.demo.variants
     }
+    titles |= {cue: f"its masks, linked by {cue}" for cue in track_masks.LINKINGS}
     titles |= {
-        "overlap": "its masks, linked by overlap",
-        "flow": "its masks, linked by optical flow",
-        "looks": "its masks, linked by looks",
         "random_class": "its tracks, classes drawn at random",
         "untrained": "untrained network",
         "one_object": "perfect foreground as one object",

@@ -1,6 +1,7 @@
 """--mode=track_masks on built-in videos: palette images and a COCO file, each cue."""
 
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -52,18 +53,25 @@ def folder(tmp_path_factory):
     return root
 
 
+def link(masks, output, *, by="overlap", task="davis19", **options):
+    """The script, with paths as they come."""
+    given = {
+        k: str(v) if isinstance(v, pathlib.Path) else v for k, v in options.items()
+    }
+    track_masks.run(masks=str(masks), output=str(output), by=by, task=task, **given)
+
+
 @pytest.mark.parametrize("cue", ["overlap", "flow"])
 def test_true_masks_get_their_identities_back(folder, tmp_path, cue, capsys):
     """The metric's own figure of it is 1: no object moves far from frame to frame."""
     output, figures = tmp_path / "out", tmp_path / "scores.json"
-    track_masks.run(
-        masks=str(folder / "found"),
+    link(
+        folder / "found",
+        output,
         by=cue,
-        task="davis19",
-        output=str(output),
-        frames=str(folder / "DAVIS/JPEGImages/480p"),
-        ground_truth=str(folder / "DAVIS"),
-        json_file=str(figures),
+        frames=folder / "DAVIS/JPEGImages/480p",
+        ground_truth=folder / "DAVIS",
+        json_file=figures,
     )
     assert json.loads(figures.read_text())["J&F-Mean"] > 0.99
     assert "all objects" in capsys.readouterr().out
@@ -74,13 +82,12 @@ def test_true_masks_get_their_identities_back(folder, tmp_path, cue, capsys):
 
 def test_a_coco_file_gives_tracks_with_classes_and_scores(folder, tmp_path):
     truth = export.write_youtube_vis(VIDEOS, tmp_path / "truth", "valid")
-    track_masks.run(
-        masks=str(folder / "found.json"),
-        by="overlap",
+    link(
+        folder / "found.json",
+        tmp_path / "out",
         task="ytvis",
-        output=str(tmp_path / "out"),
-        ground_truth=str(truth),
-        json_file=str(tmp_path / "scores.json"),
+        ground_truth=truth,
+        json_file=tmp_path / "scores.json",
     )
     tracks = json.loads((tmp_path / "out/results.json").read_text())
     assert [one["score"] for one in tracks] == pytest.approx([0.5] * len(tracks))
@@ -113,14 +120,13 @@ def test_what_is_too_small_to_be_seen_is_like_nothing():
 
 
 def test_looks_go_all_the_way(folder, tmp_path):
-    track_masks.run(
-        masks=str(folder / "found"),
+    link(
+        folder / "found",
+        tmp_path / "out",
         by="looks",
-        task="davis19",
-        output=str(tmp_path / "out"),
-        frames=str(folder / "DAVIS/JPEGImages/480p"),
-        ground_truth=str(folder / "DAVIS"),
-        json_file=str(tmp_path / "scores.json"),
+        frames=folder / "DAVIS/JPEGImages/480p",
+        ground_truth=folder / "DAVIS",
+        json_file=tmp_path / "scores.json",
     )
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["J&F-Mean"] > 0.5  # by the looks of untrained-for shapes alone
@@ -131,12 +137,7 @@ def test_a_task_takes_so_many_tracks(tmp_path, task):
     labels = np.arange(1, 26, dtype=np.uint8).repeat(4)[None].repeat(20, axis=0)
     (tmp_path / "found/v").mkdir(parents=True)
     images.write_labels(tmp_path / "found/v/00000.png", labels)
-    track_masks.run(
-        masks=str(tmp_path / "found"),
-        by="overlap",
-        task=task,
-        output=str(tmp_path / "out"),
-    )
+    link(tmp_path / "found", tmp_path / "out", task=task)
     written = images.read_labels(tmp_path / "out/v/00000.png", bits=8)
     assert set(np.unique(written)) == {*range(21)}
 
@@ -145,12 +146,7 @@ def test_a_video_without_masks_is_told(tmp_path, caplog):
     (tmp_path / "found/v").mkdir(parents=True)
     void = np.full((20, 30), 255, np.uint8)
     images.write_labels(tmp_path / "found/v/00000.png", void)
-    track_masks.run(
-        masks=str(tmp_path / "found"),
-        by="overlap",
-        task="davis19",
-        output=str(tmp_path / "out"),
-    )
+    link(tmp_path / "found", tmp_path / "out")
     assert "v: no masks were found (255 is void" in caplog.text
 
 
@@ -202,13 +198,11 @@ def test_the_largest_are_kept():
     ],
 )
 def test_mistakes_are_named(folder, tmp_path, changes, message):
-    options = dict(by="overlap", task="davis19") | changes
+    options = dict(changes)
     if "frames" in options:
-        options["frames"] = str(folder / options["frames"])
+        options["frames"] = folder / options["frames"]
     with pytest.raises(ValueError, match=message):
-        track_masks.run(
-            masks=str(folder / "found"), output=str(tmp_path / "out"), **options
-        )
+        link(folder / "found", tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 
@@ -216,12 +210,11 @@ def test_frames_without_masks_are_named(folder, tmp_path):
     shutil.copytree(folder / "found", tmp_path / "found")
     (tmp_path / "found/val_000001/00002.png").unlink()
     with pytest.raises(ValueError, match="val_000001: 1 frames of .* first is 00002"):
-        track_masks.run(
-            masks=str(tmp_path / "found"),
+        link(
+            tmp_path / "found",
+            tmp_path / "out",
             by="flow",
-            task="davis19",
-            output=str(tmp_path / "out"),
-            frames=str(folder / "DAVIS/JPEGImages/480p"),
+            frames=folder / "DAVIS/JPEGImages/480p",
         )
 
 
@@ -231,10 +224,9 @@ def test_frames_that_are_not_there_are_named(folder, tmp_path):
         (frames / video.name).mkdir(parents=True)
         images.write_png(frames / video.name / "00000.png", video.frame(0))
     with pytest.raises(ValueError, match="no image 00001 for the masks of val_000000"):
-        track_masks.run(
-            masks=str(folder / "found"),
+        link(
+            folder / "found",
+            tmp_path / "out",
             by="flow",
-            task="davis19",
-            output=str(tmp_path / "out"),
-            frames=str(frames),
+            frames=frames,
         )

@@ -151,7 +151,8 @@ def moved(
 def pairs(similarity: Float[np.ndarray, "K N"], least: float) -> Int[np.ndarray, "N"]:
     """The row of each column so that the sum of similarities is largest; -1: none.
 
-    What is not more similar than `least` is no pair.
+    What is not more similar than `least` is no pair. On the host, where each frame may
+    have another number of masks: `matching.best_rows` is compiled for each.
     """
     possible = np.where(similarity > least, similarity, 0)
     rows, columns = optimize.linear_sum_assignment(possible, maximize=True)
