@@ -132,6 +132,8 @@ def get_config() -> ConfigDict:
     # The official annotations, below data.root: a DAVIS root, an annotation JSON, or a
     # folder of txt files. Without it they are written from what the reader reads.
     evaluation.ground_truth = ""
+    evaluation.every = 0  # updates between validations of a run; 0: there are none
+    evaluation.every_videos = 4  # of the benchmark, the first ones
     # davis19, davis16, ytvis, ovis, kitti_mots, kitti_mots_cars, mots_challenge
     evaluation.task = ""
     # (height, width) at which MOTS is scored, too; empty: at full size alone.

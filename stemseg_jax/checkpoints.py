@@ -20,6 +20,7 @@ from absl import logging
 from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from stemseg_jax import hosts
 from stemseg_jax.formats import whole
 
 Read = TypeVar("Read")
@@ -83,6 +84,12 @@ class Checkpoints:
     def latest(self) -> int | None:
         return self._manager.latest_step()
 
+    def forget(self, *, beyond: int) -> None:
+        """Deletes checkpoints of later steps."""
+        for step in self._manager.all_steps():
+            if step > beyond:
+                self._manager.delete(step)
+
     def save(self, step: int, state: Any, config: ConfigDict) -> None:
         """Saves unless this step is already there.
 
@@ -116,22 +123,22 @@ class Checkpoints:
         """
 
         def of(folder: pathlib.Path) -> tuple[int, Any]:
-            arrays = _proof(folder).get("arrays")
-            _refuse_other_tree(folder, arrays or _saved_shapes(folder), abstract)
-            state = self._manager.restore(
-                int(folder.name),
-                args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)),
-            )["state"]
-            _verify(state, arrays)
+            with hosts.together():  # all have to take the same
+                arrays = _proof(folder).get("arrays")
+                _refuse_other_tree(folder, arrays or _saved_shapes(folder), abstract)
+                state = self._manager.restore(
+                    int(folder.name),
+                    args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)),
+                )["state"]
+                _verify(state, arrays)
             return int(folder.name), state
 
         folders = steps(self.folder)
-        if jax.process_count() > 1:  # all have to take the same
-            return _first_sound(folders[:1], of)
         step, state = _first_sound(folders, of)
-        for folder in folders:
-            if int(folder.name) > step:
-                _set_aside(folder)
+        with hosts.together():
+            for folder in folders:
+                if int(folder.name) > step and hosts.is_first():
+                    _set_aside(folder)
         self._manager.reload()
         return step, state
 

@@ -5,20 +5,15 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from stemseg_jax import evaluate, models, track_masks, train
+from stemseg_jax import evaluate, models, sheets, track_masks, train
 from stemseg_jax.data import readers
 from stemseg_jax.formats import rle, whole
-from stemseg_jax.outputs import davis_results, overlay, report, video
+from stemseg_jax.outputs import report
 from stemseg_jax.tracking import linking
 from stemseg_jax.tracks import Track, VideoTracks
 
-SHOWN = 4  # videos as overlays and on the contact sheet,
-COLUMNS = 6  # with so many frames each
-FPS = 10
-SHEET = "contact_sheet.png"
 WRITES = ("scores.json", "overlays")
 FIGURES = ("J&F-Mean", "J-Mean", "J-Recall", "F-Mean", "F-Recall")
 WITH_CLASSES = ("AP", "AP50")  # of the task ytvis, if the model has classes
@@ -40,7 +35,7 @@ def run(config: ConfigDict, *, workdir: str) -> None:
         )
     for name, _ in config.demo.variants:
         whole.inside(workdir, name)  # refuses what would lead out
-    report.refuse_foreign(pathlib.Path(workdir) / SHEET)
+    report.refuse_foreign(pathlib.Path(workdir) / sheets.SHEET)
     with whole.lock(workdir, "demo", writes=WRITES):
         _run(config, pathlib.Path(workdir))
 
@@ -67,7 +62,7 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
         scores[name] = score(name, tracks)
         if name == own:
             scores["model"], kept = scores[name], tracks
-            show(folder, benchmarks["davis19"].dataset, tracks, model.categories)
+            sheets.show(folder, benchmarks["davis19"].dataset, tracks, model.categories)
     for cue, settings in track_masks.LINKINGS.items():
         scores[cue] = score(cue, _linked(kept, videos, settings))
     if model.categories:
@@ -148,56 +143,6 @@ def one_object(truth: readers.Video) -> VideoTracks:
     )
 
 
-def show(
-    folder: pathlib.Path,
-    dataset: readers.Dataset,
-    tracks: Sequence[VideoTracks],
-    names: Mapping[int, str],
-) -> None:
-    """Writes overlays of the first videos and a sheet of frames, truth and model."""
-    rows, captions = [], []
-    whole.claim(folder, "overlays")
-    for truth, found in zip(dataset.videos[:SHOWN], tracks, strict=False):
-        frames = [truth.frame(t) for t in range(truth.num_frames)]
-        true = list(draw_truth(truth, frames))
-        drawn = list(draw_tracks(found, frames, names))
-        path = whole.inside(folder / "overlays", f"{truth.name}.mp4")
-        with video.Writer(path, fps=FPS) as writer:
-            for pair in zip(true, drawn, strict=True):
-                writer.write(np.concatenate(pair, axis=1))
-        picked = np.linspace(0, truth.num_frames - 1, COLUMNS).round().astype(int)
-        for pictures, caption in (
-            (frames, "frames"),
-            (true, "truth"),
-            (drawn, "model"),
-        ):
-            rows.append([pictures[t] for t in picked])
-            captions.append(caption)
-    sheet = report.contact_sheet(rows, captions, title="Unseen videos")
-    report.write_sheet(folder / SHEET, sheet)
-
-
-def draw_truth(
-    truth: readers.Video, frames: Sequence[np.ndarray]
-) -> Iterator[UInt8[np.ndarray, "_ _ 3"]]:
-    scale = overlay.enlargement(truth.height, truth.width)
-    for t, image in enumerate(frames):
-        clip = truth.clip([t])
-        labels = np.zeros(image.shape[:2], np.int32)
-        for number, mask in zip(clip.ids, clip.masks[:, 0], strict=True):
-            labels[mask] = number
-        yield overlay.draw(image, labels, scale=scale)
-
-
-def draw_tracks(
-    tracks: VideoTracks, frames: Sequence[np.ndarray], names: Mapping[int, str]
-) -> Iterator[UInt8[np.ndarray, "_ _ 3"]]:
-    scale = overlay.enlargement(tracks.height, tracks.width)
-    captions = {t.id: names.get(t.category, "") for t in tracks.tracks}
-    for t, image in enumerate(frames):
-        yield overlay.draw(image, davis_results.paint(tracks, t), captions, scale=scale)
-
-
 def print_summary(config: ConfigDict, scores: dict, folder: pathlib.Path) -> None:
     titles = {
         name: f"model, {config.demo.caption.format(name)}"
@@ -223,6 +168,6 @@ def print_summary(config: ConfigDict, scores: dict, folder: pathlib.Path) -> Non
     print("\n" + report.table(rows))
     print(
         f"\nScores    {folder}/scores.json"
-        f"\nPictures  {folder}/{SHEET}"
+        f"\nPictures  {folder}/{sheets.SHEET}"
         f"\nVideos    {folder}/overlays/ (truth on the left, model on the right)"
     )

@@ -1,18 +1,21 @@
 """A model over a dataset: result files in the official form, then their score."""
 
+import contextlib
 import functools
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from absl import logging
 from jaxtyping import Int32
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from stemseg_jax import choices, models, score
+from stemseg_jax import choices, hosts, models, score
 from stemseg_jax.data import encoded_video, readers
 from stemseg_jax.data.datasets import DATASETS, export, youtube_vis
 from stemseg_jax.formats import coco_json, davis_png, mots_txt, whole
@@ -32,14 +35,20 @@ def run(
     """Scores a checkpoint on `config.evaluation` and prints the table.
 
     Writes `workdir/predictions/` and, with every figure, `workdir/scores.json` (or
-    `json_file`), and returns these figures.
+    `json_file`), and returns these figures. Several hosts share the videos; the first
+    one writes, and alone has the figures.
     """
     folder = pathlib.Path(workdir)
     writes = () if json_file else ("scores.json",)
-    with whole.lock(folder, "evaluate", writes=writes):
+    with contextlib.ExitStack() as held:
+        with hosts.together():
+            if hosts.is_first():
+                held.enter_context(whole.lock(folder, "evaluate", writes=writes))
         benchmark = prepare(config, folder / "ground_truth")
         model = models.load(config, checkpoint)
-        videos = track(model, benchmark.dataset)
+        videos = track_together(model, benchmark.dataset)
+        if not hosts.is_first():
+            return {}
         figures = benchmark.score(videos, folder / "predictions", json_file)
         if writes and figures:
             whole.claim(folder, *writes)
@@ -82,12 +91,9 @@ class Benchmark(NamedTuple):
     ) -> dict[str, Any]:
         """Writes the results of all videos to `folder` and scores these files.
 
-        Without annotations the files are what there is to show: no figures. What an
-        earlier evaluation left there goes once all videos are written.
+        Without annotations the files are what there is to show: no figures.
         """
-        with whole.folder(folder, WRITER) as partial:
-            results = FORMS[self.task].write(partial, videos, self.truth)
-        results = folder / results.relative_to(partial)
+        results = self.write(videos, folder)
         if not self.scored:
             logging.warning("No annotations to score with; the results: %s", folder)
             return {}
@@ -99,13 +105,29 @@ class Benchmark(NamedTuple):
             json_file=json_file,
         )
 
+    def write(
+        self, videos: Iterable[VideoTracks], folder: pathlib.Path
+    ) -> pathlib.Path:
+        """Writes the results of all videos to `folder`; gives what scoring takes.
 
-def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
+        What an earlier evaluation left there goes once all videos are written.
+        """
+        with whole.folder(folder, WRITER) as partial:
+            results = FORMS[self.task].write(partial, videos, self.truth)
+        return folder / results.relative_to(partial)
+
+
+def prepare(
+    config: ConfigDict, folder: pathlib.Path, *, videos: int | None = None
+) -> Benchmark:
     """The benchmark that `config.evaluation` names.
 
     A dataset that has no official annotation files, such as generated videos, is
     written to `folder` in the official form and read from there like any other. Of a
     split without annotations, and of those of DAVIS but "val", there are results alone.
+
+    Args:
+        videos: So many are taken, the first ones, and their annotations are written.
     """
     evaluation = config.evaluation
     form = FORMS[choices.known("evaluation.task", evaluation.task, FORMS)]
@@ -113,7 +135,8 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
     options = evaluation.options.to_dict()
     dataset = DATASETS[name](config.data.root, evaluation.split, **options)
     also_at = tuple(evaluation.also_at)
-    official = bool(evaluation.ground_truth)
+    official = bool(evaluation.ground_truth) and videos is None
+    dataset = dataset._replace(videos=dataset.videos[:videos])
     # First frames are annotations, too, but not what a video is scored with.
     hidden = official and form.splits and evaluation.split not in form.splits
     bare = [video.name for video in dataset.videos if not video.annotated]
@@ -140,9 +163,12 @@ def prepare(config: ConfigDict, folder: pathlib.Path) -> Benchmark:
             f"{dataset.name} cannot be written in the form of {evaluation.task}; name "
             "the official annotations by evaluation.ground_truth."
         )
-    with whole.folder(folder, WRITER) as partial:
-        truth = form.export(dataset, partial)
-    truth = folder / truth.relative_to(partial)
+    truth = None
+    with hosts.together():
+        if hosts.is_first():
+            with whole.folder(folder, WRITER) as partial:
+                truth = form.export(dataset, partial)
+            truth = folder / truth.relative_to(partial)
     return Benchmark(evaluation.task, form.load(folder), truth, also_at=also_at)
 
 
@@ -163,11 +189,25 @@ def _listing(config: ConfigDict) -> pathlib.Path:
 
 def track(model: models.Model, dataset: readers.Dataset) -> Iterator[VideoTracks]:
     """The chosen tracks of each video, one video at a time."""
-    for video in tqdm(dataset.videos, desc="evaluate", unit="video"):
+    for video in tqdm(dataset.videos, desc="evaluate", unit="video", leave=None):
         images = map(video.frame, range(video.num_frames))
         labels, statistics = model.track(images, truth=truth(video))
         chosen = collector.select(statistics, **model.config.selection)
         yield labels.tracks(video.name, chosen)
+
+
+def track_together(
+    model: models.Model, dataset: readers.Dataset
+) -> Iterator[VideoTracks]:
+    """As `track`; of several hosts each takes every n-th video."""
+    index, count = jax.process_index(), jax.process_count()
+    share = track(model, dataset._replace(videos=dataset.videos[index::count]))
+    if count == 1:
+        return share
+    with hosts.together():
+        own = list(share)
+    rounds = itertools.zip_longest(*hosts.gathered(own))
+    return (video for videos in rounds for video in videos if video is not None)
 
 
 def truth(video: readers.Video) -> Callable[[int], Int32[np.ndarray, "H W"]] | None:

@@ -3,6 +3,7 @@
 python -m stemseg_jax.main --config=configs/ytvis.py --workdir=runs/ytvis
 """
 
+import os
 import pathlib
 import re
 import sys
@@ -23,6 +24,7 @@ MODES = {
     "export_weights": "write --checkpoint as .safetensors",
     "benchmark": "time each stage on its own",
 }
+SHARED = ("train", "evaluate")  # by several hosts
 FED = ("train", "demo", "show_data", "benchmark")  # those with training clips
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -111,6 +113,16 @@ _HALF = flags.DEFINE_bool(
     "half", False, "export_weights: values as float16, half the size."
 )
 _JSON = flags.DEFINE_string("json", None, "Where to write every figure in full.")
+_HOSTS = flags.DEFINE_string(
+    "hosts",
+    "",
+    "train, evaluate: of how many processes this is one, or 'auto': as the cluster "
+    "says. A step of SLURM and a TPU slice of several hosts are known without it.",
+)
+_HOST = flags.DEFINE_integer("host", None, "Which of --hosts this is, from 0.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "HOST:PORT of --host=0, the same for all."
+)
 
 
 def main(argv: list[str]) -> int | None:
@@ -126,7 +138,9 @@ def main(argv: list[str]) -> int | None:
     except (ValueError, FloatingPointError, OSError, MemoryError) as error:
         # What a user can cause, said once and without a stack; --verbosity=1 shows it.
         logging.debug("", exc_info=True)
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        if (jax := sys.modules.get("jax")) and jax.distributed.is_initialized():
+            os._exit(1)  # JAX would wait for the other hosts, which wait for this one
         return 1
 
 
@@ -134,6 +148,8 @@ def dispatch(mode: str) -> int | None:
     """Runs one script. Imported here, so that scoring files need not wait for jax."""
     if _overrides and mode in ("score", "check_data", "track_masks"):
         raise app.UsageError(f"--mode={mode} reads no config: {_overrides[0]}")
+    if mode not in SHARED and (_HOSTS.value or _COORDINATOR.value):
+        raise app.UsageError(f"--mode={mode} is of one process, without --hosts.")
     if mode == "score":
         from stemseg_jax import score
 
@@ -164,23 +180,27 @@ def dispatch(mode: str) -> int | None:
         checkpoint = checkpoint or _WORKDIR.value or "real"
     config = _CONFIG.value or _config_of(checkpoint)
     _check(config, mode, origin="" if _CONFIG.value else checkpoint)
-    from stemseg_jax import compilation, models
+    from stemseg_jax import compilation, hosts, models
 
+    if mode in SHARED:
+        hosts.join(_HOSTS.value, _HOST.value, _COORDINATOR.value)
     models.set_precision(config)
     compilation.keep()
     if mode == "train":
         from stemseg_jax import train
 
-        return train.run(config, _required(_WORKDIR))
+        with hosts.explained():
+            return train.run(config, _required(_WORKDIR))
     if mode == "evaluate":
         from stemseg_jax import evaluate
 
-        evaluate.run(
-            config,
-            checkpoint=checkpoint or _required(_WORKDIR),
-            workdir=_required(_WORKDIR),
-            json_file=_JSON.value,
-        )
+        with hosts.explained():
+            evaluate.run(
+                config,
+                checkpoint=checkpoint or _required(_WORKDIR),
+                workdir=_required(_WORKDIR),
+                json_file=_JSON.value,
+            )
         return None
     if mode == "predict":
         return _predict(config, checkpoint or _WORKDIR.value or _required(_CHECKPOINT))

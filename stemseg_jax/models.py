@@ -27,6 +27,8 @@ ADDED = {
     "selection.min_score": 0.0,
     "selection.min_frames": 1,
     "evaluation.also_at": (),
+    "evaluation.every": 0,
+    "evaluation.every_videos": 4,
     "optim.max_skipped": 0,
 }
 PRECISION = jax.config.jax_default_matmul_precision

@@ -172,6 +172,8 @@ SHARED: Mapping[str, Range] = {
     "evaluation.split": SPLIT,
     "evaluation.ground_truth": Text(),
     "evaluation.task": OneOf(("", *METRICS)),
+    "evaluation.every": Whole(),
+    "evaluation.every_videos": Whole(least=1),
     "evaluation.also_at": Each(Whole(least=1, most=SIDE), lengths=(0, 2)),
     "evaluation.min_dim": Whole(least=1, most=SIDE),
     "evaluation.max_dim": Whole(least=1, most=SIDE),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -82,6 +83,19 @@ def to_global(batch: Any, where: Shardings, *, passes: int) -> Any:
         return jax.make_array_from_process_local_data(where.batch, x)
 
     return jax.tree.map(place, batch)
+
+
+def in_turns(rows: jax.Array, step: jax.Array) -> jax.Array:
+    """What belongs to the clips of a batch [passes, clips, ...], as hosts take turns.
+
+    In each update another host reads what comes first (`pipeline.training_batches`), so
+    that none reads one dataset alone. What a clip draws goes with it.
+    """
+    hosts = jax.process_count()
+    if hosts == 1:
+        return rows
+    blocks = rows.reshape(len(rows), hosts, -1, *rows.shape[2:])
+    return jnp.roll(blocks, -step, axis=1).reshape(rows.shape)
 
 
 def placed(abstract: Any, sharding: NamedSharding) -> Any:

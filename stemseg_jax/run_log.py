@@ -1,29 +1,36 @@
 """What a run says and hears: its log, its progress bar, and the wish to stop."""
 
+import collections
 import contextlib
 import json
 import math
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from stemseg_jax import hosts
 from stemseg_jax.formats import whole
 
 WRITES = ("config.json", "metrics.jsonl")
+PEAK = "peak_bytes_in_use"  # of a device, where it tells
+VALIDATION = "validation"  # before the names of its figures
 
 
 class Log:
     """metrics.jsonl, TensorBoard and the progress bar of a run.
 
     Metrics are read one update late, so that the device never waits for the log. Those
-    of an update that was not finite, and so was not made, are told and left out.
+    of an update that was not finite, and so was not made, are told and left out. What
+    is told of clips (the loss of each dataset, what was left out, the time waited for
+    them) is of those of the first host.
     """
 
     def __init__(self, folder: pathlib.Path, config: ConfigDict, start: int):
@@ -31,13 +38,18 @@ class Log:
         self._config = config
         self._start = start
         self._pending: tuple[int, Any, Any] | None = None
-        self._sums: dict[str, float] = {}
-        self._count = 0
-        self._not_finite = 0  # updates since the last line of the log,
-        self._in_a_row = 0  # and up to now
+        self._in_a_row = 0  # updates up to now that were not finite
+        self._begin_line()
+
+    def _begin_line(self) -> None:
+        """What is gathered for a line of the log, from the line before on."""
+        self._values = collections.defaultdict(list)  # each is told by its mean,
+        self._counts = collections.Counter()  # if there are any, each by its sum
+        self._updates = 0
+        self._since = time.perf_counter()
 
     def __enter__(self) -> "Log":
-        self._main = jax.process_index() == 0
+        self._main = hosts.is_first()
         self._stack = contextlib.ExitStack()
         self._bar = self._stack.enter_context(
             tqdm(
@@ -74,14 +86,39 @@ class Log:
         logging.info("Compiled the update in %.1f s", time.perf_counter() - begin)
         self._bar.set_postfix_str("")
         self._bar.unpause()
-        self._since = time.perf_counter()
+        self._begin_line()
 
-    def step(self, step: int, metrics: Any, *, names: Any, rate: Any) -> None:
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around what waits for clips."""
+        begin = time.perf_counter()
+        yield
+        self._values["seconds_waited"].append(time.perf_counter() - begin)
+
+    def step(
+        self, step: int, metrics: Any, batch: Mapping[str, Any], *, rate: Any
+    ) -> None:
         """Takes the metrics of an update that may still be running."""
         self.check()
-        self._pending = step, metrics, names
+        self._pending = step, metrics, list(batch["names"])
+        self._counts["dropped_instances"] += batch["dropped"]
+        self._counts["left_out_samples"] += len(batch["skipped"])
         if step % self._config.log_every == 0:
             self._write(step, float(rate(step - 1)))
+
+    def validated(self, step: int, figures: Mapping[str, float], picture: Any) -> None:
+        """Takes what was found since `check`, and leaves that time out of the rate."""
+        self._since += time.perf_counter() - self._checked
+        if not self._main:
+            return
+        # What no video can show, such as a class that is in none, is NaN.
+        record = {
+            f"{VALIDATION}/{name}": float(value)
+            for name, value in figures.items()
+            if math.isfinite(value)
+        }
+        self._append(step, record)
+        self._board.add_image(VALIDATION, picture, step, dataformats="HWC")
 
     def check(self) -> None:
         """Reads the update before; raises FloatingPointError if it was not finite and
@@ -90,19 +127,21 @@ class Log:
             return
         step, metrics, names = self._pending
         self._pending = None
+        each = metrics.pop("clips")
         metrics = {name: float(value) for name, value in metrics.items()}
         self._bar.update()
+        self._checked = time.perf_counter()  # by now the device has ended the update
+        self._updates += 1
         if metrics.pop("not_finite"):
-            self._skipped(step, metrics, list(names))
+            self._skipped(step, metrics, names)
             return
         self._in_a_row = 0
-        for name, value in metrics.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._count += 1
+        for name, value in (metrics | _by_dataset(each, names)).items():
+            self._values[name].append(value)
         self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
 
     def _skipped(self, step: int, metrics: dict[str, float], names: list) -> None:
-        self._not_finite += 1
+        self._counts["not_finite"] += 1
         self._in_a_row += 1
         wrong = {k: v for k, v in metrics.items() if not math.isfinite(v)}
         said = f"step {step}: {wrong or 'the update is not finite'} on clips {names}"
@@ -121,21 +160,26 @@ class Log:
 
     def _write(self, step: int, learning_rate: float) -> None:
         self.check()
-        now = time.perf_counter()
-        record = {name: total / self._count for name, total in self._sums.items()}
+        record = {name: float(np.mean(each)) for name, each in self._values.items()}
         record["learning_rate"] = learning_rate
-        taken = self._count + self._not_finite
-        record["steps_per_second"] = taken / (now - self._since)
-        if self._not_finite:
-            record["not_finite"] = self._not_finite
-        self._sums, self._count, self._not_finite, self._since = {}, 0, 0, now
+        rate = self._updates / (time.perf_counter() - self._since)
+        record["steps_per_second"] = rate
+        record["clips_per_second"] = rate * self._config.optim.batch_size
+        if peak := (jax.local_devices()[0].memory_stats() or {}).get(PEAK):
+            record["device_gigabytes"] = peak / 1e9
+        record |= {name: count for name, count in self._counts.items() if count}
+        self._begin_line()
         if not self._main:
             return
+        self._append(step, record)
+
+    def _append(self, step: int, record: Mapping[str, float]) -> None:
         with whole.named(self._folder / "metrics.jsonl"):
             self._lines.write(json.dumps({"step": step, **record}) + "\n")
             self._lines.flush()
         for name, value in record.items():
-            self._board.add_scalar(f"train/{name}", value, step)
+            place = name if name.startswith(VALIDATION) else f"train/{name}"
+            self._board.add_scalar(place, value, step)
 
     def _open_lines(self) -> Any:
         """metrics.jsonl without what lies beyond the step that the run resumes at."""
@@ -153,3 +197,22 @@ class Log:
             if before:
                 kept.append(line)
         return whole.write_text(path, "".join(line + "\n" for line in kept)).open("a")
+
+
+def _by_dataset(each: Any, names: Sequence[str]) -> dict[str, float]:
+    """The mean loss of each dataset's clips in this update.
+
+    Args:
+        each: [passes, clips of all hosts], or None.
+        names: "dataset/video:frames" of this host's, pass by pass.
+    """
+    if each is None:
+        return {}
+    each = np.asarray(each)
+    share = len(names) // len(each)
+    first = share * jax.process_index()
+    own = each[:, first : first + share].ravel()
+    losses = collections.defaultdict(list)
+    for name, loss in zip(names, own, strict=True):
+        losses[name.partition("/")[0]].append(loss)
+    return {f"loss/{name}": float(np.mean(found)) for name, found in losses.items()}

@@ -48,6 +48,7 @@ class LossReport(NamedTuple):
 
     terms: dict[str, Scalar]
     weights: dict[str, float]
+    clips: Float[Array, "B"] | None = None  # the total of each clip, to be told
 
     @classmethod
     def of_clips(
@@ -55,7 +56,8 @@ class LossReport(NamedTuple):
     ) -> "LossReport":
         """The means over the clips of a batch; other terms' weights are left out."""
         means = {name: term.mean() for name, term in terms.items()}
-        return cls(means, {name: weights[name] for name in terms})
+        weights = {name: weights[name] for name in terms}
+        return cls(means, weights, sum(weights[name] * terms[name] for name in terms))
 
     def total(self) -> Scalar:
         return sum(self.weights[name] * term for name, term in self.terms.items())

@@ -16,7 +16,7 @@ from absl import logging
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from stemseg_jax import choices, demo, evaluate, models, train
+from stemseg_jax import choices, evaluate, models, sheets, train
 from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import DATASETS
 from stemseg_jax.evaluation import clear
@@ -122,7 +122,7 @@ def of_run(
     model = models.load(config, str(workdir))
     tracks = list(evaluate.track(model, benchmark.dataset))
     scores = benchmark.score(tracks, folder / "predictions", folder / "scores.json")
-    demo.show(folder, benchmark.dataset, tracks, model.categories)
+    sheets.show(folder, benchmark.dataset, tracks, model.categories)
     found = figures(Result(model, benchmark, tracks, scores, folder))
     whole.write_text(written, json.dumps({"config": as_scored, "figures": found}))
     return found

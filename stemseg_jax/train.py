@@ -1,5 +1,6 @@
 """Training, read from top to bottom."""
 
+import contextlib
 import pathlib
 from typing import Any, NamedTuple
 
@@ -12,11 +13,13 @@ from ml_collections import ConfigDict
 from stemseg_jax import (
     checkpoints,
     device_memory,
+    hosts,
     models,
     optimization,
     parallel,
     run_log,
     structures,
+    validation,
 )
 from stemseg_jax.data import pipeline
 from stemseg_jax.formats import whole
@@ -47,11 +50,13 @@ def run(config: ConfigDict, workdir: str) -> None:
             is at work there, or what would be replaced is not a run's.
     """
     folder = pathlib.Path(workdir)
-    if jax.process_index() > 0:
-        return _run(config, folder)
     # Those of a run that goes on are known to be ours by its checkpoint.
     resumes = checkpoints.steps(folder / "checkpoints")
-    with whole.lock(folder, "train", writes=() if resumes else run_log.WRITES):
+    writes = () if resumes else run_log.WRITES
+    with contextlib.ExitStack() as held:
+        with hosts.together():
+            if hosts.is_first():
+                held.enter_context(whole.lock(folder, "train", writes=writes))
         return _run(config, folder)
 
 
@@ -99,6 +104,7 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
         logging.info("Resumed at step %d of %s", start, saved.folder)
     else:
         start = 0
+        variables = jax.device_get(variables)  # of this host, not yet of all
         state = jax.jit(new_state, out_shardings=where.replicated)(variables)
     logging.info("%.2f M parameters", models.size(state.params) / 1e6)
     del variables
@@ -117,11 +123,13 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
             (total, (report, collections)), gradient = jax.value_and_grad(
                 loss, has_aux=True
             )(state.params)
-            return collections, (gradient, {"loss": total, **report.terms})
+            metrics = {"loss": total, **report.terms}
+            return collections, (gradient, metrics), report.clips
 
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         keys = jax.random.split(key, batch.valid.shape[:2])  # one for each clip
-        collections, (gradient, metrics) = mean_over_passes(
+        keys = parallel.in_turns(keys, state.step)
+        collections, (gradient, metrics), each = mean_over_passes(
             one_pass, state.collections, batch, keys
         )
         updates, opt_state = tx.update(gradient, state.optimizer, state.params)
@@ -136,7 +144,7 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
         new = TrainState(state.step + 1, params, collections, average, opt_state)
         sums = [optax.tree.norm(part) for part in (updates, floats(collections))]
         finite = jnp.isfinite(jnp.stack([*metrics.values(), *sums])).all()
-        metrics["not_finite"] = ~finite
+        metrics |= {"not_finite": ~finite, "clips": each}
         return kept_if(finite, new, state), metrics
 
     # ---------------------------------------------------------------------- loop
@@ -146,11 +154,13 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
         start_step=start,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        passes=passes,
     )
     rate = optimization.schedule(optim)
     with (
         saved,
         run_log.Log(folder, config, start) as log,
+        validation.Validation(config, system, folder, start) as validate,
         Interruption("Stopping after this update; the run can be resumed.") as stop,
         device_memory.explained(
             "training",
@@ -163,43 +173,58 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
     ):
         log.write_config(config)
         step_fn = None
+        wish = hosts.Largest(where.replicated.mesh)
         for step in range(start, optim.steps):
-            batch = next(batches)
+            with log.waiting():
+                batch = next(batches)
             clips = parallel.to_global(models.clips(batch), where, passes=passes)
             if step_fn is None:
                 with log.compilation():
                     step_fn = parallel.jit_step(update, where).lower(state, clips)
                     step_fn = step_fn.compile()
             state, metrics = step_fn(state, clips)
-            log.step(step + 1, metrics, names=batch["names"], rate=rate)
-            done = step + 1 == optim.steps or stop.requested
+            log.step(step + 1, metrics, batch, rate=rate)
+            if validate.due(step + 1):
+                log.check()
+                found = validate(step + 1, current(state), state)
+                log.validated(step + 1, found.figures, found.picture)
+            code = wish(stop.exit_code)  # of any host that is told to stop, or 0
+            done = step + 1 == optim.steps or code
             if done or (step + 1) % config.checkpoint_every == 0:
                 log.check()
                 saved.save(step + 1, state, config)
-            if stop.requested:
-                raise SystemExit(stop.exit_code)
+            if code:
+                raise SystemExit(code)
+
+
+def current(state: TrainState) -> structures.Variables:
+    """The weights that a run stands for: their average, if there is one."""
+    return state.average or {"params": state.params, **state.collections}
 
 
 def mean_over_passes(
     one_pass, collections: Collections, batch: ClipBatch, keys: jax.Array
-) -> tuple[Collections, Any]:
+) -> tuple[Collections, Any, Any]:
     """`one_pass(collections, clips, keys)` over the leading axis of `batch` and `keys`.
 
-    The collections go from pass to pass; the mean of what else comes out is given.
+    It gives collections, which go from pass to pass; what is to be the mean of all
+    passes; and what comes out of each, stacked.
     """
     if keys.shape[0] == 1:  # no loop: XLA does not see through one of length 1
-        return one_pass(collections, jax.tree.map(lambda x: x[0], batch), keys[0])
+        first = jax.tree.map(lambda x: x[0], batch)
+        collections, mean, each = one_pass(collections, first, keys[0])
+        return collections, mean, jax.tree.map(lambda x: x[None], each)
 
     def add(carry, clips_and_key):
         collections, total = carry
-        collections, new = one_pass(collections, *clips_and_key)
-        return (collections, jax.tree.map(jnp.add, total, new)), None
+        collections, new, each = one_pass(collections, *clips_and_key)
+        return (collections, jax.tree.map(jnp.add, total, new)), each
 
     first = jax.tree.map(lambda x: x[0], batch)
-    _, shapes = jax.eval_shape(one_pass, collections, first, keys[0])
+    _, shapes, _ = jax.eval_shape(one_pass, collections, first, keys[0])
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    (collections, total), _ = jax.lax.scan(add, (collections, zeros), (batch, keys))
-    return collections, jax.tree.map(lambda x: x / keys.shape[0], total)
+    (collections, total), each = jax.lax.scan(add, (collections, zeros), (batch, keys))
+    return collections, jax.tree.map(lambda x: x / keys.shape[0], total), each
 
 
 def floats(collections: Collections) -> list[jax.Array]:

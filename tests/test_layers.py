@@ -18,6 +18,7 @@ SCRIPT = {
     "systems",
     "optimization",
     "parallel",
+    "hosts",
     "checkpoints",
     "conversion",
     "evaluation",
@@ -49,6 +50,7 @@ MAY_IMPORT = {
     "formats": set(),
     "tracks": {"formats", "geometry"},
     "parallel": set(),
+    "hosts": set(),
     "compilation": set(),
     "device_memory": set(),
     "ops": FOUNDATION,
@@ -61,7 +63,7 @@ MAY_IMPORT = {
     "evaluation": {"formats"},
     "systems": METHOD | VIDEO,
     "optimization": FOUNDATION,
-    "checkpoints": {"formats", *FOUNDATION},
+    "checkpoints": {"formats", "hosts", *FOUNDATION},
     "models": {
         "systems",
         "checkpoints",
@@ -82,7 +84,12 @@ MAY_IMPORT = {
         *FOUNDATION,
     },
     "conversion": {"formats", *FOUNDATION},
-    "run_log": {"formats"},
+    "run_log": {"formats", "hosts"},
+    "sheets": {"data", "formats", "outputs", "tracks"},
+    "validation": {
+        *("checkpoints", "evaluate", "hosts", "models", "score", "sheets"),
+        *("formats", "structures", "systems"),
+    },
     "pipelining": set(),
     "interruption": set(),
     # One video, from its frames to its files.
@@ -99,13 +106,13 @@ MAY_IMPORT = {
         *("data", "formats", "tracking"),
     },
     **dict.fromkeys(SCRIPTS, SCRIPT),
-    "train": {"run_log", "interruption", *SCRIPT},
+    "train": {"run_log", "interruption", "validation", *SCRIPT},
     "predict": {"predictor", "results", *SCRIPT},
     "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
     "track_masks": {"evaluate", "score", *SCRIPT},
-    "demo": {"train", "evaluate", "predict", "track_masks", *SCRIPT},
-    "studies": {"train", "evaluate", "demo", *SCRIPT},
-    "main": {"models", "options", "data", "results", "compilation", *SCRIPTS},
+    "demo": {"train", "evaluate", "predict", "track_masks", "sheets", *SCRIPT},
+    "studies": {"train", "evaluate", "sheets", *SCRIPT},
+    "main": {"models", "options", "data", "results", "compilation", "hosts", *SCRIPTS},
 }
 WITHOUT_JAX = {
     "choices",

@@ -49,6 +49,17 @@ def test_a_step_sees_the_global_batch():
     np.testing.assert_allclose(means, [3.5, 11.5])
 
 
+def test_what_belongs_to_clips_goes_with_them_as_hosts_take_turns(monkeypatch):
+    rows = jnp.arange(12).reshape(2, 6)
+    assert parallel.in_turns(rows, 1) is rows
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    for step in range(4):
+        turned = parallel.in_turns(rows, jnp.int32(step)).reshape(2, 3, 2)
+        for host in range(3):
+            own = rows.reshape(2, 3, 2)[:, (host + step) % 3]
+            np.testing.assert_array_equal(turned[:, host], own)
+
+
 @pytest.mark.parametrize("clean", [True, False])
 def test_clean_frames_go_along_if_there_are_any(clean):
     blank = models.blank_batch(moving_shapes.get_config("smoke"))

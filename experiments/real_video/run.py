@@ -10,7 +10,7 @@ import scipy.ndimage
 from absl import logging
 
 from configs import real_video
-from stemseg_jax import demo, evaluate, models, train
+from stemseg_jax import evaluate, models, sheets, train
 from stemseg_jax.data.datasets import DATASETS
 from stemseg_jax.evaluation import davis
 from stemseg_jax.formats import rle
@@ -51,7 +51,10 @@ ROWS = {
     "four_frames": {"num_frames": 4, "tracking.overlap": 1},
     "small_frames": {"evaluation.min_dim": 192, "evaluation.max_dim": 352},
     "large_frames": {"evaluation.min_dim": 384, "evaluation.max_dim": 704},
-    "seeds_as_foreground": {"model.foreground": False},
+    "seeds_as_foreground": {  # the threshold is that of the DAVIS configs
+        "model.foreground": False,
+        "tracking.foreground_threshold": 0.25,
+    },
     "hard_target": {"loss.target": "and"},  # cells on a border are background
     "final": {"optim.steps": 3000},
 }
@@ -114,7 +117,7 @@ def score(model: models.Model, folder: pathlib.Path) -> dict[str, float]:
         config.data.root, "train", sequences=real_video.HELD_BACK
     )
     found = list(evaluate.track(model, held_back))
-    demo.show(folder / "held_back", held_back, found, model.categories)
+    sheets.show(folder / "held_back", held_back, found, model.categories)
     of_sequences = {
         video.name: davis.score_single_object(unions(video, tracks)).objects[0].j.mean()
         for video, tracks in zip(held_back.videos, found, strict=True)
@@ -123,7 +126,7 @@ def score(model: models.Model, folder: pathlib.Path) -> dict[str, float]:
 
     benchmark = evaluate.prepare(config, folder / "ground_truth")
     found = list(evaluate.track(model, benchmark.dataset))
-    demo.show(folder / "composed", benchmark.dataset, found, {})
+    sheets.show(folder / "composed", benchmark.dataset, found, {})
 
     def j_and_f(name, tracks):
         file = folder / f"{name}.json"

@@ -10,7 +10,7 @@ import os
 import pathlib
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import connection
 from typing import Any
 
@@ -44,6 +44,7 @@ def training_batches(
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
+    passes: int = 1,
 ) -> Iterator[dict]:
     """Endless batches of clips, from batch number `start_step` on.
 
@@ -54,16 +55,17 @@ def training_batches(
     Args:
         config: The whole configuration; `data`, `num_frames`, `seed`, `parity` and
             `model.pixels` are read.
-        batch_size: Clips of all processes together; each yields every n-th of them.
+        batch_size: Clips of all processes together; each yields its share of them.
+        passes: So many equal parts does a batch have, and each process a share of each.
 
     Differs from the authors' code in: weights hold within every few clips, and all of a
     large dataset is drawn from; there a list of clips is drawn up at the start, from
     the first samples of a dataset that is larger than its share.
     """
-    if batch_size % process_count:
+    if batch_size % (process_count * passes):
         raise ValueError(
-            f"batch_size={batch_size} cannot be split over {process_count} processes; "
-            f"use a multiple."
+            f"batch_size={batch_size} cannot be split over {process_count} processes "
+            f"and {passes} passes; use a multiple of both."
         )
     check(config)
     data = config.data
@@ -80,7 +82,12 @@ def training_batches(
         )
     stream = grain.MapDataset.mix(streams, weights=weights)
     share = batch_size // process_count
-    stream = stream[process_index::process_count][start_step * share :]
+    if process_count > 1:
+        places = functools.partial(
+            _place, index=process_index, count=process_count, passes=passes, share=share
+        )
+        stream = grain.MapDataset.range(len(stream)).map(_Picked(stream, places))
+    stream = stream[start_step * share :]
 
     # Clips come from the workers one by one, without empty slots, which would be most
     # of what has to be copied; they are put together in a thread of this process.
@@ -108,6 +115,29 @@ def training_batches(
         batches, prefetch_buffer_size=1
     )
     return _log_skipped(iter(batches))
+
+
+def _place(number: int, *, index: int, count: int, passes: int, share: int) -> int:
+    """Where in the stream clip `number` of a process stands.
+
+    Each pass has one block for each process, and these take turns from batch to batch:
+    a mixture may have a period, and no process shall read one dataset alone.
+    """
+    batch, rest = divmod(number, share)
+    block, offset = divmod(rest, share // passes)
+    turn = block * count + (index + batch) % count
+    return batch * share * count + turn * (share // passes) + offset
+
+
+class _Picked(grain.transforms.Map):
+    """Elements of a stream by their places."""
+
+    def __init__(self, stream: grain.MapDataset, place: Callable[[int], int]):
+        self._stream = stream
+        self._place = place
+
+    def map(self, element: int) -> dict:
+        return self._stream[self._place(int(element))]
 
 
 def check(config: ml_collections.ConfigDict) -> None:

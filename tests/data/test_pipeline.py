@@ -123,11 +123,30 @@ def test_workers_change_nothing():
     assert_same(take(config_of(), 3), take(config_of(workers=2), 3))
 
 
-def test_processes_share_the_batches_of_one():
-    whole = take(config_of(), 3)
-    parts = [take(config_of(), 3, process_index=p, process_count=2) for p in range(2)]
-    for batch, *halves in zip(whole, *parts, strict=True):
-        assert batch["names"] == [half["names"][0] for half in halves]
+@pytest.mark.parametrize("passes", [1, 2])
+def test_processes_share_the_batches_of_one_and_take_turns(passes):
+    whole = take(config_of(), 3, batch_size=8)
+    parts = [
+        take(
+            config_of(),
+            *(3,),
+            **dict(batch_size=8, process_index=p, process_count=2, passes=passes),
+        )
+        for p in range(2)
+    ]
+    for number, (batch, *halves) in enumerate(zip(whole, *parts, strict=True)):
+        # [passes, processes, clips]: what is first is read by each in turn.
+        names = np.reshape(batch["names"], (passes, 2, -1))
+        for process, half in enumerate(halves):
+            own = names[:, (process + number) % 2].ravel()
+            assert half["names"] == own.tolist()
+
+
+def test_a_resumed_share_goes_on_at_its_position():
+    shared = dict(process_index=1, process_count=2, batch_size=4)
+    later = take(config_of(), 2, start_step=1, **shared)
+    assert_same(take(config_of(), 3, **shared)[1:], later)
+    assert_same(later, take(config_of(workers=1), 2, start_step=1, **shared))
 
 
 def test_the_seed_decides():
