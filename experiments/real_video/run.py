@@ -51,10 +51,7 @@ ROWS = {
     "four_frames": {"num_frames": 4, "tracking.overlap": 1},
     "small_frames": {"evaluation.min_dim": 192, "evaluation.max_dim": 352},
     "large_frames": {"evaluation.min_dim": 384, "evaluation.max_dim": 704},
-    "seeds_as_foreground": {  # the threshold is that of the DAVIS configs
-        "model.foreground": False,
-        "tracking.foreground_threshold": 0.25,
-    },
+    "seeds_as_foreground": {"model.foreground": False},
     "hard_target": {"loss.target": "and"},  # cells on a border are background
     "final": {"optim.steps": 3000},
 }
