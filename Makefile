@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-VIDEO ?= $(if $(STEMSEG_SHARED),$(firstword $(wildcard $(STEMSEG_SHARED)/data/videos/*.mp4)))
+VIDEO ?= $(firstword $(wildcard $(or $(STEMSEG_SHARED),../shared)/data/videos/*.mp4))
 
 .PHONY: demo test test-slow fuzz lint parity parity_metrics clean
 

@@ -51,7 +51,6 @@ def get_config(variant: str = ""):
     data.min_dim, data.max_dim = 64, 96
     data.max_instances = 4
     data.transforms = ("flip", "colour_jitter")
-    data.workers = 0
 
     optim = config.optim
     optim.name = "adamw"

@@ -97,7 +97,8 @@ def get_config() -> ConfigDict:
     data.duplicate = ()  # datasets whose clips of one instance get a shifted copy of it
     data.skip_broken = False  # leave out, count and log samples that cannot be read
     data.max_instances = 20
-    data.workers = 2
+    data.workers = 0  # processes that read clips; 0: this one does, in threads
+    data.threads = 0  # so many; 0: one for each core, at most 8
 
     config.optim = ConfigDict()
     optim = config.optim
@@ -118,6 +119,9 @@ def get_config() -> ConfigDict:
     optim.decay_norms = True  # decay norm scales and biases too, as the authors do
     optim.clip_norm = 0.0  # 0: gradients are not clipped
     optim.max_skipped = 10  # updates in a row that are not finite, and are left out
+    # Whether a run may go on with another batch size, mixture, seed, length of clips or
+    # parity than it began with.
+    optim.allow_changes = False
     optim.average_decay = 0.0  # of an exponential average of the weights; 0: none
 
     config.log_every = 20
@@ -193,7 +197,6 @@ def smoke(config: ConfigDict) -> None:
     data.width = math.ceil(scale * data.width / 32) * 32
     data.min_dim, data.max_dim = 64, round(scale * data.max_dim)
     data.max_instances = 5
-    data.workers = 0
     config.optim.batch_size, config.optim.clips_per_device = 2, 1
     config.optim.steps = 2
     config.optim.max_skipped = 0

@@ -44,7 +44,6 @@ def get_config(variant: str = ""):
     data.min_dim, data.max_dim = 96, 160
     data.reverse = True
     data.max_instances = 4
-    data.workers = 0
 
     optim = config.optim
     optim.name = "adamw"

@@ -74,7 +74,6 @@ def get_config(variant: str = ""):
     data.min_dim, data.max_dim = 192, 352
     data.reverse = True
     data.max_instances = 12
-    data.workers = 0
 
     optim = config.optim
     optim.name = "adamw"

@@ -47,7 +47,6 @@ def get_config(variant: str = ""):
     data.height = data.width = 0
     data.reverse = True
     data.max_instances = 4
-    data.workers = 0
     evaluation = config.evaluation
     evaluation.dataset = "moving_shapes"
     evaluation.options = dict(

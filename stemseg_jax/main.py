@@ -39,7 +39,7 @@ _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
     "A run's folder, .safetensors, .pth or .pkl; predict: without it and --config the "
-    "weights that come with stemseg_jax, 'real'.",
+    "weights that come with stemseg_jax, 'real', for non-commercial research.",
 )
 _INPUT = flags.DEFINE_multi_string(
     "input",
@@ -184,7 +184,8 @@ def dispatch(mode: str) -> int | None:
 
     if mode in SHARED:
         hosts.join(_HOSTS.value, _HOST.value, _COORDINATOR.value)
-    models.set_precision(config)
+    if mode != "train":
+        models.set_precision(config)
     compilation.keep()
     if mode == "train":
         from stemseg_jax import train

@@ -30,6 +30,8 @@ ADDED = {
     "evaluation.every": 0,
     "evaluation.every_videos": 4,
     "optim.max_skipped": 0,
+    "optim.allow_changes": False,
+    "data.threads": 0,
 }
 PRECISION = jax.config.jax_default_matmul_precision
 Tracked = tuple[collector.LabelCollector, dict[int, TrackStatistics]]
@@ -109,8 +111,8 @@ def changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
 
 
 def set_precision(config: ConfigDict) -> None:
-    """Products of this process as the authors' program has them, if the config asks for
-    it; otherwise as they were at the start."""
+    """Products of inference as the authors' program has them, if the config asks for
+    it; otherwise as they were at the start, which is faster and what training has."""
     # GPUs round the factors of products to 10 bits otherwise: masks would differ.
     exact = config.parity == "released"
     jax.config.update("jax_default_matmul_precision", "float32" if exact else PRECISION)

@@ -66,7 +66,8 @@ class Predictor:
 
         Args:
             checkpoint: A run's folder, a .safetensors release, a file of the authors,
-                or "real": the weights that come with stemseg_jax.
+                or "real": the weights that come with stemseg_jax, for non-commercial
+                research.
             config: That goes with it; none: the checkpoint's own.
             changes: Of options of the config, e.g. {"selection.min_score": 0.8}.
             shots, rejoin: As of the class.

@@ -1,7 +1,9 @@
 """Training, read from top to bottom."""
 
 import contextlib
+import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +28,9 @@ from stemseg_jax.formats import whole
 from stemseg_jax.interruption import Interruption
 from stemseg_jax.structures import ClipBatch, Collections
 
+# Options that decide what a run is; it goes on with those that it began with.
+FIXED = ("parity", "seed", "num_frames", "optim.batch_size", "data.mixture")
+
 
 class TrainState(NamedTuple):
     """All that a resumed run needs."""
@@ -46,8 +51,9 @@ def run(config: ConfigDict, workdir: str) -> None:
         FloatingPointError: If too many updates in a row are not finite, naming step,
             terms and clips. One that is not changes nothing, and is told.
         OSError: If something cannot be written, a checkpoint above all.
-        ValueError: If the checkpoint in `workdir` belongs to another model, another run
-            is at work there, or what would be replaced is not a run's.
+        ValueError: If the checkpoint in `workdir` belongs to another model or a run of
+            other options, another run is at work there, or what would be replaced is
+            not a run's.
     """
     folder = pathlib.Path(workdir)
     # Those of a run that goes on are known to be ours by its checkpoint.
@@ -79,7 +85,9 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
     )
     resumes = saved.latest() is not None
     if resumes:
-        config = models.with_saved_conventions(config, checkpoints.config(saved.folder))
+        before = checkpoints.config(saved.folder)
+        refuse_changes(config, before, saved.folder)
+        config = models.with_saved_conventions(config, before)
         system, variables = models.abstract(config)
     else:
         config, system, variables = models.initial(config)
@@ -195,6 +203,33 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
                 saved.save(step + 1, state, config)
             if code:
                 raise SystemExit(code)
+
+
+def refuse_changes(
+    config: ConfigDict, before: Mapping[str, Any], folder: pathlib.Path
+) -> None:
+    """A run that goes on otherwise than it began is neither the one nor the other.
+
+    Raises:
+        ValueError: An option of `FIXED` has changed, and nobody asked for it.
+    """
+    if config.optim.allow_changes:
+        return
+
+    def value(options: Mapping[str, Any], path: str) -> Any:
+        for part in path.split("."):
+            options = options.get(part, {})
+        return options
+
+    now = json.loads(config.to_json_best_effort())
+    pairs = {path: (value(before, path), value(now, path)) for path in FIXED}
+    changed = [f"{k} was {a}, is {b}" for k, (a, b) in pairs.items() if a != b]
+    if changed:
+        raise ValueError(
+            f"{folder} goes on with other options than it began with: "
+            f"{'; '.join(changed)}. Give them as they were, begin elsewhere from its "
+            "weights (--config.init_from), or say --config.optim.allow_changes=True."
+        )
 
 
 def current(state: TrainState) -> structures.Variables:

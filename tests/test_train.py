@@ -136,6 +136,23 @@ def test_a_workdir_of_another_model_is_refused(tmp_path):
         train.run(config, str(tmp_path))
 
 
+def test_a_run_goes_on_with_what_it_began_with_unless_asked(tmp_path):
+    train.run(smoke_config(steps=1), str(tmp_path))
+    other = smoke_config(steps=2, batch_size=1)
+    other.seed += 1
+    other.log_every = 2  # may change
+    with pytest.raises(
+        ValueError, match=r"goes on with other .*: seed was 42, is 43; "
+    ):
+        train.run(other, str(tmp_path))
+    with pytest.raises(ValueError, match=r"optim\.batch_size was 2, is 1"):
+        train.run(other, str(tmp_path))
+    assert checkpoints.find(tmp_path).name == "1"
+    other.optim.allow_changes = True
+    train.run(other, str(tmp_path))
+    assert checkpoints.find(tmp_path).name == "2"
+
+
 def test_a_checkpoint_of_step_0_is_not_begun_over(tmp_path):
     with checkpoints.Checkpoints(tmp_path / "checkpoints") as manager:
         manager.save(0, {"params": {"w": np.ones(2)}}, smoke_config())

@@ -46,13 +46,12 @@ def config_of(root, size, *, workers):
     config.data.root = root
     config.data.mixture.davis19 = 1.0
     config.data.span.davis19 = (16, 16)
-    config.data.workers = workers
+    config.data.workers, config.data.threads = workers, WORKERS
     config.data.update(SIZES[size])
     return config
 
 
 def main(argv):
-    pipeline.READ_THREADS = WORKERS
     report = {"cores": multiprocessing.cpu_count()}
     for size in SIZES:
         ways = {

@@ -10,7 +10,7 @@ import scipy.ndimage
 from absl import logging
 
 from configs import real_video
-from stemseg_jax import evaluate, models, sheets, train
+from stemseg_jax import demo, evaluate, models, sheets, train
 from stemseg_jax.data.datasets import DATASETS
 from stemseg_jax.evaluation import davis
 from stemseg_jax.formats import rle

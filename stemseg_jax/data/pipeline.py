@@ -33,7 +33,7 @@ from stemseg_jax.data.clips import (
 from stemseg_jax.data.datasets import DATASETS
 
 ENDLESS = 2**40  # clips
-READ_THREADS = min(8, os.cpu_count() or 1)  # without worker processes
+MOST_THREADS = 8  # without worker processes, unless the config says how many
 READ_AHEAD = 8  # clips
 
 
@@ -92,9 +92,10 @@ def training_batches(
     # Clips come from the workers one by one, without empty slots, which would be most
     # of what has to be copied; they are put together in a thread of this process.
     workers = data.workers
+    threads = data.threads or min(MOST_THREADS, os.cpu_count() or 1)
     examples = stream.to_iter_dataset(
         grain.ReadOptions(
-            num_threads=0 if workers else READ_THREADS,
+            num_threads=0 if workers else threads,
             prefetch_buffer_size=0 if workers else READ_AHEAD,
         )
     )
