@@ -31,8 +31,11 @@ class OtherModel(ValueError):
     """A checkpoint is sound, but does not belong here."""
 
 
-# Errors that say nothing of the bytes on the disk.
-NOT_DAMAGE = (OtherModel, MemoryError, PermissionError, jax.errors.JaxRuntimeError)
+# Errors that say nothing of the bytes on the disk, or that not all hosts have.
+NOT_DAMAGE = (
+    *(OtherModel, MemoryError, PermissionError, jax.errors.JaxRuntimeError),
+    hosts.OtherHost,
+)
 
 
 class Saved(NamedTuple):
@@ -69,7 +72,11 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=preservation_policy.LatestN(keep)
+                preservation_policy=preservation_policy.LatestN(keep),
+                # Several of a run may be saved at once, on several hosts.
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    barrier_sync_key_prefix=self.folder.name
+                ),
             ),
         )
 
@@ -151,8 +158,9 @@ class Checkpoints:
         with self._named(self._last):
             self._manager.wait_until_finished()
         self._manager.close()
-        if self._last is not None and not (self.folder / str(self._last)).is_dir():
-            raise OSError(f"{self.folder / str(self._last)} was not written.")
+        saved = self.folder / str(self._last)
+        if self._last is not None and hosts.is_first() and not saved.is_dir():
+            raise OSError(f"{saved} was not written.")
 
     @contextlib.contextmanager
     def _named(self, step: int | None) -> Iterator[None]:

@@ -1,6 +1,5 @@
 """A model over a dataset: result files in the official form, then their score."""
 
-import contextlib
 import functools
 import itertools
 import os
@@ -40,19 +39,17 @@ def run(
     """
     folder = pathlib.Path(workdir)
     writes = () if json_file else ("scores.json",)
-    with contextlib.ExitStack() as held:
-        with hosts.together():
-            if hosts.is_first():
-                held.enter_context(whole.lock(folder, "evaluate", writes=writes))
+    with hosts.lock(folder, "evaluate", writes=writes):
         benchmark = prepare(config, folder / "ground_truth")
         model = models.load(config, checkpoint)
         videos = track_together(model, benchmark.dataset)
-        if not hosts.is_first():
-            return {}
-        figures = benchmark.score(videos, folder / "predictions", json_file)
-        if writes and figures:
-            whole.claim(folder, *writes)
-            score.write_json(folder / "scores.json", figures)
+        figures = {}
+        with hosts.together():  # the others wait, and hear how it ended
+            if hosts.is_first():
+                figures = benchmark.score(videos, folder / "predictions", json_file)
+                if writes and figures:
+                    whole.claim(folder, *writes)
+                    score.write_json(folder / "scores.json", figures)
         return figures
 
 

@@ -5,22 +5,25 @@ All run the same command, on the same files. Of one process alone all this asks 
 
 import contextlib
 import os
+import pathlib
 import pickle
 import re
 import socket
 import time
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterator
+from typing import TypeVar
 
 import jax
 import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding, PartitionSpec
+
+from stemseg_jax.formats import whole
 
 T = TypeVar("T")
 PATIENCE = 50  # seconds until a host that does not come is given up,
-HEARTBEAT = 20  # and one that was there
+HEARTBEAT = 20  # and one that was there,
+SIGHT = 10  # and until all see a file that one wrote
 LOST = re.compile("gloo|nccl|peer|socket|connection|coordination|heartbeat", re.I)
 AUTO = "auto"  # the cluster says it: SLURM, a TPU slice, Open MPI, Kubernetes
 
@@ -42,31 +45,51 @@ def join(count: str = "", index: int | None = None, address: str = "") -> None:
         ValueError: The three contradict each other.
         OSError: The port is taken, or nobody answers at `address`.
     """
-    patience = dict(
-        initialization_timeout=PATIENCE,
-        heartbeat_timeout_seconds=HEARTBEAT,
-        shutdown_timeout_seconds=HEARTBEAT,
-    )
-    if not count and index is None and not address:
+    given = index is not None or bool(address)
+    if not count and not given:
         count = AUTO * _several()
-    if count == AUTO:
-        jax.distributed.initialize(**patience)
-    elif count or index is not None or address:
+    if not count and not given:
+        return
+    # Its handler takes SIGTERM for itself, and only a training loop would hear of it.
+    jax.config.update("jax_enable_preemption_service", False)
+    patience = dict(
+        heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=HEARTBEAT
+    )
+    if count == AUTO and not given:
+        logging.info("Waiting up to %d s for the others of this cluster", PATIENCE)
+        jax.distributed.initialize(initialization_timeout=PATIENCE, **patience)
+    else:
         total = int(count) if count.isdecimal() else 0
-        port = address.rpartition(":")[2]
-        if not (index is not None and 0 <= index < total and port.isdecimal()):
+        host, port = _parts(address)
+        if not (index is not None and 0 <= index < total and host and port):
             raise ValueError(
                 f"--hosts={count} --host={index} --coordinator={address}: expected how "
                 "many there are, which of them this is, counted from 0, and HOST:PORT "
-                "of number 0, the same for all; or --hosts=auto in a cluster."
+                "of number 0, the same for all; or --hosts=auto alone, in a cluster."
             )
+        logging.info(
+            "Host %d of %d waits up to %d s for the others at %s",
+            *(index, total, PATIENCE, address),
+        )
+        began = time.monotonic()
         if index:
             _await(address)
         else:
-            _refuse_taken(int(port))
-        jax.distributed.initialize(address, total, index, **patience)
-    if jax.process_count() > 1:
-        logging.info("Host %d of %d", jax.process_index(), jax.process_count())
+            _refuse_taken(port)
+        jax.distributed.initialize(
+            *(address, total, index),
+            **patience,
+            initialization_timeout=PATIENCE - int(time.monotonic() - began) + 1,
+            cluster_detection_method="deactivate",  # it would take one GPU in SLURM
+        )
+    logging.info("Host %d of %d", jax.process_index(), jax.process_count())
+
+
+def _parts(address: str) -> tuple[str, int]:
+    """Host and port; "" and 0 for what is none."""
+    host, _, port = address.rpartition(":")
+    valid = port.isdecimal() and 0 < int(port) < 2**16
+    return host.strip("[]"), int(port) if valid else 0
 
 
 def _several() -> bool:
@@ -77,11 +100,11 @@ def _several() -> bool:
 
 def _await(address: str) -> None:
     """JAX would end the process without a word of ours."""
-    host, _, port = address.rpartition(":")
+    place = _parts(address)
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            return socket.create_connection((host, int(port)), timeout=5).close()
+            return socket.create_connection(place, timeout=5).close()
         except OSError as error:
             if time.monotonic() > end:
                 raise OtherHost(
@@ -130,6 +153,39 @@ def together() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def lock(
+    folder: pathlib.Path, work: str, *, writes: Collection[str] = ()
+) -> Iterator[None]:
+    """`whole.lock` of a folder that all hosts work in, by the first of them.
+
+    Raises:
+        ValueError: See there; or it is not one folder, but another one for each host.
+    """
+    with contextlib.ExitStack() as held:
+        with together():
+            if is_first():
+                held.enter_context(whole.lock(folder, work, writes=writes))
+        if jax.process_count() > 1:
+            with together():
+                _refuse_unshared(folder / f".{work}.lock")
+        yield
+
+
+def _refuse_unshared(file: pathlib.Path) -> None:
+    """All have to read what the first one wrote; a network may take its time."""
+    (written, *_) = gathered(file.read_text() if is_first() else "")
+    end = time.monotonic() + SIGHT
+    while not file.exists() or file.read_text() != written:
+        if time.monotonic() > end:
+            raise ValueError(
+                f"{file.parent} is not the same folder here as on the first host: "
+                f"{file.name} of there is not seen. --workdir has to lie on a file "
+                "system that all hosts share."
+            )
+        time.sleep(0.2)
+
+
+@contextlib.contextmanager
 def explained() -> Iterator[None]:
     """What devices say of a host that is gone, in plain words.
 
@@ -158,25 +214,3 @@ def gathered(own: T) -> list[T]:
     every = multihost_utils.process_allgather(padded)
     pairs = zip(every, sizes, strict=True)
     return [pickle.loads(one[:size].tobytes()) for one, size in pairs]
-
-
-class Largest:
-    """The largest of numbers, of which each host has one, known one call late.
-
-    So no device waits for it. One host alone knows it at once.
-    """
-
-    def __init__(self, mesh: jax.sharding.Mesh):
-        self._split = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-        whole = NamedSharding(mesh, PartitionSpec())
-        self._max = jax.jit(lambda x: x.max(), out_shardings=whole)
-        self._pending: Any = 0
-
-    def __call__(self, own: int) -> int:
-        if jax.process_count() == 1:
-            return own
-        known = int(self._pending)
-        local = np.full(jax.local_device_count(), own, np.int32)
-        every = jax.make_array_from_process_local_data(self._split, local)
-        self._pending = self._max(every)
-        return known

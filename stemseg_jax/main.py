@@ -117,7 +117,7 @@ _HOSTS = flags.DEFINE_string(
     "hosts",
     "",
     "train, evaluate: of how many processes this is one, or 'auto': as the cluster "
-    "says. A step of SLURM and a TPU slice of several hosts are known without it.",
+    "says. A step of SLURM of several tasks is known without it.",
 )
 _HOST = flags.DEFINE_integer("host", None, "Which of --hosts this is, from 0.")
 _COORDINATOR = flags.DEFINE_string(
@@ -148,7 +148,9 @@ def dispatch(mode: str) -> int | None:
     """Runs one script. Imported here, so that scoring files need not wait for jax."""
     if _overrides and mode in ("score", "check_data", "track_masks"):
         raise app.UsageError(f"--mode={mode} reads no config: {_overrides[0]}")
-    if mode not in SHARED and (_HOSTS.value or _COORDINATOR.value):
+    if mode not in SHARED and (
+        _HOSTS.value or _COORDINATOR.value or _HOST.value is not None
+    ):
         raise app.UsageError(f"--mode={mode} is of one process, without --hosts.")
     if mode == "score":
         from stemseg_jax import score

@@ -21,6 +21,8 @@ from stemseg_jax.formats import whole
 
 WRITES = ("config.json", "metrics.jsonl")
 PEAK = "peak_bytes_in_use"  # of a device, where it tells
+WAITED = "seconds_waited"  # for the clips of an update
+NOT_FINITE = "not_finite"  # updates, the same ones on all hosts
 VALIDATION = "validation"  # before the names of its figures
 
 
@@ -29,8 +31,8 @@ class Log:
 
     Metrics are read one update late, so that the device never waits for the log. Those
     of an update that was not finite, and so was not made, are told and left out. What
-    is told of clips (the loss of each dataset, what was left out, the time waited for
-    them) is of those of the first host.
+    is told of clips (the loss of each dataset, what was left out) is of those of all
+    hosts, and the time waited for them that of the slowest.
     """
 
     def __init__(self, folder: pathlib.Path, config: ConfigDict, start: int):
@@ -61,10 +63,12 @@ class Log:
                 mininterval=1.0,
             )
         )
-        if self._main:
-            whole.claim(self._folder, *WRITES, resumed=self._start > 0)
-            self._lines = self._stack.enter_context(self._open_lines())
-            self._board = self._stack.enter_context(SummaryWriter(str(self._folder)))
+        with hosts.together():
+            if self._main:
+                whole.claim(self._folder, *WRITES, resumed=self._start > 0)
+                self._lines = self._stack.enter_context(self._open_lines())
+                board = SummaryWriter(str(self._folder))
+                self._board = self._stack.enter_context(board)
         return self
 
     def __exit__(self, kind, *_) -> None:
@@ -73,9 +77,10 @@ class Log:
         self._stack.close()
 
     def write_config(self, config: ConfigDict) -> None:
-        if self._main:
-            text = config.to_json_best_effort(indent=2)
-            whole.write_text(self._folder / "config.json", text + "\n")
+        text = config.to_json_best_effort(indent=2)
+        with hosts.together():
+            if self._main:
+                whole.write_text(self._folder / "config.json", text + "\n")
 
     @contextlib.contextmanager
     def compilation(self) -> Iterator[None]:
@@ -93,7 +98,7 @@ class Log:
         """Around what waits for clips."""
         begin = time.perf_counter()
         yield
-        self._values["seconds_waited"].append(time.perf_counter() - begin)
+        self._values[WAITED].append(time.perf_counter() - begin)
 
     def step(
         self, step: int, metrics: Any, batch: Mapping[str, Any], *, rate: Any
@@ -141,7 +146,7 @@ class Log:
         self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
 
     def _skipped(self, step: int, metrics: dict[str, float], names: list) -> None:
-        self._counts["not_finite"] += 1
+        self._counts[NOT_FINITE] += 1
         self._in_a_row += 1
         wrong = {k: v for k, v in metrics.items() if not math.isfinite(v)}
         said = f"step {step}: {wrong or 'the update is not finite'} on clips {names}"
@@ -160,18 +165,30 @@ class Log:
 
     def _write(self, step: int, learning_rate: float) -> None:
         self.check()
-        record = {name: float(np.mean(each)) for name, each in self._values.items()}
+        record = self._of_all_hosts()
         record["learning_rate"] = learning_rate
         rate = self._updates / (time.perf_counter() - self._since)
         record["steps_per_second"] = rate
         record["clips_per_second"] = rate * self._config.optim.batch_size
         if peak := (jax.local_devices()[0].memory_stats() or {}).get(PEAK):
             record["device_gigabytes"] = peak / 1e9
-        record |= {name: count for name, count in self._counts.items() if count}
         self._begin_line()
         if not self._main:
             return
         self._append(step, record)
+
+    def _of_all_hosts(self) -> dict[str, float]:
+        """What was gathered for this line: means of values, and sums of counts."""
+        own = {name: float(np.mean(each)) for name, each in self._values.items()}
+        every = hosts.gathered((own, self._counts))
+        record = {}
+        for name in dict.fromkeys(name for values, _ in every for name in values):
+            told = [values[name] for values, _ in every if name in values]
+            record[name] = max(told) if name == WAITED else float(np.mean(told))
+        for name in dict.fromkeys(name for _, counts in every for name in counts):
+            told = [counts[name] for _, counts in every]
+            record[name] = max(told) if name == NOT_FINITE else sum(told)
+        return {name: value for name, value in record.items() if value or name in own}
 
     def _append(self, step: int, record: Mapping[str, float]) -> None:
         with whole.named(self._folder / "metrics.jsonl"):

@@ -1,6 +1,5 @@
 """Training, read from top to bottom."""
 
-import contextlib
 import json
 import pathlib
 from collections.abc import Mapping
@@ -24,7 +23,6 @@ from stemseg_jax import (
     validation,
 )
 from stemseg_jax.data import pipeline
-from stemseg_jax.formats import whole
 from stemseg_jax.interruption import Interruption
 from stemseg_jax.structures import ClipBatch, Collections
 
@@ -59,10 +57,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     # Those of a run that goes on are known to be ours by its checkpoint.
     resumes = checkpoints.steps(folder / "checkpoints")
     writes = () if resumes else run_log.WRITES
-    with contextlib.ExitStack() as held:
-        with hosts.together():
-            if hosts.is_first():
-                held.enter_context(whole.lock(folder, "train", writes=writes))
+    with hosts.lock(folder, "train", writes=writes):
         return _run(config, folder)
 
 
@@ -181,7 +176,7 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
     ):
         log.write_config(config)
         step_fn = None
-        wish = hosts.Largest(where.replicated.mesh)
+        wish = parallel.Largest(where)
         for step in range(start, optim.steps):
             with log.waiting():
                 batch = next(batches)
@@ -192,15 +187,15 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
                     step_fn = step_fn.compile()
             state, metrics = step_fn(state, clips)
             log.step(step + 1, metrics, batch, rate=rate)
-            if validate.due(step + 1):
-                log.check()
-                found = validate(step + 1, current(state), state)
-                log.validated(step + 1, found.figures, found.picture)
             code = wish(stop.exit_code)  # of any host that is told to stop, or 0
             done = step + 1 == optim.steps or code
             if done or (step + 1) % config.checkpoint_every == 0:
                 log.check()
                 saved.save(step + 1, state, config)
+            if validate.due(step + 1) and not code:
+                log.check()
+                found = validate(step + 1, current(state), state)
+                log.validated(step + 1, found.figures, found.picture)
             if code:
                 raise SystemExit(code)
 

@@ -12,7 +12,15 @@ import numpy as np
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from stemseg_jax import checkpoints, evaluate, hosts, models, score, sheets
+from stemseg_jax import (
+    checkpoints,
+    device_memory,
+    evaluate,
+    hosts,
+    models,
+    score,
+    sheets,
+)
 from stemseg_jax.formats import whole
 from stemseg_jax.structures import Variables
 from stemseg_jax.systems import base
@@ -66,7 +74,9 @@ class Validation:
             )
         self._saved = checkpoints.Checkpoints(folder / BEST, keep=1)
         self._saved.forget(beyond=start)
-        self._best = self._recorded() if self._saved.latest() else -math.inf
+        (self._best, *_) = hosts.gathered(
+            self._recorded() if self._saved.latest() else -math.inf
+        )
 
     def __enter__(self) -> "Validation":
         return self
@@ -81,9 +91,14 @@ class Validation:
 
     def __call__(self, step: int, variables: Variables, state: Any) -> Validated:
         """Scores `variables`, and saves `state` if none were better before."""
-        model = models.Model(self._config, self._system, jax.device_get(variables))
+        model = models.Model(self._config, self._system, here(variables))
         benchmark = self._benchmark
-        tracks = list(evaluate.track_together(model, benchmark.dataset))
+        size = self._config.evaluation.min_dim, self._config.evaluation.max_dim
+        dtype = self._config.model.dtype
+        with device_memory.explained(
+            "validating", *device_memory.to_label(resized=size, dtype=dtype)
+        ):
+            tracks = list(evaluate.track_together(model, benchmark.dataset))
         figures = {}
         with hosts.together():
             if hosts.is_first():
@@ -93,8 +108,8 @@ class Validation:
         (figures, *_) = hosts.gathered(figures)
         if value(figures) > self._best:
             self._best = value(figures)
-            self._saved.save(step, state, self._config)
             self._record(step)
+            self._saved.save(step, state, self._config)
         picture = sheets.sheet(
             *(benchmark.dataset, tracks, model.categories),
             **dict(columns=COLUMNS, width=WIDTH),
@@ -103,7 +118,8 @@ class Validation:
 
     def _record(self, step: int) -> None:
         if hosts.is_first():
-            text = json.dumps({"step": step, "value": self._best})
+            record = {"step": step, "value": self._best, "of": self._of()}
+            text = json.dumps(record)
             whole.write_text(self._folder / RECORD, text + "\n")
 
     def _recorded(self) -> float:
@@ -111,14 +127,24 @@ class Validation:
         path = self._folder / RECORD
         try:
             record = json.loads(path.read_text())
-            if record["step"] == self._saved.latest():
+            if (record["step"], record["of"]) == (self._saved.latest(), self._of()):
                 return float(record["value"])
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f"{path} cannot be read ({error}), and nothing else says how good "
                 f"{self._saved.folder} is. Move that folder away."
             ) from error
-        return -math.inf  # the process ended between the two
+        return -math.inf  # of other videos, or the process ended between the two
+
+    def _of(self) -> dict[str, Any]:
+        """What a value is to be compared under."""
+        own = json.loads(self._config.evaluation.to_json_best_effort())
+        return {name: value for name, value in own.items() if name != "every"}
+
+
+def here(variables: Variables) -> Variables:
+    """The same on a device of this host alone."""
+    return jax.device_put(jax.device_get(variables))
 
 
 def value(figures: Mapping[str, float]) -> float:

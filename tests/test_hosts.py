@@ -1,13 +1,8 @@
 """Two processes of one machine, as two hosts: what they do, and how they end."""
 
 import json
-import os
-import pathlib
 import signal
 import socket
-import subprocess
-import sys
-import time
 
 import jax
 import numpy as np
@@ -16,13 +11,14 @@ import pytest
 from configs import moving_shapes
 from stemseg_jax import checkpoints, hosts, models
 from stemseg_jax.formats import whole
+from tests.commands import Command, updates
 
-ROOT = pathlib.Path(__file__).parents[1]
-SECONDS = 240  # for all that is waited for; it takes a fraction
 TRAINING = (
     "--config=configs/moving_shapes.py:smoke",
     "--config.optim.batch_size=2",  # in one pass: a loop is slow if not optimised
     "--config.optim.schedule=constant",
+    "--config.evaluation.every=3",
+    "--config.evaluation.every_videos=3",
     "--config.log_every=1",
 )
 
@@ -39,69 +35,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-class Command:
-    """The command line in processes of its own; what they say is kept in files."""
-
-    def __init__(self, folder, name, *arguments, devices=1, own=((),)):
-        environment = {
-            **os.environ,
-            "STEMSEG_CACHE": str(folder / "compiled"),
-            "JAX_NUM_CPU_DEVICES": str(devices),
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        }
-        command = (sys.executable, "-m", "stemseg_jax.main", *arguments)
-        self._logs = [folder / f"{name}.{number}.log" for number in range(len(own))]
-        self.processes = [
-            subprocess.Popen(
-                [*command, *some],
-                cwd=ROOT,
-                env=environment,
-                stdout=log.open("w"),
-                stderr=subprocess.STDOUT,
-            )
-            for some, log in zip(own, self._logs, strict=True)
-        ]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for process in self.processes:
-            process.kill()
-            process.wait()
-
-    def ended(self, seconds=SECONDS) -> list[int]:
-        """The exit codes, once all have ended."""
-        end = time.monotonic() + seconds
-        try:
-            return [p.wait(end - time.monotonic()) for p in self.processes]
-        except subprocess.TimeoutExpired:
-            pytest.fail("\n".join(self.said()))
-
-    def said(self) -> list[str]:
-        return [log.read_text() for log in self._logs]
-
-
 def two(folder, name, *arguments) -> Command:
     place = f"--coordinator=127.0.0.1:{free_port()}"
     own = [(f"--host={number}",) for number in range(2)]
     return Command(folder, name, *arguments, "--hosts=2", place, own=own)
-
-
-def lines_of(workdir: pathlib.Path) -> list[dict]:
-    path = workdir / "metrics.jsonl"
-    text = path.read_text() if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def await_steps(command: Command, workdir: pathlib.Path, count: int):
-    end = time.monotonic() + SECONDS
-    while len(lines_of(workdir)) < count:
-        if time.monotonic() > end or any(
-            p.poll() is not None for p in command.processes
-        ):
-            pytest.fail("\n".join(command.said()))
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +47,7 @@ def stopped(folder):
     workdir = folder / "shared"
     steps = "--config.optim.steps=1000"
     with two(folder, "stop", *TRAINING, steps, f"--workdir={workdir}") as run:
-        await_steps(run, workdir, 2)
+        run.await_steps(workdir, 2)
         run.processes[1].send_signal(signal.SIGTERM)
         assert run.ended() == [128 + signal.SIGTERM] * 2, run.said()
     return workdir, int(checkpoints.find(workdir).name)
@@ -129,7 +66,7 @@ def resumed(folder, stopped):
 
 def test_a_signal_to_one_host_stops_all_at_one_step(stopped):
     workdir, step = stopped
-    assert [line["step"] for line in lines_of(workdir)] == list(range(1, step + 1))
+    assert [line["step"] for line in updates(workdir)] == list(range(1, step + 1))
 
 
 def test_two_hosts_end_where_one_does(folder, resumed):
@@ -140,7 +77,7 @@ def test_two_hosts_end_where_one_does(folder, resumed):
         folder, "alone", *TRAINING, more, f"--workdir={alone}", devices=2
     ) as run:
         assert run.ended() == [0], run.said()
-    for ours, one in zip(lines_of(workdir), lines_of(alone), strict=True):
+    for ours, one in zip(updates(workdir), updates(alone), strict=True):
         np.testing.assert_allclose(ours["loss"], one["loss"], rtol=1e-4)
     config = moving_shapes.get_config("smoke")
     parameters = [
@@ -171,7 +108,7 @@ def test_a_host_that_dies_ends_the_others_with_a_word(folder):
     workdir = folder / "killed"
     steps = "--config.optim.steps=100000"
     with two(folder, "kill", *TRAINING, steps, f"--workdir={workdir}") as run:
-        await_steps(run, workdir, 1)
+        run.await_steps(workdir, 1)
         run.processes[1].kill()
         first, second = run.ended(seconds=60)
     assert first not in (0, None) and second == -signal.SIGKILL
@@ -198,6 +135,9 @@ def test_what_one_host_may_not_do_none_does(folder, resumed):
         ("two", 0, "here:1"),
         ("", 0, "here:1"),
         ("2", 0, "here:http"),
+        ("2", 0, "here:99999"),
+        ("2", 0, ":8476"),
+        ("auto", 1, ""),
     ],
 )
 def test_flags_that_contradict_each_other_are_named(count, index, address):
@@ -239,6 +179,34 @@ def test_clusters_are_known_by_their_environment(environment, several, monkeypat
     monkeypatch.setattr(jax.distributed, "initialize", lambda **_: joined.append(1))
     hosts.join()
     assert bool(joined) == several
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("host.cluster:8476", ("host.cluster", 8476)),
+        ("[::1]:8476", ("::1", 8476)),
+        ("host", ("", 0)),
+        ("host:0", ("host", 0)),
+    ],
+)
+def test_addresses(address, parts):
+    assert hosts._parts(address) == parts
+
+
+def test_a_folder_that_is_another_one_on_each_host_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(hosts, "SIGHT", 0.1)
+    monkeypatch.setattr(hosts, "gathered", lambda own: ["17 on first: stemseg"])
+    monkeypatch.setattr(hosts, "is_first", lambda: False)
+    for text in (None, "16 on second: stemseg"):
+        if text:
+            (tmp_path / "lock").write_text(text)
+        with pytest.raises(
+            ValueError, match="not the same folder here as on the first"
+        ):
+            hosts._refuse_unshared(tmp_path / "lock")
+    (tmp_path / "lock").write_text("17 on first: stemseg")
+    hosts._refuse_unshared(tmp_path / "lock")
 
 
 def test_alone_nothing_is_asked():

@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "formats": set(),
     "tracks": {"formats", "geometry"},
     "parallel": set(),
-    "hosts": set(),
+    "hosts": {"formats"},
     "compilation": set(),
     "device_memory": set(),
     "ops": FOUNDATION,
@@ -88,6 +88,7 @@ MAY_IMPORT = {
     "sheets": {"data", "formats", "outputs", "tracks"},
     "validation": {
         *("checkpoints", "evaluate", "hosts", "models", "score", "sheets"),
+        "device_memory",
         *("formats", "structures", "systems"),
     },
     "pipelining": set(),

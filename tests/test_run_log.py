@@ -1,5 +1,6 @@
 """What a line of the log says."""
 
+import collections
 import json
 
 import numpy as np
@@ -82,6 +83,19 @@ def test_clips_are_those_of_this_host(tmp_path, monkeypatch):
     found = run_log._by_dataset(each, ["a/0", "b/1", "a/2", "b/3"])
     assert found == {"loss/a": 5, "loss/b": 6}
     assert run_log._by_dataset(None, ["a/0"]) == {}
+
+
+def test_a_line_is_of_all_hosts(tmp_path, monkeypatch):
+    other = {"loss": 2.0, "loss/b": 6.0, "seconds_waited": 9.0}
+    counts = collections.Counter(dropped_instances=4, not_finite=0)
+    monkeypatch.setattr(
+        run_log.hosts, "gathered", lambda own: [own] + [(other, counts)] * bool(own)
+    )
+    steps = [(metrics(2.0, np.array([[2.0]])), batch("a/x:0", dropped=1))]
+    (line,) = written(tmp_path, config_of(log_every=1), steps)
+    assert line["loss"] == line["loss/a"] == 2 and line["loss/b"] == 6
+    assert line["dropped_instances"] == 5 and line["seconds_waited"] == 9
+    assert "not_finite" not in line
 
 
 def test_a_validation_is_a_line_of_its_own(tmp_path):

@@ -65,7 +65,7 @@ def test_the_best_is_kept(run):
     best = max(found, key=found.get)  # the first of equals
     assert checkpoints.find(run / validation.BEST).name == str(best)
     record = json.loads((run / validation.FOLDER / validation.RECORD).read_text())
-    assert record == {"step": best, "value": found[best]}
+    assert (record["step"], record["value"]) == (best, found[best])
     assert models.load(config_of(), str(run / validation.BEST))
 
 
@@ -84,6 +84,20 @@ def test_a_resumed_run_finds_the_same_and_forgets_what_lies_ahead(run, tmp_path)
         np.testing.assert_array_equal(ours, theirs)
     kept = int(checkpoints.find(tmp_path / validation.BEST).name)
     assert kept in both[1] and json.loads(record.read_text())["step"] == kept
+
+
+def test_a_value_of_other_videos_is_no_bar(run):
+    config = config_of()
+    system, _ = models.abstract(config)
+    record = json.loads((run / validation.FOLDER / validation.RECORD).read_text())
+    with validation.Validation(config, system, run, 5) as validate:
+        assert validate._best == record["value"]
+    config.evaluation.every = 1
+    with validation.Validation(config, system, run, 5) as validate:
+        assert validate._best == record["value"]
+    config.evaluation.every_videos = 2
+    with validation.Validation(config, system, run, 5) as validate:
+        assert validate._best == -math.inf
 
 
 def test_a_record_that_cannot_be_read_is_named(run, tmp_path):
