@@ -106,8 +106,8 @@ def test_two_hosts_share_the_videos_of_an_evaluation(folder, resumed):
 
 def test_a_host_that_dies_ends_the_others_with_a_word(folder):
     workdir = folder / "killed"
-    steps = "--config.optim.steps=100000"
-    with two(folder, "kill", *TRAINING, steps, f"--workdir={workdir}") as run:
+    steps = "--config.optim.steps=100000", "--config.evaluation.every=0"
+    with two(folder, "kill", *TRAINING, *steps, f"--workdir={workdir}") as run:
         run.await_steps(workdir, 1)
         run.processes[1].kill()
         first, second = run.ended(seconds=60)

@@ -51,7 +51,7 @@ def test_a_step_sees_the_global_batch():
 
 def test_what_belongs_to_clips_goes_with_them_as_hosts_take_turns(monkeypatch):
     rows = jnp.arange(12).reshape(2, 6)
-    assert parallel.in_turns(rows, 1) is rows
+    assert parallel.in_turns(rows, jnp.int32(1)) is rows
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     for step in range(4):
         turned = parallel.in_turns(rows, jnp.int32(step)).reshape(2, 3, 2)
