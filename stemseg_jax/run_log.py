@@ -177,7 +177,7 @@ class Log:
             return
         self._append(step, record)
 
-    def _of_all_hosts(self) -> dict[str, float]:
+    def _of_all_hosts(self) -> dict[str, int | float]:
         """What was gathered for this line: means of values, and sums of counts."""
         own = {name: float(np.mean(each)) for name, each in self._values.items()}
         every = hosts.gathered((own, self._counts))
@@ -190,7 +190,7 @@ class Log:
             record[name] = max(told) if name == NOT_FINITE else sum(told)
         return {name: value for name, value in record.items() if value or name in own}
 
-    def _append(self, step: int, record: Mapping[str, float]) -> None:
+    def _append(self, step: int, record: Mapping[str, int | float]) -> None:
         with whole.named(self._folder / "metrics.jsonl"):
             self._lines.write(json.dumps({"step": step, **record}) + "\n")
             self._lines.flush()
