@@ -5,8 +5,9 @@ Zhou, Li, Li, Shao, CVPR 2021. What their paper leaves open and is decided here 
 
 What the paper's tables vary, each as one option:
 
-    3  model.guidance           off: frames on their own; scored with tracking.targets
-                                off and evaluation.task = "proposals" (FILE:proposals)
+    3  model.guidance           off: frames on their own (target_aware_davis:unguided);
+                                scored with tracking.targets off and
+                                evaluation.task = "proposals" (FILE:proposals)
     4  tracking.verification    off: masks stay those of the models
        tracking.memory_update   off: models keep their first fit
     -  model.descriptor         "printed": the gates as the paper prints them
@@ -157,8 +158,6 @@ def smoke(config: ConfigDict) -> None:
     model.decoder_channels = (16, 16)
     model.foreground_skips = model.instance_skips = (8, 8)
     model.refiner_channels = 8
-    if config.optim.rates and not model.guidance:
-        del config.optim.rates["discovery/guide/body"]
     tracking.size = 64
     tracking.max_tracks = 4
     tracking.copies = min(tracking.copies, 1)
@@ -173,6 +172,13 @@ def proposals(config: ConfigDict) -> None:
     config.tracking.targets = False
     config.evaluation.task = "proposals"
     config.selection.limit = 100_000  # each frame's count
+
+
+def unguided(config: ConfigDict) -> None:
+    """Frames on their own, and nothing that is said of the guide."""
+    config.model.guidance = False
+    del config.optim.rates["discovery/guide/body"]
+    del config.init_from["discovery/guide/body"]
 
 
 finish = functools.partial(defaults.finish, smoke=smoke)

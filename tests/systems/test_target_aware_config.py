@@ -102,10 +102,15 @@ def test_each_row_of_the_tables_is_a_switch():
 
 
 def test_without_guidance_there_is_no_guide():
-    config = config_of(variant="smoke", model__guidance=False)
-    del config.unlock().optim.rates["discovery/guide/body"]
-    _, variables = models.abstract(config)
+    config = config_of(variant="unguided")
+    system, variables = models.abstract(config)
     assert "guide" not in variables["params"]["discovery"]
+    # Nothing else speaks of it: it can begin and learn.
+    frozen = system.frozen_modules()
+    optimization.optimizer(config.optim, variables["params"], frozen=frozen)
+    assert {part.split("/")[0] for part in config.init_from} <= {*variables["params"]}
+    assert not any(part.startswith("discovery/guide") for part in config.init_from)
+    assert config.evaluation.task == "proposals" and not config.tracking.targets
     _, whole = models.abstract(config_of(variant="smoke"))
     kernel = whole["params"]["discovery"]["guide"]["body"]["stem"]["conv"]["kernel"]
     assert kernel.shape[2] == 4
