@@ -47,9 +47,9 @@ def join(count: str = "", index: int | None = None, address: str = "") -> None:
     """
     given = index is not None or bool(address)
     if not count and not given:
-        count = AUTO * _several()
-    if not count and not given:
-        return
+        if not _several():
+            return
+        count = AUTO
     # Its handler takes SIGTERM for itself, and only a training loop would hear of it.
     jax.config.update("jax_enable_preemption_service", False)
     patience = dict(
