@@ -26,6 +26,7 @@ def get_config(variant: str = ""):
         data.options[name] = dict(categories="object")
     data.span = dict(davis19=(16, 16), ytvis=(8, 8))
     data.duplicate = ("davis19", "ytvis")
+    data.aspects = ("16:9", "4:3", "9:16")
     data.min_dim, data.max_dim = 736, 1248
 
     optim = config.optim

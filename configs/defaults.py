@@ -73,7 +73,11 @@ def get_config() -> ConfigDict:
     data.transforms = ("keep_aspect", "flip", "reverse")
     data.min_dim = 736  # shorter side after resizing,
     data.max_dim = 1248  # unless the longer side would exceed this
-    # Every clip lies on a canvas of this size; 0: min_dim x max_dim. Multiples of 32.
+    # Aspects of the canvases that clips lie on, e.g. ("16:9", "4:3", "9:16"): frames
+    # of that form have the size on it that min_dim and max_dim give them. Clips of a
+    # batch lie on the same one, and each has its own compiled update.
+    data.aspects = ()
+    # Without aspects, one canvas of this size; 0: min_dim x max_dim. Multiples of 32.
     data.height = 0
     data.width = 0
     data.flip = True  # mirror half of the clips; not those of videos if "released"

@@ -22,9 +22,11 @@ def get_config(variant: str = ""):
 
     data = config.data
     data.mixture = dict(mapillary=1.0)
+    data.options.mapillary = dict(split="train+val")  # as the authors'
     data.span = dict(kitti_mots=(8, 8))
     data.options.kitti_mots = dict(mots_challenge=("0002",))
     data.max_instances = 30
+    data.aspects = ("16:9", "4:3", "9:16")
     data.min_dim, data.max_dim = 736, 1248
 
     optim = config.optim
@@ -50,6 +52,7 @@ def get_config(variant: str = ""):
 
 def paper(config):
     config.data.mixture = dict(mapillary=0.5, kitti_mots=0.5)
+    config.data.aspects += ("10:3",)  # of KITTI
     config.data.options.kitti_mots = {}  # without MOTSChallenge
     config.optim.steps = 100_000
     config.optim.schedule_options = dict(start=40_000, steps=60_000, factor=0.01)

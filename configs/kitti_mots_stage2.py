@@ -18,9 +18,7 @@ def get_config(variant: str = ""):
     config.init_from = "runs/kitti_mots"
     config.data.mixture = dict(kitti_mots=1.0)
     config.data.min_dim, config.data.max_dim = 736, 1792
-    # 375 x 1242 becomes 541 x 1792. MOTSChallenge's 1080 x 1920 is shrunk to fit, where
-    # the authors would pad to 736 rows.
-    config.data.height, config.data.width = 544, 1792
+    config.data.aspects = ("10:3", "16:9")  # of KITTI and of MOTSChallenge
     config.optim.steps = 20_000
     config.optim.schedule = "constant"
     config.optim.schedule_options = {}

@@ -19,6 +19,7 @@ def get_config(variant: str = ""):
     data.mixture = dict(coco=0.25, ytvis=0.35, davis19=0.30, pascal_voc=0.10)
     for name in ("coco", "ytvis", "pascal_voc"):
         data.options[name] = dict(categories="object")
+    data.aspects = ("16:9", "4:3", "9:16")
     data.min_dim, data.max_dim = 480, 864
 
     optim = config.optim

@@ -19,6 +19,7 @@ def get_config(variant: str = ""):
     data.mixture = dict(ytvis=0.60, coco=0.30, pascal_voc=0.10)
     data.options.coco = dict(categories="ytvis")
     data.options.pascal_voc = dict(categories="ytvis")
+    data.aspects = ("16:9", "4:3", "9:16")
     data.min_dim, data.max_dim = 480, 864
 
     optim = config.optim

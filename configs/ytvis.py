@@ -28,6 +28,7 @@ def get_config(variant: str = ""):
     data.options.pascal_voc = dict(categories="ytvis")
     data.span = dict(ytvis=(8, 8))
     data.duplicate = ("ytvis",)
+    data.aspects = ("16:9", "4:3", "9:16")
     data.min_dim, data.max_dim = 640, 1196
 
     optim = config.optim

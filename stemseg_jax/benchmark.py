@@ -38,12 +38,12 @@ def run(config: ConfigDict) -> None:
 
     @jax.jit
     def forward(variables, batch):
-        return system.loss(variables, batch, keys)[0]
+        return system.loss(variables, batch.unpacked(), keys)[0]
 
     @jax.jit
     def gradient(variables, batch):
         def loss(params):
-            return system.loss({**variables, "params": params}, batch, keys)[0]
+            return forward({**variables, "params": params}, batch)
 
         return jax.grad(loss)(variables["params"])
 

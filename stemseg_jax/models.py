@@ -16,7 +16,7 @@ from stemseg_jax import checkpoints, choices, systems, tracks
 from stemseg_jax.conversion import loading, merging, packaged, parts, sources
 from stemseg_jax.data.datasets import categories
 from stemseg_jax.outputs import collector
-from stemseg_jax.structures import ClipBatch, Variables
+from stemseg_jax.structures import ClipBatch, PackedClips, Variables
 from stemseg_jax.systems import SYSTEMS, base
 from stemseg_jax.tracking import continuity
 from stemseg_jax.tracks import Frame, TrackStatistics
@@ -32,6 +32,7 @@ ADDED = {
     "optim.max_skipped": 0,
     "optim.allow_changes": False,
     "data.threads": 0,
+    "data.aspects": (),
 }
 PRECISION = jax.config.jax_default_matmul_precision
 Tracked = tuple[collector.LabelCollector, dict[int, TrackStatistics]]
@@ -331,9 +332,9 @@ def _fresh(system: base.System, key: jax.Array, batch: ClipBatch) -> Variables:
     return system.init(key, batch)
 
 
-def clips(batch: dict[str, Any]) -> ClipBatch:
+def clips(batch: dict[str, Any]) -> PackedClips:
     """The arrays of a batch of the pipeline."""
-    return ClipBatch(**{k: v for k, v in batch.items() if k in ClipBatch._fields})
+    return PackedClips(**{k: v for k, v in batch.items() if k in PackedClips._fields})
 
 
 def size(params: Any) -> int:

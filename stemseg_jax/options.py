@@ -5,6 +5,7 @@ holds them together: an option without a range does not pass.
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -49,6 +50,18 @@ class Start:
 
     def __str__(self) -> str:
         return "a file, or for each part a file or dict(file=..., module=..., ...)"
+
+
+class Aspect:
+    """Width to height of frames."""
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, str) and bool(
+            re.fullmatch(r"[1-9]\d?:[1-9]\d?", value)
+        )
+
+    def __str__(self) -> str:
+        return "width:height, such as '16:9'"
 
 
 class Variants:
@@ -130,6 +143,7 @@ SHARED: Mapping[str, Range] = {
     "data.transforms": Each(Text(empty=False)),
     "data.min_dim": Whole(most=SIDE),
     "data.max_dim": Whole(least=1, most=SIDE),
+    "data.aspects": Each(Aspect()),
     "data.height": Whole(most=SIDE, multiple=32),
     "data.width": Whole(most=SIDE, multiple=32),
     "data.flip": Flag(),
@@ -245,7 +259,7 @@ READERS: Mapping[str, Mapping[str, Range]] = {
         **_AREA,
         "version": OneOf(("v1.2", "v2.0")),
         "max_instances": Whole(least=1, most=2**12),
-        "max_side": Whole(least=1, most=SIDE),
+        "shrink": Whole(least=1, most=64),
     },
 }
 SCHEDULES: Mapping[str, Range] = {
@@ -409,6 +423,12 @@ def _contradictions(config: ConfigDict) -> Iterator[str]:
             )
     if not data.min_dim and not (data.height and data.width):
         yield "data.min_dim=0: without it data.height and data.width are needed."
+    if data.aspects and (data.height or data.width or not data.min_dim):
+        yield (
+            f"data.aspects={tuple(data.aspects)}: they follow from data.min_dim and "
+            "data.max_dim, and leave no place for data.height and data.width; set one "
+            "or the other."
+        )
     if optim.warmup_steps > optim.steps:
         yield (
             f"optim.warmup_steps={optim.warmup_steps} is more than all "

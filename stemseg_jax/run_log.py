@@ -41,6 +41,7 @@ class Log:
         self._start = start
         self._pending: tuple[int, Any, Any] | None = None
         self._in_a_row = 0  # updates up to now that were not finite
+        self._compiled = False
         self._begin_line()
 
     def _begin_line(self) -> None:
@@ -83,15 +84,25 @@ class Log:
                 whole.write_text(self._folder / "config.json", text + "\n")
 
     @contextlib.contextmanager
-    def compilation(self) -> Iterator[None]:
-        """Says how long compiling took and keeps it out of the rate."""
+    def compilation(self, size: Sequence[int]) -> Iterator[None]:
+        """Says how long compiling took and keeps it out of the rate.
+
+        Args:
+            size: Height and width of the clips for which the update is compiled.
+        """
+        self.check()  # what runs meanwhile is no part of it
         self._bar.set_postfix_str("compiling")
         begin = time.perf_counter()
         yield
-        logging.info("Compiled the update in %.1f s", time.perf_counter() - begin)
+        took = time.perf_counter() - begin
+        logging.info("Compiled the update for %d x %d in %.1f s", *size, took)
         self._bar.set_postfix_str("")
-        self._bar.unpause()
-        self._begin_line()
+        if not self._compiled:  # nor is the wait for the first clips
+            self._compiled = True
+            self._bar.unpause()
+            self._begin_line()
+        else:
+            self._since += took
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:

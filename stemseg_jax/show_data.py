@@ -3,6 +3,7 @@
 import itertools
 import pathlib
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from stemseg_jax.data import pipeline
@@ -27,6 +28,10 @@ def run(config: ConfigDict, output_folder: str) -> int:
     rows, captions = [], []
     for batch in itertools.islice(batches, CLIPS):
         valid = batch["valid"][0]
+        masks, ignore = (
+            np.unpackbits(batch[name][0], axis=-1).astype(bool)
+            for name in ("masks", "ignore")
+        )
         dataset = batch["names"][0].partition("/")[0]
         numbers = [n + 1 for n in valid.nonzero()[0].tolist()]
         names = {
@@ -40,8 +45,8 @@ def run(config: ConfigDict, output_folder: str) -> int:
             [
                 annotations.draw(
                     batch["frames"][0, t],
-                    batch["masks"][0, valid, t],
-                    batch["ignore"][0, t],
+                    masks[valid, t],
+                    ignore[t],
                     numbers=numbers,
                     names=names,
                 )

@@ -6,6 +6,7 @@ C classes. Coordinates and axes run (t, y, x).
 
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int32, UInt8
 
 Scalar = Float[Array, ""]
@@ -38,6 +39,29 @@ class ClipBatch(NamedTuple):
     intrinsics: Float32[Array, "*B T 3 3"]
     # The frames before `colour_jitter`, if config.data.colour_jitter.clean.
     clean: UInt8[Array, "*B T H W 3"] | None = None
+
+
+class PackedClips(NamedTuple):
+    """The same on the way to the device: eight pixels of masks in a byte.
+
+    Masks are most of what a clip is made of.
+    """
+
+    frames: UInt8[Array, "*B T H W 3"]
+    masks: UInt8[Array, "*B N T H W/8"]
+    valid: Bool[Array, "*B N"]
+    categories: Int32[Array, "*B N"]
+    ignore: UInt8[Array, "*B T H W/8"]
+    intrinsics: Float32[Array, "*B T 3 3"]
+    clean: UInt8[Array, "*B T H W 3"] | None = None
+
+    def unpacked(self) -> ClipBatch:
+        bits = {name: getattr(self, name) for name in ("masks", "ignore")}
+        masks = {
+            name: jnp.unpackbits(packed, axis=-1).astype(bool)
+            for name, packed in bits.items()
+        }
+        return ClipBatch(**{**self._asdict(), **masks})
 
 
 class LossReport(NamedTuple):

@@ -24,10 +24,13 @@ from stemseg_jax import (
 )
 from stemseg_jax.data import pipeline
 from stemseg_jax.interruption import Interruption
-from stemseg_jax.structures import ClipBatch, Collections
+from stemseg_jax.structures import Collections, PackedClips
 
 # Options that decide what a run is; it goes on with those that it began with.
-FIXED = ("parity", "seed", "num_frames", "optim.batch_size", "data.mixture")
+FIXED = (
+    *("parity", "seed", "num_frames"),
+    *("optim.batch_size", "data.mixture", "data.aspects"),
+)
 
 
 class TrainState(NamedTuple):
@@ -113,13 +116,15 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
     del variables
 
     # -------------------------------------------------------------------- update
-    def update(state: TrainState, batch: ClipBatch) -> tuple[TrainState, dict]:
+    def update(state: TrainState, batch: PackedClips) -> tuple[TrainState, dict]:
         """One optimiser step on a batch [passes, clips, ...]."""
 
         def one_pass(collections, clips, keys):
+            unpacked = clips.unpacked()
+
             def loss(params):
                 total, *rest = system.loss(
-                    {"params": params, **collections}, clips, keys
+                    {"params": params, **collections}, unpacked, keys
                 )
                 return total, rest
 
@@ -175,17 +180,18 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
         ),
     ):
         log.write_config(config)
-        step_fn = None
+        updates = {}  # compiled, of each canvas
         wish = parallel.Largest(where)
         for step in range(start, optim.steps):
             with log.waiting():
                 batch = next(batches)
             clips = parallel.to_global(models.clips(batch), where, passes=passes)
-            if step_fn is None:
-                with log.compilation():
+            size = clips.frames.shape[-3:-1]
+            if size not in updates:
+                with log.compilation(size):
                     step_fn = parallel.jit_step(update, where).lower(state, clips)
-                    step_fn = step_fn.compile()
-            state, metrics = step_fn(state, clips)
+                    updates[size] = step_fn.compile()
+            state, metrics = updates[size](state, clips)
             log.step(step + 1, metrics, batch, rate=rate)
             code = wish(stop.exit_code)  # of any host that is told to stop, or 0
             done = step + 1 == optim.steps or code
@@ -213,7 +219,9 @@ def refuse_changes(
 
     def value(options: Mapping[str, Any], path: str) -> Any:
         for part in path.split("."):
-            options = options.get(part, {})
+            if part not in options:
+                return list(models.ADDED[path])  # it has come since
+            options = options[part]
         return options
 
     now = json.loads(config.to_json_best_effort())
@@ -233,7 +241,7 @@ def current(state: TrainState) -> structures.Variables:
 
 
 def mean_over_passes(
-    one_pass, collections: Collections, batch: ClipBatch, keys: jax.Array
+    one_pass, collections: Collections, batch: PackedClips, keys: jax.Array
 ) -> tuple[Collections, Any, Any]:
     """`one_pass(collections, clips, keys)` over the leading axis of `batch` and `keys`.
 

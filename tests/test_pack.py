@@ -24,7 +24,7 @@ SETS = {
     ),
     "coco": (folders.coco_set, {"categories": "ytvis"}),
     "pascal_voc": (folders.pascal_voc, {"split": "train", "min_area": 10}),
-    "mapillary": (folders.mapillary, {"max_side": 32, "min_area": 9}),
+    "mapillary": (folders.mapillary, {"shrink": 5, "min_area": 9}),
     "moving_shapes": (
         lambda root: None,
         SHAPES,

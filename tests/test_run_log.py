@@ -26,7 +26,7 @@ def batch(*names, dropped=0, skipped=()):
 
 def written(tmp_path, config, steps, after=lambda log: None):
     with run_log.Log(tmp_path, config, 0) as log:
-        with log.compilation():
+        with log.compilation((64, 96)):
             pass
         for number, (found, clips) in enumerate(steps, start=1):
             with log.waiting():

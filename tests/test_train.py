@@ -60,6 +60,31 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path):
     assert [r["step"] for r in records(tmp_path / "parts")] == [1, 2, 3, 4]
 
 
+def test_canvases_have_an_update_each_and_resume_to_the_same_bits(tmp_path, caplog):
+    caplog.set_level("INFO")
+
+    def run(workdir, steps):
+        config = smoke_config(steps=steps, schedule="constant")
+        config.log_every = 4
+        config.data.aspects = ("16:9", "9:16")
+        config.data.options.layered_world = dict(
+            height=96, width=64, num_videos=4, num_frames=12, objects=(1, 2)
+        )
+        config.data.mixture = dict(moving_shapes=0.5, layered_world=0.5)
+        config.data.span = {}
+        train.run(config, str(workdir))
+        return weights(config, workdir)
+
+    unbroken = run(tmp_path / "whole", 4)
+    for size in ("64 x 128", "128 x 64"):
+        assert caplog.text.count(f"Compiled the update for {size}") == 1
+    (line,) = records(tmp_path / "whole")
+    assert line["step"] == 4 and line["loss/moving_shapes"] and line["seconds_waited"]
+    run(tmp_path / "parts", 3)
+    for a, b in zip(unbroken, run(tmp_path / "parts", 4), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_an_interrupted_run_saves_and_says_so(tmp_path, monkeypatch):
     config = smoke_config(steps=50)
     batches = pipeline.training_batches
@@ -148,6 +173,10 @@ def test_a_run_goes_on_with_what_it_began_with_unless_asked(tmp_path):
     with pytest.raises(ValueError, match=r"optim\.batch_size was 2, is 1"):
         train.run(other, str(tmp_path))
     assert checkpoints.find(tmp_path).name == "1"
+    other.data.aspects = ("4:3",)
+    with pytest.raises(ValueError, match=r"data\.aspects was \[\], is \['4:3'\]"):
+        train.run(other, str(tmp_path))
+    other.data.aspects = ()
     other.optim.allow_changes = True
     train.run(other, str(tmp_path))
     assert checkpoints.find(tmp_path).name == "2"

@@ -12,7 +12,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import grain
@@ -48,7 +48,7 @@ def training_batches(
 ) -> Iterator[dict]:
     """Endless batches of clips, from batch number `start_step` on.
 
-    Each is a dict of NumPy arrays named as the fields of `structures.ClipBatch`, and
+    Each is a dict of NumPy arrays named as the fields of `structures.PackedClips`, and
     of `names` (one "dataset/video:frames" a clip), `dropped` (instances beyond
     `max_instances`) and `skipped` (broken samples that others stand in for).
 
@@ -69,24 +69,15 @@ def training_batches(
         )
     check(config)
     data = config.data
-    streams, weights = [], []
-    for name, weight in data.mixture.items():
-        dataset = load(config, name)
-        if data.synthesised or any(video.num_frames > 1 for video in dataset.videos):
-            streams.append(_stream(name, dataset, config))
-            weights.append(weight)
-    if not streams:
-        raise ValueError(
-            f"config.data.synthesised is off, but {', '.join(data.mixture)} hold still "
-            "images alone; name a dataset of videos in config.data.mixture."
-        )
-    stream = grain.MapDataset.mix(streams, weights=weights)
+    streams = _streams(config)
+    stream = streams[0].clips
     share = batch_size // process_count
-    if process_count > 1:
+    if process_count > 1 or len(streams) > 1:
         places = functools.partial(
             _place, index=process_index, count=process_count, passes=passes, share=share
         )
-        stream = grain.MapDataset.range(len(stream)).map(_Picked(stream, places))
+        picked = _Picked(streams, batch_size=batch_size, place=places)
+        stream = grain.MapDataset.range(ENDLESS).map(picked)
     stream = stream[start_step * share :]
 
     # Clips come from the workers one by one, without empty slots, which would be most
@@ -131,14 +122,41 @@ def _place(number: int, *, index: int, count: int, passes: int, share: int) -> i
 
 
 class _Picked(grain.transforms.Map):
-    """Elements of a stream by their places."""
+    """Clips of a process, by their numbers; those of a batch lie on one canvas.
 
-    def __init__(self, stream: grain.MapDataset, place: Callable[[int], int]):
-        self._stream = stream
+    Args:
+        streams: Of each canvas.
+        place: Where in the stream of all processes a clip of this one stands.
+    """
+
+    def __init__(
+        self,
+        streams: "Sequence[_Weighted]",
+        *,
+        batch_size: int,
+        place: Callable[[int], int],
+    ):
+        self._streams = [stream.clips for stream in streams]
+        self._batch_size = batch_size
         self._place = place
+        self._plan = grain.MapDataset.mix(
+            [
+                grain.MapDataset.range(len(stream) // batch_size).map(
+                    functools.partial(_numbered, canvas)
+                )
+                for canvas, stream in enumerate(self._streams)
+            ],
+            weights=[stream.weight for stream in streams],
+        )
 
     def map(self, element: int) -> dict:
-        return self._stream[self._place(int(element))]
+        batch, offset = divmod(self._place(int(element)), self._batch_size)
+        canvas, own = self._plan[batch]
+        return self._streams[canvas][own * self._batch_size + offset]
+
+
+def _numbered(canvas: int, batch: int) -> tuple[int, int]:
+    return canvas, int(batch)
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -149,7 +167,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     """
     _check(config.data)
     for name in config.data.mixture:
-        _recipe(name, config)
+        for size in canvas_sizes(config.data):
+            _recipe(name, config, size)
 
 
 def load(
@@ -216,27 +235,101 @@ def _check(data: ml_collections.ConfigDict):
         )
 
 
-def _stream(
-    name: str, dataset: readers.Dataset, config: ml_collections.ConfigDict
-) -> grain.MapDataset:
-    """The endless shuffled clips of one dataset."""
-    sampler = clip_sampler.ClipSampler(
-        dataset, _recipe(name, config), skip_broken=config.data.skip_broken
+def canvas_sizes(data: ml_collections.ConfigDict) -> list[geometry.Size]:
+    """(height, width) of what clips lie on."""
+    if data.aspects:
+        return canvas.sizes(data.aspects, _size_rule(data))
+    height, width = geometry.padded((data.min_dim, data.max_dim))
+    return [(data.height or height, data.width or width)]
+
+
+def _size_rule(data: ml_collections.ConfigDict) -> geometry.SizeRule | None:
+    if not data.min_dim:
+        return None
+    return geometry.SizeRule(min_dim=data.min_dim, max_dim=data.max_dim)
+
+
+class _Weighted(NamedTuple):
+    """A stream of clips, and its share of a larger one."""
+
+    clips: grain.MapDataset
+    weight: float
+
+
+def _streams(config: ml_collections.ConfigDict) -> list[_Weighted]:
+    """The endless mixed clips of each canvas that has any, and its share of all clips.
+
+    A dataset has its weight over all canvases together.
+    """
+    sizes = canvas_sizes(config.data)
+    of_canvases: list[list[_Weighted]] = [[] for _ in sizes]
+    for name, weight in config.data.mixture.items():
+        for streams, stream in zip(
+            of_canvases, _of_dataset(name, weight, config, sizes), strict=True
+        ):
+            streams += stream
+    if not any(of_canvases):
+        raise ValueError(
+            f"config.data.synthesised is off, but {', '.join(config.data.mixture)} "
+            "hold still images alone; name a dataset of videos in config.data.mixture."
+        )
+    mixed = []
+    for streams in of_canvases:
+        if streams:
+            clips, weights = zip(*streams, strict=True)
+            mixed.append(_Weighted(grain.MapDataset.mix(clips, weights), sum(weights)))
+    return mixed
+
+
+def _of_dataset(
+    name: str,
+    weight: float,
+    config: ml_collections.ConfigDict,
+    sizes: Sequence[geometry.Size],
+) -> list[list[_Weighted]]:
+    """The clips of a dataset on each canvas, if it has any: one or none."""
+    data = config.data
+    dataset = load(config, name)
+    if not data.synthesised and all(v.num_frames == 1 for v in dataset.videos):
+        return [[] for _ in sizes]
+    samplers = clip_sampler.on_canvases(
+        dataset,
+        [_recipe(name, config, size) for size in sizes],
+        sizes=_size_rule(data),
+        skip_broken=data.skip_broken,
     )
-    seed = zlib.crc32(f"{config.seed} {name}".encode())
+    shares = [len(sampler.owners) if sampler else 0 for sampler in samplers]
+    streams = []
+    for sampler, share, size in zip(samplers, shares, sizes, strict=True):
+        streams.append([])
+        if sampler:
+            seed = f"{config.seed} {name}" + f" {size}" * (len(sizes) > 1)
+            stream = _stream(sampler, seed=zlib.crc32(seed.encode()))
+            streams[-1] = [_Weighted(stream, weight * share / sum(shares))]
+            if len(sizes) > 1:
+                logging.info(
+                    "%s: %.1f %% of the clips lie on %d x %d",
+                    *(name, 100 * share / sum(shares), *size),
+                )
+    return streams
+
+
+def _stream(sampler: clip_sampler.ClipSampler, *, seed: int) -> grain.MapDataset:
+    """The endless shuffled clips of one sampler."""
     source = grain.MapDataset.source(sampler.owners).seed(seed)
     # Endless in practice, yet a length that Python can hold after mixing.
     epochs = ENDLESS // len(sampler.owners)
     return source.shuffle().repeat(epochs).random_map(sampler)
 
 
-def _recipe(name: str, config: ml_collections.ConfigDict) -> clip_sampler.Recipe:
-    """What `config.data` says of the clips of a dataset."""
+def _recipe(
+    name: str, config: ml_collections.ConfigDict, size: geometry.Size
+) -> clip_sampler.Recipe:
+    """What `config.data` says of the clips of a dataset on a canvas of a size."""
     data = config.data
-    height, width = geometry.padded((data.min_dim, data.max_dim))
-    size = dict(height=data.height or height, width=data.width or width)
+    sides = dict(height=size[0], width=size[1])
     motions = stills.MOTIONS[data.motion or config.parity]
-    changes = _transforms(data, size)
+    changes = _transforms(data, sides)
     of_videos = [duplication.Duplicate()] if name in data.duplicate else []
     of_videos += [
         change
@@ -249,7 +342,7 @@ def _recipe(name: str, config: ml_collections.ConfigDict) -> clip_sampler.Recipe
         video_transforms=tuple(of_videos),
         still_transforms=tuple(changes),
         canvas=canvas.Canvas(
-            **size,
+            **sides,
             max_instances=data.max_instances,
             fill=_mean_colour(config.model.pixels),
         ),
@@ -279,9 +372,7 @@ def _transforms(
     data: ml_collections.ConfigDict, size: Mapping[str, int]
 ) -> list[transforms.Transform]:
     """Those that `config.data.transforms` names."""
-    sizes = None
-    if data.min_dim:
-        sizes = geometry.SizeRule(min_dim=data.min_dim, max_dim=data.max_dim)
+    sizes = _size_rule(data)
     known = {
         "keep_aspect": transforms.KeepAspect(**size, sizes=sizes),
         "resize": transforms.Resize(**size),
@@ -310,14 +401,14 @@ def _mean_colour(pixels: ml_collections.ConfigDict) -> tuple[int, ...]:
 
 
 def _collate(examples: Sequence[dict], *, max_instances: int) -> dict:
-    """The arrays of `ClipBatch` from clips whose instances are not padded yet."""
-    ignore = np.stack([_unpacked(example["ignore"]) for example in examples])
-    masks = np.zeros((len(examples), max_instances, *ignore.shape[1:]), bool)
+    """The arrays of `PackedClips` from clips whose instances are not padded yet."""
+    ignore = np.stack([example["ignore"] for example in examples])
+    masks = np.zeros((len(examples), max_instances, *ignore.shape[1:]), np.uint8)
     valid = np.zeros((len(examples), max_instances), bool)
     categories = np.zeros((len(examples), max_instances), np.int32)
     for b, example in enumerate(examples):
         count = len(example["masks"])
-        masks[b, :count] = _unpacked(example["masks"])
+        masks[b, :count] = example["masks"]
         valid[b, :count] = True
         categories[b, :count] = example["categories"]
     whole = ["frames", "intrinsics"]
@@ -332,10 +423,6 @@ def _collate(examples: Sequence[dict], *, max_instances: int) -> dict:
         "dropped": sum(example["dropped"] for example in examples),
         "skipped": [reason for example in examples for reason in example["skipped"]],
     }
-
-
-def _unpacked(bits: np.ndarray) -> np.ndarray:
-    return np.unpackbits(bits, axis=-1).view(bool)
 
 
 def _start_worker(index: int, count: int):

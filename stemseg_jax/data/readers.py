@@ -54,6 +54,7 @@ class RawClip(NamedTuple):
     ignore: Bool[np.ndarray, "T H W"]
     intrinsics: Float[np.ndarray, "T 3 3"] | None = None  # None: not known
     clean: UInt8[np.ndarray, "T H W 3"] | None = None  # before colours were changed
+    dropped: int = 0  # instances that were left out, and are ignored
 
 
 @runtime_checkable

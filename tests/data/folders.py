@@ -217,8 +217,15 @@ MAPILLARY_LABELS = {
 }
 
 
+def _enlarged(array: np.ndarray) -> np.ndarray:
+    return array.repeat(4, axis=0).repeat(4, axis=1)
+
+
 def mapillary(root: pathlib.Path, *, version="v1.2", alone=False):
-    """One image: two cars of 64 and 70 pixels, a person of 4, riders or a group."""
+    """One image: two cars of 64 and 70 pixels, a person of 4, riders or a group.
+
+    Its files are four times as high and wide, as the reader expects them.
+    """
     folder = root / "Mapillary"
     names = MAPILLARY_LABELS[version]
     car = 256 * names.index("object--vehicle--car")
@@ -229,9 +236,9 @@ def mapillary(root: pathlib.Path, *, version="v1.2", alone=False):
     numbers[labels(2)[1] == 2] = car + 1
     numbers[0:2, 30:32] = person + 3
     numbers[20:, 30:] = ignored
-    save(folder / "training/images/xyz.jpg", image())
+    save(folder / "training/images/xyz.jpg", _enlarged(image()))
     part = "training/instances" if alone else f"training/{version}/instances"
-    save(folder / part / "xyz.png", numbers)
+    save(folder / part / "xyz.png", _enlarged(numbers))
     config = "config.json" if alone else f"config_{version}.json"
     listed = [{"name": name, "readable": name, "instances": True} for name in names]
     write_text(folder / config, json.dumps({"labels": listed}))

@@ -10,6 +10,7 @@ import sys
 import time
 
 import numpy as np
+import PIL.Image
 import pytest
 from ml_collections import ConfigDict
 
@@ -48,7 +49,16 @@ def config_of(**data) -> ConfigDict:
 
 def take(config, count, **options):
     options = {"batch_size": 2} | options
-    return list(itertools.islice(pipeline.training_batches(config, **options), count))
+    batches = pipeline.training_batches(config, **options)
+    return [unpacked(batch) for batch in itertools.islice(batches, count)]
+
+
+def unpacked(batch):
+    bits = {name: batch[name] for name in ("masks", "ignore")}
+    return batch | {
+        name: np.unpackbits(packed, axis=-1).astype(bool)
+        for name, packed in bits.items()
+    }
 
 
 def assert_same(batches, others):
@@ -274,6 +284,62 @@ def test_single_instances_get_a_copy(tmp_path):
     np.testing.assert_array_equal(batch["categories"][:, :2], 20)
 
 
+# 40 x 64 pixels become 64 x 102, and 64 x 40 become 102 x 64.
+TWO_ASPECTS = dict(
+    mixture={"moving_shapes": 0.75, "layered_world": 0.25},
+    options={
+        "moving_shapes": SHAPES,
+        "layered_world": SHAPES | {"height": 64, "width": 40},
+    },
+    aspects=("1:1", "16:9", "9:16"),
+    min_dim=64,
+    max_dim=128,
+)
+
+
+def test_a_batch_lies_on_one_canvas_and_each_dataset_has_its_weight():
+    batches = take(config_of(**TWO_ASPECTS), 12)
+    of_sizes = {(64, 128): "moving_shapes", (128, 64): "layered_world"}
+    drawn = [of_sizes[batch["frames"].shape[2:4]] for batch in batches]
+    assert drawn.count("moving_shapes") == 9 and drawn.count("layered_world") == 3
+    assert drawn != sorted(drawn) != drawn[::-1]  # they take turns
+    for name, batch in zip(drawn, batches, strict=True):
+        assert all(clip.startswith(f"{name}/") for clip in batch["names"])
+        assert batch["masks"].shape[3:] == batch["frames"].shape[2:4]
+        assert batch["masks"].any()
+
+
+def test_canvases_resume_and_are_shared_as_one_is():
+    config = config_of(**TWO_ASPECTS)
+    whole = take(config, 6, batch_size=4)
+    assert_same(whole[3:], take(config, 3, batch_size=4, start_step=3))
+    assert_same(whole, take(config_of(**TWO_ASPECTS, workers=2), 6, batch_size=4))
+    shared = [
+        take(config, 6, batch_size=4, process_index=index, process_count=2)
+        for index in range(2)
+    ]
+    for step, batch in enumerate(whole):
+        parts = [host[step]["names"] for host in shared]
+        assert sum(parts[:: -1 if step % 2 else 1], []) == batch["names"]
+
+
+def test_videos_of_one_dataset_are_told_apart_by_their_form(tmp_path):
+    config = davis_config(
+        tmp_path, aspects=("16:9", "9:16"), min_dim=32, max_dim=64, flip=False
+    )
+    for path in sorted((tmp_path / "DAVIS").rglob("cow/*.*")):
+        picture = PIL.Image.open(path)
+        picture.transpose(PIL.Image.Transpose.ROTATE_90).save(path)
+    names = {(32, 64): "bear", (64, 32): "cow"}
+    drawn = []
+    for batch in take(config, 8):
+        drawn.append(names[batch["frames"].shape[2:4]])
+        assert all(f"/{drawn[-1]}:" in name for name in batch["names"])
+        long, short = batch["frames"].max(axis=(0, 1, 4)).shape
+        assert max(long, short) == 64
+    assert drawn.count("bear") == drawn.count("cow") == 4
+
+
 def test_a_mixture_draws_by_weight(tmp_path):
     folders.coco_set(tmp_path)
     mixture = {"moving_shapes": 0.75, "coco": 0.25}
@@ -332,6 +398,7 @@ def test_the_stream_is_the_recorded_one():
     config.data.height = 64
     videos = {v.name: v for v in pipeline.load(config, "moving_shapes").videos}
     stream = pipeline.training_batches(config, batch_size=1)
+    stream = map(unpacked, stream)
     for batch, (name, mirrored, backwards) in zip(stream, RECORDED, strict=False):
         assert batch["names"] == [name]
         video, _, indices = name.partition("/")[2].partition(":")

@@ -246,10 +246,10 @@ def test_mapillary(tmp_path_factory, data):
 
 
 def mapillary_by_definition(root, config: bytes) -> dict:
-    """Cars and pedestrians of 30 pixels and more."""
+    """Cars and pedestrians of 30 pixels and more, a quarter of the file's size."""
     names = [label["name"] for label in json.loads(config)["labels"]]
     path = root / "Mapillary/training/v1.2/instances/xyz.png"
-    numbers = np.asarray(PIL.Image.open(path))
+    numbers = np.asarray(PIL.Image.open(path))[::4, ::4]
     kinds = {"object--vehicle--car": 1, "human--person": 2}
     return {
         ("xyz", 0, int(number)): (kinds[names[number >> 8]], numbers == number)

@@ -1,13 +1,20 @@
-"""A clip on a canvas of fixed size, with a fixed number of instances."""
+"""A clip on a canvas of fixed size, with a fixed number of instances.
+
+A program is compiled for each canvas, so there are few: one for each aspect that is
+frequent among the frames.
+"""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, UInt8
+from jaxtyping import Bool, Float32, Int, Int32, UInt8
 
 from stemseg_jax.data import readers
-from stemseg_jax.geometry import padded
+from stemseg_jax.geometry import Size, SizeRule, padded
+
+LEAST_KEPT = 0.9  # of a frame's area, on a canvas that is not the largest for it
 
 
 class Clip(NamedTuple):
@@ -24,7 +31,7 @@ class Clip(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Canvas:
-    """What every clip of a run lies on, in the upper left corner.
+    """What clips lie on, in the upper left corner.
 
     Args:
         height, width: In multiples of 32.
@@ -46,11 +53,7 @@ class Canvas:
             )
 
     def place(self, clip: readers.RawClip) -> Clip:
-        """Lays a clip on the canvas and chooses its instances.
-
-        Instances without a pixel go. Of too many the smallest go; their pixels are
-        ignored, since they are neither background nor to be found.
-        """
+        """Lays a clip on the canvas and chooses its instances, see `chosen`."""
         T, h, w = clip.ignore.shape
         H, W = self.height, self.width
         if h > H or w > W:
@@ -59,27 +62,24 @@ class Canvas:
                 f"of {H} x {W}. Let config.data.transforms bring them to it, with "
                 f"'keep_aspect', 'resize' or 'scale_and_crop'."
             )
-        areas = np.array([np.count_nonzero(mask) for mask in clip.masks], int)
-        largest_first = np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]
-        kept = np.sort(largest_first[: self.max_instances])
-        surplus = largest_first[self.max_instances :]
-        ignore = clip.ignore
-        if len(surplus):
-            hidden = clip.masks[surplus].any(axis=0) & ~clip.masks[kept].any(axis=0)
-            ignore = ignore | hidden
+        clip = chosen(clip, self.max_instances)
         intrinsics = clip.intrinsics
         if intrinsics is None:
             intrinsics = np.full((T, 3, 3), np.nan)
-        # Padding is plain background, as in the authors' code: inference sees it too.
+        # Padding to multiples of 32 is plain background, as in the authors' code:
+        # inference sees it too. Beyond, where theirs has nothing, nothing is learnt.
         beyond = (0, H - h), (0, W - w)
+        ignore = np.pad(clip.ignore, ((0, 0), *beyond))
+        rows, columns = padded((h, w))
+        ignore[:, rows:] = ignore[:, :, columns:] = True
         return Clip(
             frames=self._filled(clip.frames),
-            masks=np.pad(clip.masks[kept], ((0, 0), (0, 0), *beyond)),
-            categories=clip.categories[kept].astype(np.int32),
-            ignore=np.pad(ignore, ((0, 0), *beyond)),
+            masks=np.pad(clip.masks, ((0, 0), (0, 0), *beyond)),
+            categories=clip.categories.astype(np.int32),
+            ignore=ignore,
             intrinsics=intrinsics.astype(np.float32),
             clean=None if clip.clean is None else self._filled(clip.clean),
-            dropped=len(surplus),
+            dropped=clip.dropped,
         )
 
     def _filled(
@@ -90,3 +90,65 @@ class Canvas:
         filled[:, h:] = filled[:, :h, w:] = self.fill
         filled[:, :h, :w] = images
         return filled
+
+
+def chosen(clip: readers.RawClip, most: int) -> readers.RawClip:
+    """A clip without instances that have no pixel, and with so many at most.
+
+    The smallest go; their pixels are ignored, since they are neither background nor to
+    be found.
+    """
+    areas = [np.count_nonzero(mask) for mask in clip.masks]
+    kept, surplus = largest(np.array(areas, int), most)
+    if len(kept) == len(areas):
+        return clip
+    masks, ignore = clip.masks[kept], clip.ignore
+    if len(surplus):
+        ignore = ignore | clip.masks[surplus].any(axis=0) & ~masks.any(axis=0)
+    return clip._replace(
+        ids=clip.ids[kept],
+        categories=clip.categories[kept],
+        masks=masks,
+        ignore=ignore,
+        dropped=clip.dropped + len(surplus),
+    )
+
+
+def largest(
+    areas: Int[np.ndarray, "N"], most: int
+) -> tuple[Int[np.ndarray, "K"], Int[np.ndarray, "S"]]:
+    """Which instances are kept, in their order, and which go although they are seen."""
+    largest_first = np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]
+    return np.sort(largest_first[:most]), largest_first[most:]
+
+
+def sizes(aspects: Sequence[str], rule: SizeRule) -> list[Size]:
+    """Canvases that hold frames of these aspects as the rule sizes them.
+
+    Args:
+        aspects: Width before height, e.g. "16:9".
+    """
+    widths_and_heights = [map(int, aspect.split(":")) for aspect in aspects]
+    return [padded(rule.resized(height, width)) for width, height in widths_and_heights]
+
+
+def best(canvases: Sequence[Size], size: Size) -> int:
+    """Number of the canvas for frames of a size: of those that keep `LEAST_KEPT` of
+    their area the smallest; if none does, the one that keeps most.
+
+    Args:
+        size: Of frames as the rule sizes them; on a smaller canvas they shrink.
+    """
+    kept = [area_kept(canvas, size) for canvas in canvases]
+    enough = min(LEAST_KEPT, max(kept))
+    areas = [
+        height * width if share >= enough else np.inf
+        for (height, width), share in zip(canvases, kept, strict=True)
+    ]
+    return int(np.argmin(areas))
+
+
+def area_kept(canvas: Size, size: Size) -> float:
+    """The share of their area that frames of a size have on a canvas."""
+    height, width = size
+    return min(1.0, canvas[0] / height, canvas[1] / width) ** 2

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from stemseg_jax import geometry
 from stemseg_jax.data import readers
 from stemseg_jax.data.clips import canvas, sampling, stills, transforms
 
@@ -48,19 +49,32 @@ class ClipSampler:
 
     Args:
         skip_broken: Whether to draw anew where a sample cannot be read.
+        segments: What clips are cut from; all that the dataset has, if not given.
 
     Raises:
         ValueError: No video is long enough for a clip.
     """
 
     def __init__(
-        self, dataset: readers.Dataset, recipe: Recipe, *, skip_broken: bool = False
+        self,
+        dataset: readers.Dataset,
+        recipe: Recipe,
+        *,
+        skip_broken: bool = False,
+        segments: Sequence[Segment] = (),
     ):
         self.dataset = dataset
         self.recipe = recipe
         self.skip_broken = skip_broken
-        self.segments = _segments(dataset, recipe.sampling, skip_broken=skip_broken)
-        self._say_assumed()
+        self.segments = segments
+        if not segments:
+            self.segments = _segments(dataset, recipe.sampling, skip_broken=skip_broken)
+            self._say_assumed()
+        # Which instances are the largest may change where clips are cropped.
+        self._crops = any(
+            isinstance(change, transforms.ScaleAndCrop)
+            for change in recipe.still_transforms
+        )
         lengths = [len(segment.frames) for segment in self.segments]
         # One entry a frame: long videos are drawn in proportion to their length.
         self.owners = np.repeat(np.arange(len(self.segments)), lengths)
@@ -109,9 +123,11 @@ class ClipSampler:
             indices = [frames[position] for position in positions]
         clip = video.clip(indices)
         clip = clip._replace(intrinsics=self._intrinsics(video, len(indices)))
+        recipe = self.recipe
         if still:
             clip = self._move(rng, clip)
-        recipe = self.recipe
+        elif not self._crops:  # early, for masks are most of what is moved
+            clip = canvas.chosen(clip, recipe.canvas.max_instances)
         for change in recipe.still_transforms if still else recipe.video_transforms:
             clip = change(rng, clip)
         if not (self.dataset.exhaustive and video.annotated):
@@ -136,6 +152,7 @@ class ClipSampler:
             size=size,
             motion=self.recipe.motion,
             fill=self.recipe.canvas.fill,
+            most=None if self._crops else self.recipe.canvas.max_instances,
         )
 
     def _intrinsics(self, video: readers.Video, num_frames: int) -> np.ndarray | None:
@@ -151,6 +168,41 @@ class ClipSampler:
                 ]
             )
         return None if matrix is None else np.tile(matrix, (num_frames, 1, 1))
+
+
+def on_canvases(
+    dataset: readers.Dataset,
+    recipes: Sequence[Recipe],
+    *,
+    sizes: geometry.SizeRule | None,
+    skip_broken: bool = False,
+) -> list[ClipSampler | None]:
+    """A sampler for each recipe, whose canvas suits its videos best; none for those
+    that suit no video.
+
+    Args:
+        recipes: They differ by canvas alone.
+        sizes: How frames are sized before they are laid on a canvas.
+
+    Raises:
+        ValueError: No video is long enough for a clip.
+    """
+    whole = ClipSampler(dataset, recipes[0], skip_broken=skip_broken)
+    if len(recipes) == 1:
+        return [whole]
+    canvases = [(recipe.canvas.height, recipe.canvas.width) for recipe in recipes]
+    parts: list[list[Segment]] = [[] for _ in recipes]
+    for segment in whole.segments:
+        video = dataset.videos[segment.video]
+        size = video.height, video.width
+        size = sizes.resized(*size) if sizes else size
+        parts[canvas.best(canvases, size)].append(segment)
+    return [
+        ClipSampler(dataset, recipe, skip_broken=skip_broken, segments=part)
+        if part
+        else None
+        for recipe, part in zip(recipes, parts, strict=True)
+    ]
 
 
 def _segments(

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from stemseg_jax.data import readers
-from stemseg_jax.data.clips import colour, warping
+from stemseg_jax.data.clips import canvas, colour, warping
 from stemseg_jax.data.clips.transforms import resize
 
 INVALID = np.iinfo(np.uint16).max  # label of pixels without a source
@@ -72,6 +72,7 @@ def clip_from_still(
     size: tuple[int, int],
     motion: Motion,
     fill: tuple[int, int, int],
+    most: int | None = None,
 ) -> readers.RawClip:
     """Frames of a still image: one as it is, the others changed, in random order.
 
@@ -82,6 +83,8 @@ def clip_from_still(
     Args:
         still: A clip of one frame.
         size: (height, width) of the frames. Moving and resizing are one step.
+        most: Instances beyond, and unseen ones, are left out before they have masks of
+            their own, which take most memory; see `canvas.chosen`.
 
     Source: STEm-Seg, Sec. 4, and the authors' loaders for the ranges.
         Differs from the authors' code in: the first frame is free of overlaps too;
@@ -103,17 +106,22 @@ def clip_from_still(
         matrices.append(matrix)
     order = rng.permutation(num_frames)
     seen = np.stack(seen)[order]  # [T H W]
-    numbers = np.arange(1, len(still.ids) + 1, dtype=np.uint16)
+    kept, surplus = np.arange(len(still.ids)), np.arange(0)
+    if most is not None:
+        areas = np.bincount(seen.ravel(), minlength=len(still.ids) + 1)
+        kept, surplus = canvas.largest(areas[1 : len(still.ids) + 1], most)
+    numbers = (kept + 1).astype(np.uint16)
     intrinsics = still.intrinsics
     if intrinsics is not None:  # of one camera that looks at a plane
         intrinsics = np.stack(matrices)[order] @ intrinsics
     return readers.RawClip(
         frames=np.stack(frames)[order],
-        ids=still.ids,
-        categories=still.categories,
+        ids=still.ids[kept],
+        categories=still.categories[kept],
         masks=seen == numbers[:, None, None, None],
-        ignore=seen > len(still.ids),
+        ignore=(seen > len(still.ids)) | np.isin(seen, surplus + 1),
         intrinsics=intrinsics,
+        dropped=len(surplus),
     )
 
 

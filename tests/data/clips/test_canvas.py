@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from stemseg_jax import geometry
 from stemseg_jax.data.clips import canvas
 from tests.data.clips.raw_clips import raw_clip
 
@@ -62,3 +63,47 @@ def test_clean_frames_lie_where_the_others_do():
 def test_frames_that_are_too_large_are_refused_with_the_way_out():
     with pytest.raises(ValueError, match="40 x 64.*canvas of 32 x 64.*keep_aspect"):
         place(raw_clip(np.ones((1, 2, 40, 64))))
+
+
+def test_beyond_the_padding_that_inference_has_nothing_is_learnt():
+    placed = place(raw_clip(np.ones((1, 2, 20, 40))), height=96, width=128)
+    assert not placed.ignore[:, :32, :64].any()
+    assert placed.ignore[:, 32:].all() and placed.ignore[:, :, 64:].all()
+
+
+RULE = geometry.SizeRule(min_dim=640, max_dim=1196)  # of YouTube-VIS
+
+
+def test_canvases_are_as_large_as_frames_of_their_form():
+    assert canvas.sizes(["16:9", "4:3", "9:16"], RULE) == [
+        (640, 1152),
+        (640, 864),
+        (1152, 640),
+    ]
+    wide = geometry.SizeRule(min_dim=736, max_dim=1248)
+    assert canvas.sizes(["16:9"], wide) == [(704, 1248)]  # 702 x 1248
+
+
+@pytest.mark.parametrize(
+    ("frame", "number", "kept"),
+    [
+        ((720, 1280), 0, 1.0),
+        ((480, 854), 0, 1.0),  # of DAVIS
+        ((480, 640), 1, 1.0),
+        ((500, 500), 1, 1.0),
+        ((1280, 720), 2, 1.0),
+        ((640, 480), 2, 1.0),
+        ((400, 600), 0, 1.0),  # 3:2 has 0.81 of its area on 4:3
+        ((400, 1000), 0, (1152 / 1196) ** 2),
+    ],
+)
+def test_frames_keep_their_area(frame, number, kept):
+    canvases = canvas.sizes(["16:9", "4:3", "9:16"], RULE)
+    size = RULE.resized(*frame)
+    assert canvas.best(canvases, size) == number
+    assert canvas.area_kept(canvases[number], size) == pytest.approx(kept, abs=2e-3)
+
+
+def test_without_a_canvas_that_is_large_enough_the_largest_share_counts():
+    assert canvas.best([(32, 64), (32, 32)], (200, 100)) == 1  # the same, and smaller
+    assert canvas.best([(32, 32), (32, 64)], (100, 200)) == 1

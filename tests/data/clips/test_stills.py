@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stemseg_jax.data import readers
-from stemseg_jax.data.clips import stills, warping
+from stemseg_jax.data.clips import canvas, stills, warping
 
 STILL = stills.Motion(
     rotation=0.0,
@@ -136,3 +136,31 @@ def test_intrinsics_move_with_each_frame():
     plain = warping.resizing((60, 80), (120, 160)) @ K
     assert sum(np.allclose(matrix, plain) for matrix in clip.intrinsics) == 1
     assert make(still(), stills.OVIS).intrinsics is None
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 9])
+def test_instances_chosen_before_they_have_masks_are_those_chosen_after(most):
+    rng = np.random.default_rng(1)
+    masks = np.zeros((6, 1, 60, 80), bool)  # the last one is empty
+    for mask in masks[:5, 0]:
+        top, left = rng.integers(0, 50), rng.integers(0, 60)
+        mask[top : top + rng.integers(4, 20), left : left + rng.integers(4, 30)] = True
+    clip = still()._replace(ids=np.arange(6), categories=np.arange(6) + 1, masks=masks)
+    made = [
+        stills.clip_from_still(
+            np.random.default_rng(0),
+            clip,
+            num_frames=4,
+            size=(60, 80),
+            motion=stills.PAPER,
+            fill=FILL,
+            most=early,
+        )
+        for early in (None, most)
+    ]
+    assert len(made[0].masks) == 6 and len(made[1].masks) == min(most, 5)
+    place = canvas.Canvas(height=64, width=96, max_instances=most).place
+    late, early = (place(clip)._asdict() for clip in made)
+    assert early["dropped"] == max(0, 5 - most)
+    for name, value in late.items():
+        np.testing.assert_array_equal(early[name], value, err_msg=name)

@@ -1,5 +1,7 @@
 """COCO, Pascal VOC and Mapillary: images, which are videos of one frame."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -79,12 +81,30 @@ def test_large_mapillary_images_are_shrunk(tmp_path):
     folders.mapillary(tmp_path)
     load = DATASETS["mapillary"]
     (whole,) = load(tmp_path, "train").videos
-    (half,) = load(tmp_path, "train", max_side=20, min_area=5).videos
+    (half,) = load(tmp_path, "train", shrink=8, min_area=5).videos
     assert (half.height, half.width) == (12, 20)
     clip = half.clip([0])
     assert clip.frames.shape == (1, 12, 20, 3) and clip.masks.shape == (2, 1, 12, 20)
     large = whole.clip([0]).masks.sum(axis=(1, 2, 3))
     np.testing.assert_allclose(clip.masks.sum(axis=(1, 2, 3)), large / 4, rtol=0.2)
+
+
+def test_mapillary_train_and_val_together(tmp_path):
+    folders.mapillary(tmp_path)
+    root = tmp_path / "Mapillary"
+    shutil.copytree(root / "training", root / "validation")
+    load = DATASETS["mapillary"]
+    one, two = (load(tmp_path, split).videos for split in ("train", "train+val"))
+    assert len(one) == 1 and len(two) == 2
+    assert [str(video.files[0].parent.parent.name) for video in two] == [
+        *("training", "validation")
+    ]
+    # 3264 x 2448 is the size of two fifths of the images; they list 816 x 612.
+    shutil.rmtree(root)
+    folders.mapillary(tmp_path)
+    folders.save(root / "training/images/xyz.jpg", np.zeros((30, 50, 3), np.uint8))
+    (odd,) = load(tmp_path, "train").videos
+    assert (odd.height, odd.width) == (7, 12)  # halves are cut off
 
 
 def test_mapillary_needs_its_config(tmp_path):
