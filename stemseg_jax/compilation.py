@@ -2,17 +2,15 @@
 
 import contextlib
 import hashlib
-import os
 import pathlib
 import platform
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 
 import jax
-from absl import logging
 
-OFF = "off"  # of STEMSEG_CACHE: nothing is kept
+from stemseg_jax import caches
+
 LEAST_SECONDS = 0.2  # programs that compile faster are not kept
 MOST_BYTES = 2 * 2**30
 # Events of JAX; the first one comes for programs from disk, too.
@@ -38,38 +36,13 @@ def keep(folder: str | pathlib.Path | None = None) -> pathlib.Path | None:
     """
     if told := jax.config.jax_compilation_cache_dir:
         return pathlib.Path(told)
-    folder = str(folder or os.environ.get("STEMSEG_CACHE") or _default())
-    if folder == OFF:
+    place = caches.folder(_machine(), "Compiled programs", base=folder)
+    if place is None:
         return None
-    place = pathlib.Path(folder).expanduser() / _machine()
-    try:
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _refuse_shared(place)
-        with tempfile.TemporaryFile(dir=place):
-            pass
-        shrink(place.parent, MOST_BYTES)
-    except OSError as error:
-        logging.warning(
-            "Compiled programs are not kept: %s. Name another folder by STEMSEG_CACHE, "
-            "or STEMSEG_CACHE=off.",
-            error,
-        )
-        return None
+    caches.shrink(place.parent.glob("jax-*/*-cache"), MOST_BYTES)
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
     return place
-
-
-def _refuse_shared(place: pathlib.Path) -> None:
-    """Who can write there can have us run anything."""
-    stat = place.stat()
-    if stat.st_uid != os.getuid() or stat.st_mode & 0o022:
-        raise PermissionError(f"{place} is another user's, or others can write there")
-
-
-def _default() -> pathlib.Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (pathlib.Path(base) if base else pathlib.Path("~/.cache")) / "stemseg_jax"
 
 
 def _machine() -> str:
@@ -86,25 +59,6 @@ def _machine() -> str:
         processor = platform.processor()
     digest = hashlib.sha256(processor.encode()).hexdigest()
     return f"jax-{jax.__version__}-{platform.machine()}-{digest[:12]}"
-
-
-def shrink(folder: pathlib.Path, most: int) -> None:
-    """Deletes programs, those used longest ago first, until `most` bytes are left.
-
-    JAX can do so itself, but only with a further package, and under a lock that each
-    program waits for.
-    """
-    kept = []
-    for path in folder.glob("jax-*/*-cache"):
-        with contextlib.suppress(FileNotFoundError):  # another process is at it as well
-            stat = path.stat()
-            kept.append((max(stat.st_atime, stat.st_mtime), stat.st_size, path))
-    total = sum(size for _, size, _ in kept)
-    for _, size, path in sorted(kept):
-        if total <= most:
-            break
-        path.unlink(missing_ok=True)
-        total -= size
 
 
 class Compiled:

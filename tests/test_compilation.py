@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stemseg_jax import compilation
+from stemseg_jax import caches, compilation
 
 PROGRAM = """
 import jax, jax.numpy as jnp
@@ -83,7 +83,7 @@ def test_what_was_used_longest_ago_goes(tmp_path):
         file.write_bytes(bytes(10))
         os.utime(file, (1000 - number, 1000 - number))
     (tmp_path / "jax-0" / "other").write_bytes(bytes(99))
-    compilation.shrink(tmp_path, 25)
+    caches.shrink(tmp_path.glob("jax-*/*-cache"), 25)
     left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
     assert left == ["a-cache", "b-cache", "other"]
 

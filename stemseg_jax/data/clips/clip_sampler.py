@@ -14,12 +14,14 @@ from stemseg_jax.data import readers
 from stemseg_jax.data.clips import canvas, sampling, stills, transforms
 
 ATTEMPTS = 20  # before giving up
+BLOCK = 16  # videos that a thread looks at in one go
 
 
 class Segment(NamedTuple):
     """Frames of one video that a clip may be cut from."""
 
     video: int
+    size: geometry.Size  # of its frames
     frames: Sequence[int]
     starts: Sequence[int] | None = None  # positions in `frames`; None: any
 
@@ -114,7 +116,7 @@ class ClipSampler:
 
     def draw(self, segment: int, rng: np.random.Generator) -> dict:
         """One clip of a segment, as `canvas.Clip` and its `name`."""
-        number, frames, starts = self.segments[segment]
+        number, _, frames, starts = self.segments[segment]
         video = self.dataset.videos[number]
         if still := video.num_frames == 1:
             indices = frames
@@ -193,9 +195,7 @@ def on_canvases(
     canvases = [(recipe.canvas.height, recipe.canvas.width) for recipe in recipes]
     parts: list[list[Segment]] = [[] for _ in recipes]
     for segment in whole.segments:
-        video = dataset.videos[segment.video]
-        size = video.height, video.width
-        size = sizes.resized(*size) if sizes else size
+        size = sizes.resized(*segment.size) if sizes else segment.size
         parts[canvas.best(canvases, size)].append(segment)
     return [
         ClipSampler(dataset, recipe, skip_broken=skip_broken, segments=part)
@@ -216,45 +216,54 @@ def _segments(
             f"annotated. Choose an annotated split with config.data.options."
         )
 
-    def of_video(number: int) -> list[Segment]:
-        try:
-            return _segments_of(dataset, number, rule)
-        except readers.BrokenSample as error:
-            if not skip_broken:
-                raise
-            logging.warning("left out: %s", error)
-            return []
+    longest = 0  # of those that are too short
+
+    def of_videos(numbers: Sequence[int]) -> list[Segment]:
+        nonlocal longest
+        long_enough = []
+        for number in numbers:
+            video = dataset.videos[number]  # once: it may have to be read from the disk
+            try:
+                parts = _segments_of(dataset, number, video, rule)
+            except readers.BrokenSample as error:
+                if not skip_broken:
+                    raise
+                logging.warning("left out: %s", error)
+                continue
+            longest = max(longest, sum(len(part.frames) for part in parts))
+            long_enough += [
+                part
+                for part in parts
+                if video.num_frames == 1
+                or (len(part.frames) >= rule.least_frames and part.starts != [])
+            ]
+        return long_enough
 
     # Some readers look into every mask for this, which waits for the disk most of all.
+    count = len(dataset.videos)
+    blocks = [range(i, min(i + BLOCK, count)) for i in range(0, count, BLOCK)]
     with futures.ThreadPoolExecutor() as pool:
-        found = list(pool.map(of_video, range(len(dataset.videos))))
-    segments = [
-        segment
-        for segment in itertools.chain(*found)
-        if dataset.videos[segment.video].num_frames == 1
-        or (len(segment.frames) >= rule.least_frames and segment.starts != [])
-    ]
+        segments = list(itertools.chain(*pool.map(of_videos, blocks)))
     if not segments:
-        longest = max(sum(len(part.frames) for part in video) for video in found)
         raise ValueError(
-            f"dataset {dataset.name!r}: none of {len(found)} videos has "
+            f"dataset {dataset.name!r}: none of {count} videos has "
             f"{rule.least_frames} {'annotated ' * rule.annotated}frames (the longest "
             f"has {longest}). Lower config.num_frames."
         )
     used = len({segment.video for segment in segments})
-    if used < len(found):
+    if used < count:
         logging.info(
             "%s: clips come from %d of %d videos, the others have too few frames",
-            *(dataset.name, used, len(found)),
+            *(dataset.name, used, count),
         )
     return segments
 
 
 def _segments_of(
-    dataset: readers.Dataset, number: int, rule: sampling.Sampling
+    dataset: readers.Dataset, number: int, video: readers.Video, rule: sampling.Sampling
 ) -> list[Segment]:
     """The frames of one video, cut wherever a clip must not leap."""
-    video = dataset.videos[number]
+    size = video.height, video.width
     if not rule.annotated:
         cut = [range(video.num_frames)] if video.annotated or rule.empty else []
     elif frames := video.annotated_frames:
@@ -265,9 +274,12 @@ def _segments_of(
             f"out of the list, or set config.data.skip_broken=True."
         )
     if rule.start == "any":
-        return [Segment(number, frames) for frames in cut]
+        return [Segment(number, size, frames) for frames in cut]
     return [
-        Segment(number, frames, [at for at in entries if at + rule.least_frames <= n])
+        Segment(
+            *(number, size, frames),
+            [at for at in entries if at + rule.least_frames <= n],
+        )
         for frames in cut
         for n, entries in [(len(frames), sampling.entries(video, frames))]
     ]

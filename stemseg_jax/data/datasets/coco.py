@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from stemseg_jax.data import encoded_video, readers
+from stemseg_jax.data import encoded_video, kept_annotations, readers
 from stemseg_jax.data.datasets import categories as classes
 from stemseg_jax.data.datasets import folders
 from stemseg_jax.formats import coco_json, declared, rle
@@ -42,15 +42,31 @@ def load(
     folder = folders.dataset_folder(
         root, names=("COCO", "coco", "coco2017", "MSCOCO"), holds=(file,)
     )
-    tell = readers.told(report)
-    content, incomplete = coco_json.read_entries(
-        folder / file, coco_json.ImageFile, tell
-    )
-    number_of = classes.mapping("coco", categories, also=also)
     images_at = folders.first_existing(
         folder, [f"{split}{year}", f"images/{split}{year}", f"{split}{year}/images"]
     )
-    where = str(folder / file)
+    number_of = classes.mapping("coco", categories, also=also)
+    return kept_annotations.dataset(
+        folder / file,
+        lambda report: readers.Dataset(
+            "coco",
+            classes.names("coco", categories),
+            _images(folder / file, images_at, number_of, readers.told(report)),
+        ),
+        report=report,
+        options=("coco", str(images_at), categories, sorted(number_of.items())),
+    )
+
+
+def _images(
+    file: pathlib.Path,
+    images_at: pathlib.Path,
+    number_of: dict[int, int],
+    tell: declared.Report,
+) -> list[encoded_video.EncodedVideo]:
+    """Those with an instance that is told apart."""
+    content, incomplete = coco_json.read_entries(file, coco_json.ImageFile, tell)
+    where = str(file)
     listed = coco_json.unique(content.images, f"{where}: images", tell)
     annotations = {image.id: [] for image in listed}
     for one in coco_json.unique(content.annotations, f"{where}: annotations", tell):
@@ -65,13 +81,12 @@ def load(
             tell(f"{where}: annotation {one.id}", "annotation", fault)
         elif one.category_id in number_of:
             annotations[one.image_id].append(one)
-    videos = [
+    return [
         video
         for image in listed
         if any(not one.iscrowd for one in annotations[image.id])
         and (video := _image(image, images_at, annotations[image.id], number_of, tell))
     ]
-    return readers.Dataset("coco", classes.names("coco", categories), videos)
 
 
 def _image(

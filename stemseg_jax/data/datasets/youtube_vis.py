@@ -11,7 +11,7 @@ OVIS: 607 / 140 / 154 videos, 25 classes. Only train is published with annotatio
 import pathlib
 from collections.abc import Sequence
 
-from stemseg_jax.data import encoded_video, readers
+from stemseg_jax.data import encoded_video, kept_annotations, readers
 from stemseg_jax.data.datasets import folders
 from stemseg_jax.data.datasets.categories import OBJECT
 from stemseg_jax.formats import coco_json, rle
@@ -111,6 +111,23 @@ def read(
         frames: Folders of the root where the `file_names` may lie; the first that holds
             the first frame is taken for all.
     """
+    there = [folder for folder in frames if (root / folder).is_dir()]
+    return kept_annotations.dataset(
+        path,
+        lambda report: _read(path, root, frames, name, categories, report),
+        report=report,
+        options=("youtube_vis", str(root.absolute()), there, name, categories),
+    )
+
+
+def _read(
+    path: pathlib.Path,
+    root: pathlib.Path,
+    frames: Sequence[str],
+    name: str,
+    categories: str | None,
+    report: readers.Report,
+) -> readers.Dataset:
     faults = []
 
     def tell(fault: readers.Fault):
