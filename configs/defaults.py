@@ -1,6 +1,7 @@
 """What all systems share, every option once. `configs/<system>.py` adds a system's own
 to these; a config is its differences from both."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -129,8 +130,10 @@ def get_config() -> ConfigDict:
     optim.average_decay = 0.0  # of an exponential average of the weights; 0: none
 
     config.log_every = 20
-    config.checkpoint_every = 1000
-    config.keep_checkpoints = 2
+    config.checkpoint_every = 1000  # updates,
+    config.checkpoint_minutes = 0.0  # and whenever the last one is so old; 0: never
+    config.keep_checkpoints = 2  # the latest
+    config.milestone_every = 0  # updates; its checkpoints stay. 0: there are none
 
     config.evaluation = ConfigDict()
     evaluation = config.evaluation
@@ -162,17 +165,54 @@ def get_config() -> ConfigDict:
 def finish(
     config: ConfigDict, variant: str, *, smoke: Variant, **variants: Variant
 ) -> ConfigDict:
-    """Applies the variant that `--config=FILE:variant` names, and locks the config.
+    """Applies the variants that `--config=FILE:variant` names, and locks the config.
+
+    Several are joined by a comma, as in `davis.py:paper,batch16`.
 
     Args:
         smoke: The system's own, which every config has.
         variants: The config's own.
     """
-    variants = {"": lambda config: None, "smoke": smoke, **variants}
-    if variant not in variants:
-        raise ValueError(f"variant={variant!r} is unknown; known: {sorted(variants)}.")
-    variants[variant](config)
+    batches = {f"batch{n}": functools.partial(of_batch, n) for n in (8, 16, 32)}
+    variants = {"": lambda config: None, "smoke": smoke, **batches, **variants}
+    for name in variant.split(","):
+        if name not in variants:
+            raise ValueError(f"variant={name!r} is unknown; known: {sorted(variants)}.")
+        variants[name](config)
     return config.lock()
+
+
+def of_batch(size: int, config: ConfigDict) -> None:
+    """The same training in updates of another size.
+
+    As many clips in all: what counts updates shrinks as the batch grows, and the rate
+    grows with it (with its root where the optimiser divides by the gradient's size),
+    after 500 updates of warm-up at least.
+
+    Source: Goyal et al., "Accurate, large minibatch SGD", 2017, for SGD. None of the
+        papers here has trained so; neither have we.
+    """
+    optim = config.optim
+    times = size / optim.batch_size
+
+    def fewer(updates: int) -> int:
+        return max(round(updates / times), min(updates, 1))
+
+    optim.batch_size = size
+    optim.steps = fewer(optim.steps)
+    optim.learning_rate *= times if optim.name == "sgd" else times**0.5
+    for name in ("start", "steps", "total"):
+        if name in optim.schedule_options:
+            optim.schedule_options[name] = fewer(optim.schedule_options[name])
+    if "milestones" in optim.schedule_options:
+        optim.schedule_options.milestones = tuple(
+            map(fewer, optim.schedule_options.milestones)
+        )
+    optim.warmup_steps = min(max(optim.warmup_steps, 500), optim.steps)
+    optim.average_decay **= times
+    config.checkpoint_every = fewer(config.checkpoint_every)
+    config.milestone_every = fewer(config.milestone_every)
+    config.evaluation.every = fewer(config.evaluation.every)
 
 
 def smoke(config: ConfigDict) -> None:

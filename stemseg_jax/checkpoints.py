@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple, TypeVar
@@ -46,19 +47,50 @@ class Saved(NamedTuple):
     config: dict[str, Any]  # that it was trained with
 
 
+class Due:
+    """When a run saves: every so many updates, and whenever the last one is old.
+
+    Args:
+        every: Updates; several of them, 0 for none.
+        minutes: Since the last save; 0: time does not count.
+    """
+
+    def __init__(self, *every: int, minutes: float):
+        self._every = [updates for updates in every if updates]
+        self._minutes = minutes
+        self._last, self._since = 0, time.monotonic()
+
+    def late(self) -> bool:
+        """By the clock of this host; all have to agree before it is `due`."""
+        passed = time.monotonic() - self._since
+        return bool(self._minutes) and passed > 60 * self._minutes
+
+    def __call__(self, step: int, *, late: bool) -> bool:
+        """Whether to save after `step` updates.
+
+        Args:
+            late: What hosts agreed on, which may be from before the last save.
+        """
+        regular = any(step % updates == 0 for updates in self._every)
+        if not regular and not (late and step > self._last + 1):
+            return False
+        self._last, self._since = step, time.monotonic()
+        return True
+
+
 class Checkpoints:
     """The checkpoints of one run: `folder/<step>`, saved while training goes on.
 
-    The latest `keep` are kept. Saving is asynchronous; `close` (or leaving the context)
-    waits for what is still being written. A folder with a checkpoint is complete:
-    orbax gives it its name last.
+    The latest `keep` are kept, and those of every `milestones` updates, if any. Saving
+    is asynchronous; `close` (or leaving the context) waits for what is still being
+    written. A folder with a checkpoint is complete: orbax gives it its name last.
 
     Raises:
         ValueError: `folder` holds something else that orbax would take for a
             checkpoint, and delete in time.
     """
 
-    def __init__(self, folder: pathlib.Path, *, keep: int = 2):
+    def __init__(self, folder: pathlib.Path, *, keep: int = 2, milestones: int = 0):
         self.folder = pathlib.Path(folder).absolute()
         own = steps(self.folder)
         for path in self.folder.glob("*"):
@@ -69,10 +101,13 @@ class Checkpoints:
                     "choose another --workdir."
                 )
         self._last: int | None = None  # that was saved
+        policies = [preservation_policy.LatestN(keep)]
+        if milestones:
+            policies.append(preservation_policy.EveryNSteps(milestones))
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=preservation_policy.LatestN(keep),
+                preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
                 # Several of a run may be saved at once, on several hosts.
                 multiprocessing_options=ocp.options.MultiprocessingOptions(
                     barrier_sync_key_prefix=self.folder.name

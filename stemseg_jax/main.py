@@ -11,6 +11,8 @@ import sys
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_dict, config_flags
 
+from stemseg_jax import ranges
+
 MODES = {
     "train": "train --config into --workdir, or go on there",
     "evaluate": "score --checkpoint on the config's dataset",
@@ -148,6 +150,11 @@ def dispatch(mode: str) -> int | None:
     """Runs one script. Imported here, so that scoring files need not wait for jax."""
     if _overrides and mode in ("score", "check_data", "track_masks"):
         raise app.UsageError(f"--mode={mode} reads no config: {_overrides[0]}")
+    for flag in (_WORKDIR, _OUTPUT, _CHECKPOINT, _GROUND_TRUTH, _JSON):
+        if flag.value and not ranges.PLACE.holds(flag.value):
+            raise app.UsageError(
+                f"--{flag.name}={flag.value}: expected {ranges.PLACE}."
+            )
     if mode not in SHARED and (
         _HOSTS.value or _COORDINATOR.value or _HOST.value is not None
     ):

@@ -33,6 +33,8 @@ ADDED = {
     "optim.allow_changes": False,
     "data.threads": 0,
     "data.aspects": (),
+    "checkpoint_minutes": 0.0,
+    "milestone_every": 0,
 }
 PRECISION = jax.config.jax_default_matmul_precision
 Tracked = tuple[collector.LabelCollector, dict[int, TrackStatistics]]

@@ -19,6 +19,7 @@ from stemseg_jax.evaluation import METRICS, mots
 from stemseg_jax.modules import norms
 from stemseg_jax.modules.backbones import BACKBONES
 from stemseg_jax.ranges import (
+    PLACE,
     PROBABILITY,
     Each,
     Flag,
@@ -42,7 +43,7 @@ class Start:
 
     def holds(self, value: Any) -> bool:
         if isinstance(value, str):
-            return True
+            return PLACE.holds(value)
         own = Table(Text(empty=False))
         return isinstance(value, Mapping) and all(
             (isinstance(of, str) and of) or own.holds(of) for of in value.values()
@@ -133,8 +134,8 @@ SHARED: Mapping[str, Range] = {
     "selection.min_score": PROBABILITY,
     "selection.min_frames": Whole(least=1),
     "selection.category_from": OneOf(("logits", "votes")),
-    "data.root": Maybe(Text()),
-    "data.packed": Text(),
+    "data.root": Maybe(PLACE),
+    "data.packed": PLACE,
     "data.sampling.rule": OneOf(tuple(sampling.RULES)),
     "data.sampling.gaps": Each(Real(least=0)),
     "data.sampling.start": OneOf(("any", "entry")),
@@ -183,10 +184,12 @@ SHARED: Mapping[str, Range] = {
     "optim.average_decay": Real(least=0, below=1),
     "log_every": Whole(least=1),
     "checkpoint_every": Whole(least=1),
+    "checkpoint_minutes": Real(least=0),
+    "milestone_every": Whole(),
     "keep_checkpoints": Whole(least=1),
     "evaluation.dataset": OneOf(("", *DATASETS)),
     "evaluation.split": SPLIT,
-    "evaluation.ground_truth": Text(),
+    "evaluation.ground_truth": PLACE,
     "evaluation.task": OneOf(("", *METRICS)),
     "evaluation.every": Whole(),
     "evaluation.every_videos": Whole(least=1),

@@ -5,6 +5,7 @@ and infinity included, is in no range.
 """
 
 import dataclasses
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -92,6 +93,26 @@ class Text:
 
     def __str__(self) -> str:
         return "text" if self.empty else "text that is not empty"
+
+
+ADDRESS = re.compile(r"[a-zA-Z][\w+.-]*://")  # of what is no file system
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Of a file or folder, or nothing."""
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, str) and not ADDRESS.match(value)
+
+    def __str__(self) -> str:
+        return (
+            "a path as text; a bucket has to be mounted, e.g. by gcsfuse or s3fs "
+            "(docs/training.md)"
+        )
+
+
+PLACE = Place()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Training, read from top to bottom."""
 
+import functools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ from stemseg_jax import (
 from stemseg_jax.data import pipeline
 from stemseg_jax.interruption import Interruption
 from stemseg_jax.structures import Collections, PackedClips
+from stemseg_jax.systems import base
 
 # Options that decide what a run is; it goes on with those that it began with.
 FIXED = (
@@ -79,7 +81,9 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
 
     # --------------------------------------------------------------------- state
     saved = checkpoints.Checkpoints(
-        folder / "checkpoints", keep=config.keep_checkpoints
+        folder / "checkpoints",
+        keep=config.keep_checkpoints,
+        milestones=config.milestone_every,
     )
     resumes = saved.latest() is not None
     if resumes:
@@ -93,16 +97,7 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
         optim, variables["params"], frozen=system.frozen_modules()
     )
 
-    def new_state(variables) -> TrainState:
-        collections = structures.collections(variables)
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=variables["params"],
-            collections=collections,
-            average=variables if optim.average_decay else {},
-            optimizer=tx.init(variables["params"]),
-        )
-
+    new_state = functools.partial(first_state, tx=tx, decay=optim.average_decay)
     if resumes:
         start, state = saved.restore(
             parallel.placed(jax.eval_shape(new_state, variables), where.replicated)
@@ -115,7 +110,68 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
     logging.info("%.2f M parameters", models.size(state.params) / 1e6)
     del variables
 
-    # -------------------------------------------------------------------- update
+    # ---------------------------------------------------------------------- loop
+    batches = pipeline.training_batches(
+        config,
+        batch_size=optim.batch_size,
+        start_step=start,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        passes=passes,
+    )
+    update = update_of(config, system, tx)
+    rate = optimization.schedule(optim)
+    with (
+        saved,
+        run_log.Log(folder, config, start) as log,
+        validation.Validation(config, system, folder, start) as validate,
+        Interruption("Stopping after this update; the run can be resumed.") as stop,
+        device_memory.explained(
+            "training",
+            *device_memory.to_train(
+                clips_per_device=optim.clips_per_device,
+                remat=config.model.remat,
+                dtype=config.model.dtype,
+            ),
+        ),
+    ):
+        log.write_config(config)
+        updates = {}  # compiled, of each canvas
+        wish = parallel.Largest(where)
+        due = checkpoints.Due(
+            *(config.checkpoint_every, config.milestone_every),
+            minutes=config.checkpoint_minutes,
+        )
+        for step in range(start, optim.steps):
+            with log.waiting():
+                batch = next(batches)
+            clips = parallel.to_global(models.clips(batch), where, passes=passes)
+            size = clips.frames.shape[-3:-1]
+            if size not in updates:
+                with log.compilation(size):
+                    step_fn = parallel.jit_step(update, where).lower(state, clips)
+                    updates[size] = step_fn.compile()
+            state, metrics = updates[size](state, clips)
+            log.step(step + 1, metrics, batch, rate=rate)
+            # Of any host: an exit status if it is told to stop, and whether it is late.
+            code, late = divmod(wish(2 * stop.exit_code + due.late()), 2)
+            done = step + 1 == optim.steps or code
+            if due(step + 1, late=bool(late)) or done:
+                log.check()
+                saved.save(step + 1, state, config)
+            if validate.due(step + 1) and not code:
+                log.check()
+                found = validate(step + 1, current(state), state)
+                log.validated(step + 1, found.figures, found.picture)
+            if code:
+                raise SystemExit(code)
+
+
+def update_of(
+    config: ConfigDict, system: base.System, tx: optax.GradientTransformation
+) -> Callable[[TrainState, PackedClips], tuple[TrainState, dict]]:
+    """The update of a run, to be compiled by `parallel.jit_step`."""
+
     def update(state: TrainState, batch: PackedClips) -> tuple[TrainState, dict]:
         """One optimiser step on a batch [passes, clips, ...]."""
 
@@ -146,7 +202,7 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
             state.average,
             {"params": params, **collections},
             state.step,
-            decay=optim.average_decay,
+            decay=config.optim.average_decay,
         )
         metrics["gradient_norm"] = optax.tree.norm(gradient)
         new = TrainState(state.step + 1, params, collections, average, opt_state)
@@ -155,55 +211,20 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
         metrics |= {"not_finite": ~finite, "clips": each}
         return kept_if(finite, new, state), metrics
 
-    # ---------------------------------------------------------------------- loop
-    batches = pipeline.training_batches(
-        config,
-        batch_size=optim.batch_size,
-        start_step=start,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        passes=passes,
+    return update
+
+
+def first_state(
+    variables: structures.Variables, tx: optax.GradientTransformation, *, decay: float
+) -> TrainState:
+    """Of a run that begins; `decay` is that of the average."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        collections=structures.collections(variables),
+        average=variables if decay else {},
+        optimizer=tx.init(variables["params"]),
     )
-    rate = optimization.schedule(optim)
-    with (
-        saved,
-        run_log.Log(folder, config, start) as log,
-        validation.Validation(config, system, folder, start) as validate,
-        Interruption("Stopping after this update; the run can be resumed.") as stop,
-        device_memory.explained(
-            "training",
-            *device_memory.to_train(
-                clips_per_device=optim.clips_per_device,
-                remat=config.model.remat,
-                dtype=config.model.dtype,
-            ),
-        ),
-    ):
-        log.write_config(config)
-        updates = {}  # compiled, of each canvas
-        wish = parallel.Largest(where)
-        for step in range(start, optim.steps):
-            with log.waiting():
-                batch = next(batches)
-            clips = parallel.to_global(models.clips(batch), where, passes=passes)
-            size = clips.frames.shape[-3:-1]
-            if size not in updates:
-                with log.compilation(size):
-                    step_fn = parallel.jit_step(update, where).lower(state, clips)
-                    updates[size] = step_fn.compile()
-            state, metrics = updates[size](state, clips)
-            log.step(step + 1, metrics, batch, rate=rate)
-            code = wish(stop.exit_code)  # of any host that is told to stop, or 0
-            done = step + 1 == optim.steps or code
-            if done or (step + 1) % config.checkpoint_every == 0:
-                log.check()
-                saved.save(step + 1, state, config)
-            if validate.due(step + 1) and not code:
-                log.check()
-                found = validate(step + 1, current(state), state)
-                log.validated(step + 1, found.figures, found.picture)
-            if code:
-                raise SystemExit(code)
 
 
 def refuse_changes(

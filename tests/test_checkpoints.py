@@ -62,6 +62,34 @@ def test_the_latest_checkpoints_are_kept(tmp_path):
     assert sorted(d.name for d in tmp_path.iterdir() if d.name.isdigit()) == ["2", "3"]
 
 
+def test_milestones_stay(tmp_path):
+    with checkpoints.Checkpoints(tmp_path, keep=1, milestones=4) as manager:
+        for step in (2, 4, 6, 8, 9, 10):
+            manager.save(step, state(), CONFIG)
+    kept = sorted(int(d.name) for d in tmp_path.iterdir() if d.name.isdigit())
+    assert kept == [4, 8, 10]
+
+
+def test_a_run_saves_by_updates_milestones_and_the_clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    due = checkpoints.Due(5, 7, 0, minutes=2.0)
+    saved = []
+    for step in range(1, 21):
+        now[0] += 31.0 if step > 14 else 1.0
+        if due(step, late=due.late()):
+            saved.append(step)
+    assert saved == [5, 7, 10, 14, 15, 19, 20]  # four steps are more than two minutes
+    due = checkpoints.Due(5, minutes=0.0)
+    assert not due.late() and not due(1, late=False)
+
+
+def test_hosts_that_agreed_before_the_last_save_do_not_save_twice():
+    due = checkpoints.Due(100, minutes=1.0)
+    saved = [step for step in range(2, 10) if due(step, late=step in (4, 5))]
+    assert saved == [4]
+
+
 @pytest.mark.parametrize("average", [True, False])
 def test_weights_alone_are_the_averaged_ones_if_there_are_any(tmp_path, average):
     save(tmp_path, state(average=average))

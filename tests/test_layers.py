@@ -114,7 +114,10 @@ MAY_IMPORT = {
     "track_masks": {"evaluate", "score", *SCRIPT},
     "demo": {"train", "evaluate", "predict", "track_masks", "sheets", *SCRIPT},
     "studies": {"train", "evaluate", "sheets", *SCRIPT},
-    "main": {"models", "options", "data", "results", "compilation", "hosts", *SCRIPTS},
+    "main": {
+        *("models", "options", "data", "results", "compilation", "hosts", "ranges"),
+        *SCRIPTS,
+    },
 }
 WITHOUT_JAX = {
     "caches",

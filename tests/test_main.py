@@ -42,6 +42,14 @@ def run(*arguments) -> int | None:
         return main.main(["stemseg"])
 
 
+@pytest.mark.parametrize("flag", ["workdir", "output", "checkpoint"])
+def test_buckets_are_no_folders(flag, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(app.UsageError, match=f"--{flag}=gs://b/run: .*to be mounted"):
+        run("--mode=predict", "--input=video.mp4", f"--{flag}=gs://b/run")
+    assert not list(tmp_path.iterdir())
+
+
 def smoke(name: str = "moving_shapes") -> str:
     return f"--config={CONFIGS / name}.py:smoke"
 

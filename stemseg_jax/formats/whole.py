@@ -70,7 +70,7 @@ def lock(
     """
     path = pathlib.Path(folder) / f".{work}.lock"
     _refuse_unclaimed(path.parent, writes)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path.parent)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_open_lock(path))
         if not _locked(file.fileno()):
@@ -87,6 +87,21 @@ def lock(
             os.pwrite(file.fileno(), f"{holder}\n".encode(errors="replace"), 0)
         stack.pop_all()
     return file
+
+
+def _make(folder: pathlib.Path) -> None:
+    """Makes a folder, and those above it.
+
+    Raises:
+        NotWritten: It cannot be, as on a disk that is read-only.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotWritten(
+            f"The folder {folder} cannot be made ({error.strerror or error}). Choose a "
+            "place that can be written."
+        ) from error
 
 
 def claim(folder: str | pathlib.Path, *names: str, resumed: bool = False) -> None:
@@ -163,7 +178,7 @@ def file(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     _refuse_irregular(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path.parent)
     # A name of its own, for nobody else writes to it; O_EXCL follows no link.
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     with named(path, partial):
@@ -200,7 +215,7 @@ def folder(
             another process is writing it.
     """
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path.parent)
     with _alone(path):
         partial, old = (
             path.with_name(f".{path.name}.{word}") for word in ("partial", "old")

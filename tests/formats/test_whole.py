@@ -317,3 +317,9 @@ def test_a_folder_that_another_process_writes_is_left_alone(tmp_path):
         assert (tmp_path / ".results.partial").is_dir()
     write(path, new="1")
     assert tree(path) == {".stemseg_jax": b"a test\n", "new": b"1"}
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(whole.NotWritten, match=r"file/run cannot be made \(Not a dir"):
+        whole.lock(tmp_path / "file" / "run", "train")
