@@ -167,17 +167,20 @@ def finish(
 ) -> ConfigDict:
     """Applies the variants that `--config=FILE:variant` names, and locks the config.
 
-    Several are joined by a comma, as in `davis.py:paper,batch16`.
+    Several are joined by a comma, as in `davis.py:paper,batch16`, in any order: the
+    config's own come first, then the batch, which scales what they say, then smoke.
 
     Args:
         smoke: The system's own, which every config has.
         variants: The config's own.
     """
     batches = {f"batch{n}": functools.partial(of_batch, n) for n in (8, 16, 32)}
-    variants = {"": lambda config: None, "smoke": smoke, **batches, **variants}
-    for name in variant.split(","):
+    variants = {"": lambda config: None, **variants, **batches, "smoke": smoke}
+    names = variant.split(",")
+    for name in names:
         if name not in variants:
             raise ValueError(f"variant={name!r} is unknown; known: {sorted(variants)}.")
+    for name in sorted(names, key=list(variants).index):
         variants[name](config)
     return config.lock()
 
@@ -187,13 +190,15 @@ def of_batch(size: int, config: ConfigDict) -> None:
 
     As many clips in all: what counts updates shrinks as the batch grows, and the rate
     grows with it (with its root where the optimiser divides by the gradient's size),
-    after 500 updates of warm-up at least.
+    after 500 updates of warm-up, or a tenth of all if that is less.
 
     Source: Goyal et al., "Accurate, large minibatch SGD", 2017, for SGD. None of the
         papers here has trained so; neither have we.
     """
     optim = config.optim
     times = size / optim.batch_size
+    if times == 1:
+        return
 
     def fewer(updates: int) -> int:
         return max(round(updates / times), min(updates, 1))
@@ -208,7 +213,7 @@ def of_batch(size: int, config: ConfigDict) -> None:
         optim.schedule_options.milestones = tuple(
             map(fewer, optim.schedule_options.milestones)
         )
-    optim.warmup_steps = min(max(optim.warmup_steps, 500), optim.steps)
+    optim.warmup_steps = max(fewer(optim.warmup_steps), min(500, optim.steps // 10))
     optim.average_decay **= times
     config.checkpoint_every = fewer(config.checkpoint_every)
     config.milestone_every = fewer(config.milestone_every)

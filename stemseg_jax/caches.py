@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import tempfile
+import time
 from collections.abc import Iterable
 
 from absl import logging
@@ -60,12 +61,21 @@ def shrink(paths: Iterable[pathlib.Path], most: int) -> None:
     """Deletes files, those used longest ago first, until `most` bytes are left."""
     kept = []
     for path in paths:
-        with contextlib.suppress(FileNotFoundError):  # another process is at it as well
+        with contextlib.suppress(OSError):  # another process is at it as well
             stat = path.stat()
             kept.append((max(stat.st_atime, stat.st_mtime), stat.st_size, path))
     total = sum(size for _, size, _ in kept)
     for _, size, path in sorted(kept):
         if total <= most:
             break
-        path.unlink(missing_ok=True)
-        total -= size
+        with contextlib.suppress(OSError):
+            path.unlink()
+            total -= size
+
+
+def clear(paths: Iterable[pathlib.Path], *, older_than: float) -> None:
+    """Deletes files that were last written so many seconds ago, or earlier."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > older_than:
+                path.unlink()

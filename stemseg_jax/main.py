@@ -150,7 +150,7 @@ def dispatch(mode: str) -> int | None:
     """Runs one script. Imported here, so that scoring files need not wait for jax."""
     if _overrides and mode in ("score", "check_data", "track_masks"):
         raise app.UsageError(f"--mode={mode} reads no config: {_overrides[0]}")
-    for flag in (_WORKDIR, _OUTPUT, _CHECKPOINT, _GROUND_TRUTH, _JSON):
+    for flag in (_WORKDIR, _OUTPUT, _CHECKPOINT, _GROUND_TRUTH, _FRAMES, _JSON):
         if flag.value and not ranges.PLACE.holds(flag.value):
             raise app.UsageError(
                 f"--{flag.name}={flag.value}: expected {ranges.PLACE}."

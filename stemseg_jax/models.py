@@ -251,9 +251,10 @@ def saved_config(checkpoint: str) -> ConfigDict:
     saved = _with_tuples(saved)
     added = ADDED | systems.ADDED.get(str(saved.get("system")), {})
     for option, before in added.items():
-        section, _, name = option.partition(".")
-        if isinstance(saved.get(section), dict):
-            saved[section].setdefault(name, before)
+        section, _, name = option.rpartition(".")
+        own = saved.get(section) if section else saved
+        if isinstance(own, dict):
+            own.setdefault(name, before)
     config = ConfigDict(saved)
     if "categories" not in config.model:  # from before it was an option of the model
         dataset = config.get("evaluation", {}).get("dataset", "")

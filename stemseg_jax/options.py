@@ -44,13 +44,17 @@ class Start:
     def holds(self, value: Any) -> bool:
         if isinstance(value, str):
             return PLACE.holds(value)
-        own = Table(Text(empty=False))
         return isinstance(value, Mapping) and all(
-            (isinstance(of, str) and of) or own.holds(of) for of in value.values()
+            isinstance(name, str) and name and PLACE.holds(name)
+            for of in value.values()
+            for name in (of.values() if isinstance(of, Mapping) else [of])
         )
 
     def __str__(self) -> str:
-        return "a file, or for each part a file or dict(file=..., module=..., ...)"
+        return (
+            "a file, or for each part a file or dict(file=..., module=..., ...), in a "
+            "file system that is mounted"
+        )
 
 
 class Aspect:
@@ -431,6 +435,11 @@ def _contradictions(config: ConfigDict) -> Iterator[str]:
             f"data.aspects={tuple(data.aspects)}: they follow from data.min_dim and "
             "data.max_dim, and leave no place for data.height and data.width; set one "
             "or the other."
+        )
+    if data.aspects and "keep_aspect" not in data.transforms:
+        yield (
+            f"data.aspects={tuple(data.aspects)} are those of frames that keep theirs: "
+            "data.transforms lacks 'keep_aspect'."
         )
     if optim.warmup_steps > optim.steps:
         yield (

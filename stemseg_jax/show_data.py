@@ -4,6 +4,7 @@ import itertools
 import pathlib
 
 import numpy as np
+from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from stemseg_jax.data import pipeline
@@ -56,6 +57,20 @@ def run(config: ConfigDict, output_folder: str) -> int:
         captions.append(batch["names"][0].partition(":")[0])
         dropped = f", {batch['dropped']} instances dropped" * bool(batch["dropped"])
         print(f"{batch['names'][0]}: {valid.sum()} instances{dropped}")
-    sheet = report.contact_sheet(rows, captions, width=320)
+    sheet = report.contact_sheet(_of_one_size(rows), captions, width=320)
     print(f"first clips of the training stream: {report.write_sheet(path, sheet)}")
     return 0
+
+
+def _of_one_size(
+    rows: list[list[UInt8[np.ndarray, "_ _ 3"]]],
+) -> list[list[UInt8[np.ndarray, "H W 3"]]]:
+    """Canvases of several forms, each in the upper left corner of what holds all."""
+    shapes = [row[0].shape[:2] for row in rows]
+    height, width = np.max(shapes, axis=0)
+
+    def placed(image):
+        beyond = [(0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)]
+        return np.pad(image, beyond, constant_values=255)
+
+    return [[placed(image) for image in row] for row in rows]

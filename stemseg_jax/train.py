@@ -241,7 +241,7 @@ def refuse_changes(
     def value(options: Mapping[str, Any], path: str) -> Any:
         for part in path.split("."):
             if part not in options:
-                return list(models.ADDED[path])  # it has come since
+                return json.loads(json.dumps(models.ADDED.get(path)))  # it came since
             options = options[part]
         return options
 

@@ -46,13 +46,14 @@ def test_a_larger_batch_sees_as_many_clips_at_rates_that_grow_with_it(module, si
     for share in (0.5, 0.8, 0.999):  # after the warm-up, by the clips that were seen
         ratio = after(share * large.steps) / before(share * small.steps)
         assert ratio == pytest.approx(times if sgd else times**0.5, rel=0.05)
-    assert after(0) < 0.01 * after(large.warmup_steps)
+    assert times == 1 or after(0) < 0.01 * after(large.warmup_steps)
 
 
 def test_variants_are_joined_by_commas():
     paper, both = ytvis.get_config("paper"), ytvis.get_config("paper,batch16")
     assert both.data.mixture == paper.data.mixture
     assert (both.optim.batch_size, both.optim.steps) == (16, paper.optim.steps // 8)
+    assert ytvis.get_config("batch16,paper").to_dict() == both.to_dict()
     assert ytvis.get_config("batch8,smoke").model.backbone == "tiny"
     with pytest.raises(ValueError, match="variant='batch9' is unknown; known: "):
         ytvis.get_config("paper,batch9")

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from configs import defaults
 from stemseg_jax import pack
 from stemseg_jax.data import pipeline, readers
-from stemseg_jax.structures import ClipBatch
+from stemseg_jax.structures import PackedClips
 from tests.data import folders
 
 SHAPES = dict(num_videos=2, num_frames=5, height=32, width=48, objects=(2, 3))
@@ -60,7 +60,7 @@ def batches(config, count=4):
 def assert_same(some, others):
     for batch, other in zip(some, others, strict=True):
         assert batch["names"] == other["names"]
-        for name in {*ClipBatch._fields} - {"clean"}:
+        for name in {*PackedClips._fields} - {"clean"}:
             np.testing.assert_array_equal(batch[name], other[name])
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from configs import moving_shapes
 from stemseg_jax import models, parallel
-from stemseg_jax.structures import ClipBatch
+from stemseg_jax.structures import PackedClips
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,8 @@ def test_what_belongs_to_clips_goes_with_them_as_hosts_take_turns(monkeypatch):
 @pytest.mark.parametrize("clean", [True, False])
 def test_clean_frames_go_along_if_there_are_any(clean):
     blank = models.blank_batch(moving_shapes.get_config("smoke"))
-    batch = {**blank._asdict(), "names": ["not an array"]}
+    bits = {k: jnp.packbits(getattr(blank, k), axis=-1) for k in ("masks", "ignore")}
+    batch = {**blank._asdict(), **bits, "names": ["not an array"]}
     batch = {key: value for key, value in batch.items() if value is not None}
     if clean:
         batch["clean"] = batch["frames"] + 7
@@ -71,7 +72,8 @@ def test_clean_frames_go_along_if_there_are_any(clean):
     where = parallel.shardings(jax.devices()[:1])
     clips = parallel.to_global(clips, where, passes=1)
 
-    def step(state, clips: ClipBatch):
+    def step(state, clips: PackedClips):
+        assert clips.unpacked().masks.shape[-1] == 8 * clips.masks.shape[-1]
         one = jax.tree.map(lambda x: x[0], clips)
         shown = one.frames if one.clean is None else one.clean
         return state + jax.vmap(lambda clip: clip.frames.mean())(one).sum(), shown

@@ -85,14 +85,18 @@ def test_canvases_have_an_update_each_and_resume_to_the_same_bits(tmp_path, capl
         np.testing.assert_array_equal(a, b)
 
 
-def test_old_checkpoints_are_followed_by_a_new_one_and_milestones_stay(tmp_path):
-    config = smoke_config(steps=5, schedule="constant")
-    config.checkpoint_every, config.keep_checkpoints = 100, 1
-    config.checkpoint_minutes = 1e-6  # each update takes longer
-    config.milestone_every = 2
-    train.run(config, str(tmp_path))
-    kept = {path.name for path in checkpoints.steps(tmp_path / "checkpoints")}
-    assert kept == {"2", "4", "5"}
+def test_checkpoints_come_by_the_clock_and_milestones_stay(tmp_path):
+    def kept(**options):
+        config = smoke_config(steps=5, schedule="constant")
+        config.update(checkpoint_every=100, **options)
+        workdir = tmp_path / str(options)
+        train.run(config, str(workdir))
+        return {path.name for path in checkpoints.steps(workdir / "checkpoints")}
+
+    assert kept(keep_checkpoints=9) == {"5"}
+    # Each update takes longer than that, but there is one between two of them.
+    assert kept(keep_checkpoints=9, checkpoint_minutes=1e-6) == {"2", "4", "5"}
+    assert kept(keep_checkpoints=1, milestone_every=3) == {"3", "5"}
 
 
 def test_an_interrupted_run_saves_and_says_so(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import os
 import pathlib
 import pickle
 import struct
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -23,27 +24,39 @@ from stemseg_jax import caches
 from stemseg_jax.data import readers
 from stemseg_jax.formats import whole
 
+DAY = 86_400.0  # seconds
 LEAST_BYTES = 8 * 2**20  # of an annotation file; smaller ones are parsed at once
 MOST_BYTES = 4 * 2**30  # of all that is kept
-TAIL = struct.Struct("<Q")  # bytes of what follows the records: where each begins
+# At the end of a file: how long that is which says where each record begins, and the
+# SHA-256 of all before.
+TAIL = struct.Struct("<Q32s")
 PACKAGE = pathlib.Path(__file__).parents[1]
 
 
 class KeptVideos(Sequence):
-    """Videos of a file that `dataset` wrote; each is read when it is asked for."""
+    """Videos of a file that `dataset` wrote; each is read when it is asked for.
 
-    def __init__(self, path: pathlib.Path):
+    Raises:
+        OSError, ValueError: The file is gone, or not what was written, if `verified`.
+    """
+
+    def __init__(self, path: pathlib.Path, *, verified: bool = False):
         self._path = path
-        with path.open("rb") as file:
-            file.seek(-TAIL.size, os.SEEK_END)
-            (size,) = TAIL.unpack(file.read())
-            file.seek(-TAIL.size - size, os.SEEK_END)
-            self.dataset, self._ends = pickle.loads(file.read(size))
+        if path.stat().st_size < TAIL.size:
+            raise ValueError("it is cut off")
+        end = len(self._bytes) - TAIL.size
+        size, digest = TAIL.unpack(self._bytes[end:])
+        if (
+            verified
+            and hashlib.sha256(memoryview(self._bytes)[:end]).digest() != digest
+        ):
+            raise ValueError("it is not what was written")
+        self.dataset, self._ends = pickle.loads(self._bytes[end - size : end])
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = range(len(self))[index]
@@ -68,6 +81,7 @@ def dataset(
     *,
     report: readers.Report,
     options: Any,
+    holds: Callable[[readers.Dataset], bool] = lambda kept: True,
 ) -> readers.Dataset:
     """What `read(report)` gives, from what is kept if it was read before.
 
@@ -76,6 +90,7 @@ def dataset(
     Args:
         file: The annotations.
         options: All else that the result depends on; its `repr` counts.
+        holds: Whether what is kept still does.
     """
     if file.stat().st_size < LEAST_BYTES:
         return read(report)
@@ -84,9 +99,13 @@ def dataset(
         return read(report)
     path = folder / f"{_digest(file, options)}.videos"
     if path.exists():
-        videos = KeptVideos(path)
-        os.utime(path)
-        return videos.dataset._replace(videos=videos)
+        try:
+            kept = KeptVideos(path, verified=True)
+            os.utime(path)
+            if holds(kept.dataset._replace(videos=kept)):
+                return kept.dataset._replace(videos=kept)
+        except (OSError, ValueError) as error:
+            logging.warning("%s is parsed anew: %s (%s)", file, error, path)
     faults = []
 
     def told(fault: readers.Fault):
@@ -98,20 +117,29 @@ def dataset(
         return found
     try:
         _write(found, path)
+        kept = KeptVideos(path)
     except OSError as error:
         logging.warning("%s is parsed anew each time: %s", file, error)
         return found
-    caches.shrink(folder.glob("*.videos"), MOST_BYTES)
-    return found._replace(videos=KeptVideos(path))
+    others = (other for other in folder.glob("*.videos") if other != path)
+    caches.shrink(others, MOST_BYTES)
+    caches.clear(folder.glob(".*.partial"), older_than=DAY)  # of who was killed
+    return found._replace(videos=kept)
 
 
 def _write(found: readers.Dataset, path: pathlib.Path) -> None:
     with whole.file(path) as partial, partial.open("wb") as file:
-        ends = [0]
+        digest, ends = hashlib.sha256(), [0]
+
+        def add(content: Any) -> int:
+            packed = pickle.dumps(content, protocol=5)
+            digest.update(packed)
+            return file.write(packed)
+
         for video in found.videos:
-            ends.append(ends[-1] + file.write(pickle.dumps(video, protocol=5)))
-        tail = pickle.dumps((found._replace(videos=()), np.array(ends)))
-        file.write(tail + TAIL.pack(len(tail)))
+            ends.append(ends[-1] + add(video))
+        size = add((found._replace(videos=()), np.array(ends)))
+        file.write(TAIL.pack(size, digest.digest()))
 
 
 def _digest(file: pathlib.Path, options: Any) -> str:
@@ -124,8 +152,9 @@ def _digest(file: pathlib.Path, options: Any) -> str:
 
 @functools.cache
 def _code() -> bytes:
-    """Of what reads annotations, so that other code reads them anew."""
-    digest = hashlib.sha256()
+    """Of what reads annotations, and of the versions that their records are of."""
+    versions = *sys.version_info[:2], np.__version__
+    digest = hashlib.sha256(repr(versions).encode())
     for part in ("data", "formats"):
         for path in sorted((PACKAGE / part).rglob("*.py")):
             digest.update(path.read_bytes())

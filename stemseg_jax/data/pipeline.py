@@ -58,7 +58,10 @@ def training_batches(
         batch_size: Clips of all processes together; each yields its share of them.
         passes: So many equal parts does a batch have, and each process a share of each.
 
-    Differs from the authors' code in: weights hold within every few clips, and all of a
+    Clips of a batch lie on one canvas. So weights hold over many batches; with a single
+    canvas they do within every few clips.
+
+    Differs from the authors' code in: weights hold so soon, and all of a
     large dataset is drawn from; there a list of clips is drawn up at the start, from
     the first samples of a dataset that is larger than its share.
     """
@@ -142,21 +145,21 @@ class _Picked(grain.transforms.Map):
         self._plan = grain.MapDataset.mix(
             [
                 grain.MapDataset.range(len(stream) // batch_size).map(
-                    functools.partial(_numbered, canvas)
+                    functools.partial(_numbered, number)
                 )
-                for canvas, stream in enumerate(self._streams)
+                for number, stream in enumerate(self._streams)
             ],
             weights=[stream.weight for stream in streams],
         )
 
     def map(self, element: int) -> dict:
         batch, offset = divmod(self._place(int(element)), self._batch_size)
-        canvas, own = self._plan[batch]
-        return self._streams[canvas][own * self._batch_size + offset]
+        number, own = self._plan[batch]
+        return self._streams[number][own * self._batch_size + offset]
 
 
-def _numbered(canvas: int, batch: int) -> tuple[int, int]:
-    return canvas, int(batch)
+def _numbered(stream: int, batch: int) -> tuple[int, int]:
+    return stream, int(batch)
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -107,6 +107,31 @@ def test_faults_are_reported_each_time(tmp_path, parsed):
     assert not list((tmp_path / "kept").rglob("*.videos"))
 
 
+@pytest.mark.parametrize("damage", ["empty", "cut", "bit"])
+def test_what_is_damaged_is_parsed_anew(tmp_path, parsed, caplog, damage):
+    load, options = DATASETS["coco"], sets(tmp_path)["coco"]
+    first = load(tmp_path, "train", **options)
+    (path,) = (tmp_path / "kept").rglob("*.videos")
+    whole = bytearray(path.read_bytes())
+    if damage == "bit":
+        whole[len(whole) // 3] ^= 1
+    path.unlink()  # what is open stays as it was
+    path.write_bytes({"empty": b"", "cut": whole[:-9], "bit": whole}[damage])
+    assert_same(load(tmp_path, "train", **options), first)
+    assert len(parsed) == 2 and "is parsed anew: it is" in caplog.text
+    load(tmp_path, "train", **options)
+    assert len(parsed) == 2
+
+
+def test_frames_that_moved_are_found_again(tmp_path, parsed):
+    root = folders.youtube_vis(tmp_path / "YouTubeVIS")
+    (root / "train_all_frames/JPEGImages").mkdir(parents=True)  # is there all the time
+    DATASETS["ytvis"](tmp_path, "train")
+    (root / "train/JPEGImages/aa").rename(root / "train_all_frames/JPEGImages/aa")
+    moved = DATASETS["ytvis"](tmp_path, "train")
+    assert len(parsed) == 2 and moved.videos[0].frame(0).size
+
+
 def test_small_files_are_not_kept(tmp_path, monkeypatch, parsed):
     monkeypatch.setattr(kept_annotations, "LEAST_BYTES", 10**6)
     DATASETS["ytvis"](folders.youtube_vis(tmp_path / "YouTubeVIS").parent, "train")

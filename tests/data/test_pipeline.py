@@ -340,6 +340,21 @@ def test_videos_of_one_dataset_are_told_apart_by_their_form(tmp_path):
     assert drawn.count("bear") == drawn.count("cow") == 4
 
 
+def test_a_canvas_without_a_sound_video_has_others(tmp_path):
+    config = davis_config(
+        *(tmp_path,),
+        **dict(aspects=("16:9", "9:16"), min_dim=32, max_dim=64, skip_broken=True),
+    )
+    for path in sorted((tmp_path / "DAVIS").rglob("cow/*.*")):
+        picture = PIL.Image.open(path)
+        picture.transpose(PIL.Image.Transpose.ROTATE_90).save(path)
+        if path.suffix == ".jpg":  # cut, so that its size is still known
+            path.write_bytes(path.read_bytes()[:-40])
+    for batch in take(config, 6):
+        assert all("/bear:" in name for name in batch["names"])
+        assert batch["valid"].any()
+
+
 def test_a_mixture_draws_by_weight(tmp_path):
     folders.coco_set(tmp_path)
     mixture = {"moving_shapes": 0.75, "coco": 0.25}

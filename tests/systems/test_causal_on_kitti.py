@@ -21,7 +21,8 @@ def config_of(shared):
 
 def test_the_loss_is_finite_with_an_assumed_camera(shared):
     config = config_of(shared)
-    batch = models.clips(next(pipeline.training_batches(config, batch_size=1)))
+    packed = models.clips(next(pipeline.training_batches(config, batch_size=1)))
+    batch = packed.unpacked()
     assert np.isfinite(batch.intrinsics).all() and batch.masks.any()
     _, system, variables = models.initial(config)
     keys = jax.random.split(jax.random.key(0), 1)

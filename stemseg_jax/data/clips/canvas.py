@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Int, Int32, UInt8
 from stemseg_jax.data import readers
 from stemseg_jax.geometry import Size, SizeRule, padded
 
-LEAST_KEPT = 0.9  # of a frame's area, on a canvas that is not the largest for it
+LEAST_KEPT = 0.9  # of a frame's area; see `best`
 
 
 class Clip(NamedTuple):
@@ -67,7 +67,7 @@ class Canvas:
         if intrinsics is None:
             intrinsics = np.full((T, 3, 3), np.nan)
         # Padding to multiples of 32 is plain background, as in the authors' code:
-        # inference sees it too. Beyond, where theirs has nothing, nothing is learnt.
+        # inference sees it too. Theirs has nothing beyond, which is ignored ground.
         beyond = (0, H - h), (0, W - w)
         ignore = np.pad(clip.ignore, ((0, 0), *beyond))
         rows, columns = padded((h, w))

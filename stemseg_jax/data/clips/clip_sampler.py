@@ -1,7 +1,6 @@
 """Random clips of one dataset: which frames, then what is done to them."""
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from concurrent import futures
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from stemseg_jax.data import readers
 from stemseg_jax.data.clips import canvas, sampling, stills, transforms
 
 ATTEMPTS = 20  # before giving up
-BLOCK = 16  # videos that a thread looks at in one go
+BLOCKS = 1000  # of videos that a thread looks at in one go: for each still is too many
 
 
 class Segment(NamedTuple):
@@ -51,7 +50,9 @@ class ClipSampler:
 
     Args:
         skip_broken: Whether to draw anew where a sample cannot be read.
-        segments: What clips are cut from; all that the dataset has, if not given.
+        part_of: The sampler of a whole dataset, of which this one has a part,
+        segments: which is what its clips are cut from. Where they have nothing to learn
+            from, others of the whole stand for them.
 
     Raises:
         ValueError: No video is long enough for a clip.
@@ -63,13 +64,14 @@ class ClipSampler:
         recipe: Recipe,
         *,
         skip_broken: bool = False,
+        part_of: "ClipSampler | None" = None,
         segments: Sequence[Segment] = (),
     ):
         self.dataset = dataset
         self.recipe = recipe
         self.skip_broken = skip_broken
         self.segments = segments
-        if not segments:
+        if part_of is None:
             self.segments = _segments(dataset, recipe.sampling, skip_broken=skip_broken)
             self._say_assumed()
         # Which instances are the largest may change where clips are cropped.
@@ -80,6 +82,8 @@ class ClipSampler:
         lengths = [len(segment.frames) for segment in self.segments]
         # One entry a frame: long videos are drawn in proportion to their length.
         self.owners = np.repeat(np.arange(len(self.segments)), lengths)
+        whole = part_of or self
+        self._others = whole.segments, whole.owners
 
     def _say_assumed(self):
         """Once, that calibration is missing, and what stands for it."""
@@ -98,25 +102,27 @@ class ClipSampler:
     def __call__(self, segment: np.integer, rng: np.random.Generator) -> dict:
         """A clip of the segment, or of another one if it has nothing to learn from."""
         skipped = []
+        chosen = self.segments[int(segment)]
+        others, owners = self._others
         for _ in range(ATTEMPTS):
             try:
-                example = self.draw(int(segment), rng)
+                example = self.draw(chosen, rng)
                 if len(example["masks"]) or self.recipe.sampling.empty:
                     return example | {"skipped": skipped}
             except readers.BrokenSample as error:
                 if not self.skip_broken:
                     raise
                 skipped.append(str(error))
-            segment = rng.choice(self.owners)
+            chosen = others[rng.choice(owners)]
         raise ValueError(
             f"dataset {self.dataset.name!r}: {ATTEMPTS} samples in a row are "
             f"broken or without instances{', the last: ' if skipped else ''}"
             f"{''.join(skipped[-1:])}. Look at it with --mode=check_data."
         )
 
-    def draw(self, segment: int, rng: np.random.Generator) -> dict:
+    def draw(self, segment: Segment, rng: np.random.Generator) -> dict:
         """One clip of a segment, as `canvas.Clip` and its `name`."""
-        number, _, frames, starts = self.segments[segment]
+        number, _, frames, starts = segment
         video = self.dataset.videos[number]
         if still := video.num_frames == 1:
             indices = frames
@@ -198,7 +204,9 @@ def on_canvases(
         size = sizes.resized(*segment.size) if sizes else segment.size
         parts[canvas.best(canvases, size)].append(segment)
     return [
-        ClipSampler(dataset, recipe, skip_broken=skip_broken, segments=part)
+        ClipSampler(
+            dataset, recipe, skip_broken=skip_broken, part_of=whole, segments=part
+        )
         if part
         else None
         for recipe, part in zip(recipes, parts, strict=True)
@@ -216,11 +224,9 @@ def _segments(
             f"annotated. Choose an annotated split with config.data.options."
         )
 
-    longest = 0  # of those that are too short
-
-    def of_videos(numbers: Sequence[int]) -> list[Segment]:
-        nonlocal longest
-        long_enough = []
+    def of_videos(numbers: Sequence[int]) -> tuple[list[Segment], int]:
+        """Those that are long enough, and the length of the longest video."""
+        long_enough, longest = [], 0
         for number in numbers:
             video = dataset.videos[number]  # once: it may have to be read from the disk
             try:
@@ -237,14 +243,17 @@ def _segments(
                 if video.num_frames == 1
                 or (len(part.frames) >= rule.least_frames and part.starts != [])
             ]
-        return long_enough
+        return long_enough, longest
 
     # Some readers look into every mask for this, which waits for the disk most of all.
     count = len(dataset.videos)
-    blocks = [range(i, min(i + BLOCK, count)) for i in range(0, count, BLOCK)]
+    block = 1 + count // BLOCKS
+    blocks = [range(i, min(i + block, count)) for i in range(0, count, block)]
     with futures.ThreadPoolExecutor() as pool:
-        segments = list(itertools.chain(*pool.map(of_videos, blocks)))
+        found = list(pool.map(of_videos, blocks))
+    segments = [segment for part, _ in found for segment in part]
     if not segments:
+        longest = max(length for _, length in found)
         raise ValueError(
             f"dataset {dataset.name!r}: none of {count} videos has "
             f"{rule.least_frames} {'annotated ' * rule.annotated}frames (the longest "

@@ -272,6 +272,7 @@ class _Material:
         self.parts, self.report = parts, report
         self.instances = functools.cache(self._instances)
         self.light = functools.cache(self._light)
+        self.annotated = functools.cache(self._annotated)
 
     def video(self, where: Where) -> readers.Video:
         name, number = where
@@ -279,16 +280,19 @@ class _Material:
 
     def base(self, name: str, turn: int) -> Where:
         """The annotated videos of a source in turn, but for broken ones."""
-        videos = self.parts[name].videos
-        annotated = [k for k, video in enumerate(videos) if video.annotated]
+        annotated = self.annotated(name)
         for k in range(len(annotated)):
             where = name, annotated[(turn + k) % len(annotated)]
             if self.instances(where) is not None:
                 return where
         raise ValueError(
-            f"bases: of {len(videos)} videos of {name!r} none is annotated and can be "
-            "read. Look at them with --mode=check_data."
+            f"bases: of {len(self.parts[name].videos)} videos of {name!r} none is "
+            "annotated and can be read. Look at them with --mode=check_data."
         )
+
+    def _annotated(self, name: str) -> list[int]:
+        videos = self.parts[name].videos
+        return [k for k, video in enumerate(videos) if video.annotated]
 
     def drawn(
         self, rng: np.random.Generator, *, beside: Where

@@ -25,6 +25,10 @@ def dataset_folder(
             "no data folder given. Set --config.data.root=FOLDER or the environment "
             f"variable STEMSEG_DATA to the folder that holds {names[0]}/."
         )
+    if "://" in str(root):
+        raise ValueError(
+            f"{root}: a bucket has to be mounted; docs/training.md says how."
+        )
     root = pathlib.Path(root).expanduser()
     for folder in [*(root / name for name in names), root]:
         if any((folder / part).exists() for part in holds):

@@ -117,6 +117,7 @@ def read(
         lambda report: _read(path, root, frames, name, categories, report),
         report=report,
         options=("youtube_vis", str(root.absolute()), there, name, categories),
+        holds=lambda kept: kept.videos[0].files[0].is_file(),
     )
 
 
