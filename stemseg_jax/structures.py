@@ -39,6 +39,9 @@ class ClipBatch(NamedTuple):
     intrinsics: Float32[Array, "*B T 3 3"]
     # The frames before `colour_jitter`, if config.data.colour_jitter.clean.
     clean: UInt8[Array, "*B T H W 3"] | None = None
+    # Rows and columns of the canvas that are the clip's, with what inference would pad;
+    # all, if it is not said. Beyond, nothing counts in a loss.
+    within: Int32[Array, "*B 2"] | None = None
 
 
 class PackedClips(NamedTuple):
@@ -54,6 +57,7 @@ class PackedClips(NamedTuple):
     ignore: UInt8[Array, "*B T H W/8"]
     intrinsics: Float32[Array, "*B T 3 3"]
     clean: UInt8[Array, "*B T H W 3"] | None = None
+    within: Int32[Array, "*B 2"] | None = None
 
     def unpacked(self) -> ClipBatch:
         bits = {name: getattr(self, name) for name in ("masks", "ignore")}

@@ -414,7 +414,7 @@ def _collate(examples: Sequence[dict], *, max_instances: int) -> dict:
         masks[b, :count] = example["masks"]
         valid[b, :count] = True
         categories[b, :count] = example["categories"]
-    whole = ["frames", "intrinsics"]
+    whole = ["frames", "intrinsics", "within"]
     if examples[0]["clean"] is not None:
         whole.append("clean")
     return {key: np.stack([example[key] for example in examples]) for key in whole} | {

@@ -10,10 +10,12 @@ from stemseg_jax.losses import dice, lovasz
 from stemseg_jax.ops import gaussian
 from stemseg_jax.structures import Scalar
 
-# Of probabilities and the mask they should be.
+# Of probabilities, the mask they should be, and where they count (None: everywhere).
 OVERLAPS = {
-    "lovasz": lambda p, mask: lovasz.hinge(2 * p - 1, mask),
-    "dice": dice.soft,
+    "lovasz": lambda p, mask, valid: lovasz.hinge(2 * p - 1, mask, valid),
+    "dice": lambda p, mask, valid: dice.soft(
+        p if valid is None else jnp.where(valid, p, 0), mask
+    ),
 }
 
 
@@ -35,6 +37,7 @@ def terms(
     overlap: str = "lovasz",
     seediness_mean: str = "instances",
     parity: str = "paper",
+    outside: Bool[Array, "T h w"] | None = None,
 ) -> EmbeddingTerms:
     """Compares the Gaussian of each instance of a clip with its mask.
 
@@ -58,6 +61,7 @@ def terms(
             for each.
         parity: "released" repeats the authors' program where it does otherwise than it
             means to; each case is named at its line.
+        outside: Points that do not exist for any term; no mask has them.
 
     Source: STEm-Seg (Athar et al., ECCV 2020), Sec. 3.2, Eq. 1-2. SRNet (Ying et al.,
         MM 2021), Eq. 3-8, for Dice and the mean over points.
@@ -73,6 +77,7 @@ def terms(
     log_bandwidths = log_bandwidths.reshape(-1, log_bandwidths.shape[-1])
     seediness, ignore = seediness.ravel(), ignore.ravel()
     masks = masks.reshape(N, seediness.size) & valid[:, None]
+    inside = None if outside is None else ~outside.ravel()
     present = masks.any(axis=1)
     instances = present.sum().astype(jnp.float32)
 
@@ -83,7 +88,7 @@ def terms(
         masks = masks[jnp.argsort(~present, stable=True)]
     per_instance = jax.vmap(
         lambda mask, target: _instance(
-            *(embeddings, log_bandwidths, seediness, mask, target),
+            *(embeddings, log_bandwidths, seediness, mask, target, inside),
             free_std=free_std,
             overlap=overlap,
         )
@@ -97,6 +102,8 @@ def terms(
 
     count = jnp.maximum(instances, 1)
     background = ~masks.any(axis=0)
+    if inside is not None:
+        ignore = ignore | ~inside
     if seediness_mean == "points":
         sizes = masks.sum(axis=1)
         counted = background & ~ignore
@@ -105,7 +112,8 @@ def terms(
         mean = errors / jnp.maximum(sizes.sum() + counted.sum(), 1)
     else:
         mean = total(per_instance.seediness, compared) + _background(
-            seediness, background, ignore, released
+            *(seediness, background, ignore, inside),
+            released=released,
         )
         mean = mean / (instances + 1)
     return EmbeddingTerms(
@@ -116,11 +124,11 @@ def terms(
 
 
 def _instance(
-    embeddings, log_bandwidths, seediness, mask, target, *, free_std, overlap
+    embeddings, log_bandwidths, seediness, mask, target, inside, *, free_std, overlap
 ):
     def average(values):  # [P ...] -> [...]
-        inside = jnp.where(jnp.expand_dims(mask, range(1, values.ndim)), values, 0)
-        return inside.sum(axis=0) / jnp.maximum(mask.sum(), 1)
+        own = jnp.where(jnp.expand_dims(mask, range(1, values.ndim)), values, 0)
+        return own.sum(axis=0) / jnp.maximum(mask.sum(), 1)
 
     deviation = jnp.square(log_bandwidths - average(log_bandwidths)).mean(axis=-1)
     centre = average(embeddings)
@@ -128,19 +136,19 @@ def _instance(
     p = gaussian.probabilities(embeddings, centre, bandwidths)
     error = jnp.square(seediness - jax.lax.stop_gradient(p))
     return EmbeddingTerms(
-        overlap=OVERLAPS[overlap](p, target),
+        overlap=OVERLAPS[overlap](p, target, inside),
         smoothness=average(deviation),
         seediness=average(error),
     )
 
 
-def _background(seediness, background, ignore, released):
+def _background(seediness, background, ignore, inside, *, released):
     counted = background & ~ignore
     square = jnp.square(jnp.where(counted, seediness, 0)).sum()
     if not released:
         return square / jnp.maximum(counted.sum(), 1)
     # The authors' program divides by the ignored background, too, is NaN without any
     # background, and leaves out clips without an instance.
-    size = background.sum()
+    size = (background if inside is None else background & inside).sum()
     mean = jnp.where(size > 0, square / jnp.maximum(size, 1), jnp.nan)
     return jnp.where(background.all(), 0, mean)

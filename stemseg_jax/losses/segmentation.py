@@ -24,6 +24,7 @@ def semantic(
     ignore: Bool[Array, "T h w"],
     *,
     parity: str = "paper",
+    outside: Bool[Array, "T h w"] | None = None,
 ) -> Float[Array, ""]:
     """Cross entropy, mean over cells that are not ignored; 0 if all are.
 
@@ -31,11 +32,13 @@ def semantic(
         labels: 0 is the background, which counts like any class.
         parity: With "released" the ignored cells count too: the authors' program
             averages before it looks at them. If all are ignored, it gives NaN.
+        outside: Cells that do not exist even then; they have to be ignored.
     """
     assert parity in ("paper", "released"), parity
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     if parity == "released":
-        return jnp.where(ignore.all(), jnp.nan, losses.mean())
+        counted = jnp.ones_like(ignore) if outside is None else ~outside
+        return jnp.where(ignore.all(), jnp.nan, losses.mean(where=counted))
     return _mean(losses, ~ignore)
 
 

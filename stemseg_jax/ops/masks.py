@@ -38,6 +38,19 @@ def majority(
     return fraction(masks, stride) >= 0.5
 
 
+def outside(
+    within: Int32[Array, "2"] | None, shape: tuple[int, int, int], *, stride: int
+) -> Bool[Array, "T h w"] | None:
+    """Cells of the canvas beyond a clip (`ClipBatch.within`); None if it covers all."""
+    if within is None:
+        return None
+    rows, columns = (
+        jnp.arange(size) * stride >= end
+        for size, end in zip(shape[1:], within, strict=True)
+    )
+    return jnp.broadcast_to(rows[:, None] | columns, shape)
+
+
 def ignored(
     ignore: Bool[Array, "T H W"], masks: Bool[Array, "N T h w"]
 ) -> Bool[Array, "T h w"]:

@@ -274,6 +274,10 @@ class SRNet:
             free_std=self.free_std,
             overlap=self.overlap,
             seediness_mean="points",
+            outside=masks_ops.outside(
+                *(pair.within, ignore.shape),
+                stride=pair.ignore.shape[-1] // ignore.shape[-1],
+            ),
         )
         terms = {
             "overlap": found.overlap,

@@ -276,6 +276,7 @@ class STEmSeg:
             ignore = masks_ops.central_and(clip.ignore)
         else:
             ignore = masks_ops.ignored(clip.ignore, masks)
+        outside = masks_ops.outside(clip.within, ignore.shape, stride=STRIDE)
         found = embedding.terms(
             maps.embeddings,
             maps.log_bandwidths,
@@ -285,6 +286,7 @@ class STEmSeg:
             ignore,
             free_std=self.free_std,
             parity=self.parity,
+            outside=outside,
         )
         terms = {
             "lovasz": found.overlap,
@@ -292,7 +294,9 @@ class STEmSeg:
             "seediness": found.seediness,
         }
         if maps.class_logits is not None:
-            terms["semantic"] = self._class_loss(maps.class_logits, masks, ignore, clip)
+            terms["semantic"] = self._class_loss(
+                maps.class_logits, masks, ignore, outside, clip
+            )
         if maps.foreground_logits is not None:
             target = masks_ops.foreground(clip.masks, rule=self.target)
             terms["foreground"] = segmentation.foreground(
@@ -300,11 +304,13 @@ class STEmSeg:
             )
         return terms
 
-    def _class_loss(self, logits, masks, ignore, clip: ClipBatch) -> Scalar:
+    def _class_loss(self, logits, masks, ignore, outside, clip: ClipBatch) -> Scalar:
         if self.classes_of == "instances":
             return segmentation.of_instances(logits, masks, clip.categories, clip.valid)
         labels = segmentation.labels(masks, clip.categories, clip.valid)
-        return segmentation.semantic(logits, labels, ignore, parity=self.parity)
+        return segmentation.semantic(
+            logits, labels, ignore, parity=self.parity, outside=outside
+        )
 
     # ------------------------------------------------------------------------- track
 

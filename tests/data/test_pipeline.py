@@ -118,6 +118,7 @@ def test_a_batch_has_the_promised_shapes():
     assert batch["ignore"].shape == (2, 4, 32, 64)
     assert batch["intrinsics"].shape == (2, 4, 3, 3)
     assert np.isnan(batch["intrinsics"]).all()  # no camera there
+    np.testing.assert_array_equal(batch["within"], [[32, 64]] * 2)
     assert "clean" not in batch
     assert len(batch["names"]) == 2 and batch["names"][0].startswith("moving_shapes/")
     assert batch["dropped"] == 0

@@ -26,6 +26,7 @@ class Clip(NamedTuple):
     ignore: Bool[np.ndarray, "T H W"]
     intrinsics: Float32[np.ndarray, "T 3 3"]  # NaN: not known
     clean: UInt8[np.ndarray, "T H W 3"] | None
+    within: Int32[np.ndarray, "2"]  # see `structures.ClipBatch`
     dropped: int  # instances for which there was no slot
 
 
@@ -67,7 +68,7 @@ class Canvas:
         if intrinsics is None:
             intrinsics = np.full((T, 3, 3), np.nan)
         # Padding to multiples of 32 is plain background, as in the authors' code:
-        # inference sees it too. Theirs has nothing beyond, which is ignored ground.
+        # inference sees it too. Theirs has nothing beyond: it is ignored, see `within`.
         beyond = (0, H - h), (0, W - w)
         ignore = np.pad(clip.ignore, ((0, 0), *beyond))
         rows, columns = padded((h, w))
@@ -79,6 +80,7 @@ class Canvas:
             ignore=ignore,
             intrinsics=intrinsics.astype(np.float32),
             clean=None if clip.clean is None else self._filled(clip.clean),
+            within=np.array([rows, columns], np.int32),
             dropped=clip.dropped,
         )
 

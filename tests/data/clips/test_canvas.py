@@ -69,6 +69,7 @@ def test_beyond_the_padding_that_inference_has_nothing_is_learnt():
     placed = place(raw_clip(np.ones((1, 2, 20, 40))), height=96, width=128)
     assert not placed.ignore[:, :32, :64].any()
     assert placed.ignore[:, 32:].all() and placed.ignore[:, :, 64:].all()
+    np.testing.assert_array_equal(placed.within, [32, 64])
 
 
 RULE = geometry.SizeRule(min_dim=640, max_dim=1196)  # of YouTube-VIS
