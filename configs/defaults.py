@@ -190,7 +190,8 @@ def of_batch(size: int, config: ConfigDict) -> None:
 
     As many clips in all: what counts updates shrinks as the batch grows, and the rate
     grows with it (with its root where the optimiser divides by the gradient's size),
-    after 500 updates of warm-up, or a tenth of all if that is less.
+    after 500 updates of warm-up, or a tenth of all if that is less, but no fewer clips
+    than the config's own. A batch of the config's own size changes nothing.
 
     Source: Goyal et al., "Accurate, large minibatch SGD", 2017, for SGD. None of the
         papers here has trained so; neither have we.

@@ -69,7 +69,7 @@ def shrink(paths: Iterable[pathlib.Path], most: int) -> None:
         if total <= most:
             break
         with contextlib.suppress(OSError):
-            path.unlink()
+            path.unlink(missing_ok=True)
             total -= size
 
 

@@ -40,7 +40,7 @@ class ClipBatch(NamedTuple):
     # The frames before `colour_jitter`, if config.data.colour_jitter.clean.
     clean: UInt8[Array, "*B T H W 3"] | None = None
     # Rows and columns of the canvas that are the clip's, with what inference would pad;
-    # all, if it is not said. Beyond, nothing counts in a loss.
+    # all, if it is not said. Beyond, STEm-Seg and SRNet count nothing.
     within: Int32[Array, "*B 2"] | None = None
 
 

@@ -18,6 +18,7 @@ from stemseg_jax.outputs import report
 HERE = pathlib.Path(__file__).parent
 FIGURES = HERE / "figures.json"  # row -> seed -> what `studies` says of it
 MAIN = "J&F-Mean"
+STEPS = 1000  # of the runs in the table
 LEFT, TOP, WIDTH, LINE = 190, 10, 420, 22  # of the plot, in pixels
 COLOUR, MEAN = "#1f77b4", "#d62728"
 
@@ -26,8 +27,13 @@ Figures = dict[str, dict[str, dict[str, float]]]
 
 def collect(runs: pathlib.Path, found: Figures) -> None:
     for path in sorted(runs.glob("*/figures.json")):
-        row, seed = re.fullmatch(r"(.*)_(\d+)", path.parent.name).groups()
-        found.setdefault(row, {})[seed] = json.loads(path.read_text())["figures"]
+        named = re.fullmatch(r"(.*)_(\d+)", path.parent.name)
+        held = json.loads(path.read_text())
+        if named is None or held["config"]["optim"]["steps"] != STEPS:
+            print(f"left out: {path}, no run of {STEPS} updates")
+            continue
+        row, seed = named.groups()
+        found.setdefault(row, {})[seed] = held["figures"]
 
 
 def lines(found: Figures) -> list[dict[str, str]]:
@@ -43,6 +49,8 @@ def lines(found: Figures) -> list[dict[str, str]]:
             known = [one[name] for one in seeds.values() if name in one]
             form = ".0f" if name == "id switches" else ".3f"
             line[name] = f"{np.mean(known):{form}}" if known else "-"
+            if known and len(known) < len(seeds):  # older runs kept J&F alone
+                line[name] += f" ({len(known)})"
         rows.append(line)
     return rows
 

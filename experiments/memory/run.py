@@ -54,6 +54,7 @@ def gigabytes(name: str, changes: dict, device: jax.Device) -> dict[str, float]:
         categories=array(N, dtype=jnp.int32),
         ignore=array(T, height, width // 8),
         intrinsics=array(T, 3, 3, dtype=jnp.float32),
+        within=array(2, dtype=jnp.int32),
     )
     step = parallel.jit_step(
         train.update_of(config, system, tx), parallel.shardings([device])

@@ -103,8 +103,7 @@ class ClipSampler:
         """A clip of the segment, or of another one if it has nothing to learn from."""
         skipped = []
         chosen = self.segments[int(segment)]
-        others, owners = self._others
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 example = self.draw(chosen, rng)
                 if len(example["masks"]) or self.recipe.sampling.empty:
@@ -113,7 +112,10 @@ class ClipSampler:
                 if not self.skip_broken:
                     raise
                 skipped.append(str(error))
-            chosen = others[rng.choice(owners)]
+            # Those that suit the canvas first.
+            own = attempt < ATTEMPTS // 2
+            segments, owners = (self.segments, self.owners) if own else self._others
+            chosen = segments[rng.choice(owners)]
         raise ValueError(
             f"dataset {self.dataset.name!r}: {ATTEMPTS} samples in a row are "
             f"broken or without instances{', the last: ' if skipped else ''}"
@@ -253,7 +255,7 @@ def _segments(
         found = list(pool.map(of_videos, blocks))
     segments = [segment for part, _ in found for segment in part]
     if not segments:
-        longest = max(length for _, length in found)
+        longest = max((length for _, length in found), default=0)
         raise ValueError(
             f"dataset {dataset.name!r}: none of {count} videos has "
             f"{rule.least_frames} {'annotated ' * rule.annotated}frames (the longest "
