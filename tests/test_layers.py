@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "losses": BUILDING,
     "clustering": BUILDING,
     "tracking": BUILDING | VIDEO,
-    "data": {"caches", "choices", "formats", "geometry"},
+    "data": {"caches", "choices", "formats", "geometry", "ranges"},
     "outputs": {"choices", "formats", *VIDEO},
     "evaluation": {"formats"},
     "systems": METHOD | VIDEO,

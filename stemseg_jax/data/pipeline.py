@@ -124,6 +124,13 @@ def _place(number: int, *, index: int, count: int, passes: int, share: int) -> i
     return batch * share * count + turn * (share // passes) + offset
 
 
+class _Weighted(NamedTuple):
+    """A stream of clips, and its share of a larger one."""
+
+    clips: grain.MapDataset
+    weight: float
+
+
 class _Picked(grain.transforms.Map):
     """Clips of a process, by their numbers; those of a batch lie on one canvas.
 
@@ -134,7 +141,7 @@ class _Picked(grain.transforms.Map):
 
     def __init__(
         self,
-        streams: "Sequence[_Weighted]",
+        streams: Sequence[_Weighted],
         *,
         batch_size: int,
         place: Callable[[int], int],
@@ -252,13 +259,6 @@ def _size_rule(data: ml_collections.ConfigDict) -> geometry.SizeRule | None:
     return geometry.SizeRule(min_dim=data.min_dim, max_dim=data.max_dim)
 
 
-class _Weighted(NamedTuple):
-    """A stream of clips, and its share of a larger one."""
-
-    clips: grain.MapDataset
-    weight: float
-
-
 def _streams(config: ml_collections.ConfigDict) -> list[_Weighted]:
     """The endless mixed clips of each canvas that has any, and its share of all clips.
 
@@ -267,10 +267,8 @@ def _streams(config: ml_collections.ConfigDict) -> list[_Weighted]:
     sizes = canvas_sizes(config.data)
     of_canvases: list[list[_Weighted]] = [[] for _ in sizes]
     for name, weight in config.data.mixture.items():
-        for streams, stream in zip(
-            of_canvases, _of_dataset(name, weight, config, sizes), strict=True
-        ):
-            streams += stream
+        for number, stream in _of_dataset(name, weight, config, sizes).items():
+            of_canvases[number].append(stream)
     if not any(of_canvases):
         raise ValueError(
             f"config.data.synthesised is off, but {', '.join(config.data.mixture)} "
@@ -289,31 +287,32 @@ def _of_dataset(
     weight: float,
     config: ml_collections.ConfigDict,
     sizes: Sequence[geometry.Size],
-) -> list[list[_Weighted]]:
-    """The clips of a dataset on each canvas, if it has any: one or none."""
+) -> dict[int, _Weighted]:
+    """The clips of a dataset, by the number of the canvas that they lie on."""
     data = config.data
     dataset = load(config, name)
     if not data.synthesised and all(v.num_frames == 1 for v in dataset.videos):
-        return [[] for _ in sizes]
+        return {}
     samplers = clip_sampler.on_canvases(
         dataset,
         [_recipe(name, config, size) for size in sizes],
         sizes=_size_rule(data),
         skip_broken=data.skip_broken,
     )
-    shares = [len(sampler.owners) if sampler else 0 for sampler in samplers]
-    streams = []
-    for sampler, share, size in zip(samplers, shares, sizes, strict=True):
-        streams.append([])
-        if sampler:
-            seed = f"{config.seed} {name}" + f" {size}" * (len(sizes) > 1)
-            stream = _stream(sampler, seed=zlib.crc32(seed.encode()))
-            streams[-1] = [_Weighted(stream, weight * share / sum(shares))]
-            if len(sizes) > 1:
-                logging.info(
-                    "%s: %.1f %% of the clips lie on %d x %d",
-                    *(name, 100 * share / sum(shares), *size),
-                )
+    total = sum(len(sampler.owners) for sampler in samplers if sampler)
+    streams = {}
+    for number, (sampler, size) in enumerate(zip(samplers, sizes, strict=True)):
+        if sampler is None:
+            continue
+        share = len(sampler.owners) / total
+        seed = f"{config.seed} {name}"
+        if len(sizes) > 1:
+            seed += f" {size}"
+            logging.info(
+                "%s: %.1f %% of the clips lie on %d x %d", name, 100 * share, *size
+            )
+        stream = _stream(sampler, seed=zlib.crc32(seed.encode()))
+        streams[number] = _Weighted(stream, weight * share)
     return streams
 
 

@@ -4,6 +4,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+from stemseg_jax import ranges
 from stemseg_jax.formats import files, images
 
 Root = str | os.PathLike | None  # the folder of all datasets; None: see dataset_folder
@@ -25,7 +26,7 @@ def dataset_folder(
             "no data folder given. Set --config.data.root=FOLDER or the environment "
             f"variable STEMSEG_DATA to the folder that holds {names[0]}/."
         )
-    if "://" in str(root):
+    if not ranges.PLACE.holds(str(root)):
         raise ValueError(
             f"{root}: a bucket has to be mounted; docs/training.md says how."
         )
