@@ -8,6 +8,7 @@ import random
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 
 from stemseg_jax.data.clips import clip_sampler, sampling
@@ -85,13 +86,16 @@ def main():
     size = write(options.output).stat().st_size
     print(f"{size / 1e6:.0f} MB of annotations")
     command = [sys.executable, __file__, f"--output={options.output}", "--read"]
-    kept = str(options.output / "cache")
-    for name, cache in (("parsed", "off"), ("first", kept), ("kept", kept)):
-        environment = {**os.environ, "STEMSEG_CACHE": cache}
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=True
-        )
-        print(name, done.stdout.strip(), flush=True)
+    with tempfile.TemporaryDirectory() as kept:
+        for name, cache in (("parsed", "off"), ("first", kept), ("kept", kept)):
+            done = subprocess.run(
+                command,
+                env={**os.environ, "STEMSEG_CACHE": cache},
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            print(name, done.stdout.strip(), flush=True)
 
 
 if __name__ == "__main__":
