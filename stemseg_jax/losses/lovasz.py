@@ -2,15 +2,16 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int32
-
-_LAST = jnp.iinfo(jnp.int32).max
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int32, UInt32
 
 
 def hinge(
     logits: Float[Array, "*points"],
     labels: Bool[Array, "*points"],
     valid: Bool[Array, "*points"] | None = None,
+    *,
+    form: str = "auto",
 ) -> Float[Array, ""]:
     """The Lovász extension of the Jaccard loss, at the hinge errors of all points.
 
@@ -18,51 +19,121 @@ def hinge(
     max(error, 0) times what the point adds to the Jaccard loss of the set of points
     before it. These weights are constant with respect to the logits. Not divided by the
     number of points. Without a valid point the loss is 0; without a positive one it is
-    the largest error.
+    the largest error. Memory is linear in the points, of which there may be 2^31.
 
     Args:
         logits: Positive inside the mask, for example 2 p - 1.
         labels: The mask.
         valid: Other points do not count. None: all do.
+        form: How points get their place in the order. "permutation": points are sorted;
+            of equal ones any may come first. "ranks": errors are sorted, and each point
+            looks up its own; equal ones have equal weights. More than twice as fast on
+            CPU. "auto" takes "ranks" there and "permutation" elsewhere.
 
     Source: Berman et al., "The Lovász-Softmax loss", CVPR 2018, Alg. 1.
         Differs from it in: the weights have a closed form instead of differences of the
         Jaccard curve, which cancel in float32 (0.5 % of the gradient at 3e5 points).
     """
+    if form == "auto":
+        form = "ranks" if jax.default_backend() == "cpu" else "permutation"
     logits, labels = logits.ravel(), labels.ravel()
     valid = jnp.ones_like(labels) if valid is None else valid.ravel()
     labels = labels & valid
     errors = jnp.where(valid, 1 - jnp.where(labels, logits, -logits), 0)
-    # Points that are not valid go last, where they change no count.
-    rank = jnp.where(valid, _ordered(-jax.lax.stop_gradient(errors)), _LAST)
-    order = jnp.argsort(rank, stable=False)
-    weights = _jaccard_steps(labels[order], valid[order])
-    weights = jnp.zeros_like(errors).at[order].set(weights, unique_indices=True)
-    return jnp.vdot(jax.nn.relu(errors), weights)
+    costs = jax.nn.relu(errors)
+    weights = FORMS[form](lax.stop_gradient(costs), labels)
+    return jnp.vdot(costs, weights)
 
 
-def _jaccard_steps(
-    labels: Bool[Array, "P"], valid: Bool[Array, "P"]
+def _by_permutation(
+    costs: Float[Array, "P"], labels: Bool[Array, "P"]
 ) -> Float[Array, "P"]:
-    """J_k - J_(k-1), J_k being the Jaccard loss if just the first k points were wrong.
+    """The weight of each point; those without a cost, which come last, may have any."""
+    order = jnp.argsort(~_code(costs, labels), stable=False)
+    positive = labels[order].astype(jnp.int32)
+    places = jnp.arange(len(order))
+    before = jnp.cumsum(positive) - positive
+    weights = _weights(
+        positive == 1, before, places - before, jnp.ones_like(places), positive.sum()
+    )
+    return jnp.zeros_like(costs).at[order].set(weights, unique_indices=True)
 
-    With G positives, p and n positives and negatives among the first k:
-    J_k = 1 - (G - p) / (G + n). A positive adds 1 / (G + n), a negative
-    (G - p) / ((G + n) (G + n - 1)), and the very first negative without positives 1.
-    Float counts are exact up to 2^24 points.
+
+def _by_ranks(costs: Float[Array, "P"], labels: Bool[Array, "P"]) -> Float[Array, "P"]:
+    """The same; equal points share their weights evenly."""
+    codes = ~_code(costs, labels)
+    ordered = lax.sort(codes, is_stable=False)
+    positive = (~ordered & 1).astype(jnp.int32)
+    places = jnp.arange(len(ordered))
+    before = jnp.cumsum(positive) - positive
+    # Where the run of equal points ends; what is computed holds where it begins.
+    is_last = jnp.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]
+    ends = lax.cummin(jnp.where(is_last, places + 1, len(ordered)), reverse=True)
+    weights = _weights(
+        positive == 1, before, places - before, ends - places, positive.sum()
+    )
+    return weights[_first_places(ordered, codes, costs)]
+
+
+FORMS = {"permutation": _by_permutation, "ranks": _by_ranks}
+
+
+def _code(costs: Float[Array, "P"], labels: Bool[Array, "P"]) -> UInt32[Array, "P"]:
+    """Integers in the order of the costs, which are not negative and so have a bit to
+    spare for the label. Integers are sorted several times as fast on CPU."""
+    bits = lax.bitcast_convert_type(costs.astype(jnp.float32), jnp.uint32)
+    return (bits << 1) | labels
+
+
+def _weights(
+    positive: Bool[Array, "P"],
+    positives: Int32[Array, "P"],
+    negatives: Int32[Array, "P"],
+    equal: Int32[Array, "P"],
+    total: Int32[Array, ""],
+) -> Float[Array, "P"]:
+    """What each point adds to the Jaccard loss of the points before it.
+
+    With G positives in all, p and n positives and negatives among the first so many
+    points, the loss is J = 1 - (G - p) / (G + n). A positive adds 1 / (G + n), each of
+    m equal negatives (G - p) / ((G + n) (G + n + m)); of the very first ones, if there
+    are no positives, each adds 1 / m.
+
+    Args:
+        positives, negatives: p and n, counted as integers: floats end at 2^24.
+        equal: m, the number of equal points that begin here.
+        total: G.
     """
-    positive = labels.astype(jnp.float32)
-    negative = (valid & ~labels).astype(jnp.float32)
-    total = positive.sum()
-    missed = total - jnp.cumsum(positive)
-    union = total + jnp.cumsum(negative)
-    of_positive = 1 / jnp.maximum(union, 1)
-    of_negative = missed / (union * jnp.maximum(union - 1, 1)).clip(1)
-    of_negative = jnp.where(union > 1, of_negative, 1)
-    return positive * of_positive + negative * of_negative
+    union = (total + negatives).astype(jnp.float32)
+    missed = (total - positives).astype(jnp.float32)
+    equal = equal.astype(jnp.float32)
+    of_negative = missed / jnp.maximum(union * (union + equal), 1)
+    of_negative = jnp.where(union > 0, of_negative, 1 / equal)
+    return jnp.where(positive, 1 / jnp.maximum(union, 1), of_negative)
 
 
-def _ordered(x: Float[Array, "P"]) -> Int32[Array, "P"]:
-    """Integers in the order of the floats: they sort twice as fast on CPU."""
-    bits = jax.lax.bitcast_convert_type(x, jnp.int32)
-    return jnp.where(bits < 0, bits ^ _LAST, bits)
+def _first_places(
+    ordered: UInt32[Array, "P"], codes: UInt32[Array, "P"], costs: Float[Array, "P"]
+) -> Int32[Array, "P"]:
+    """Where each of the codes comes first in their order.
+
+    A histogram of the costs says between which places that is; halving what is left
+    takes two or three steps where costs are spread, and log2 P at most.
+    """
+    buckets = len(ordered)
+    share = jnp.sqrt(costs / jnp.maximum(costs.max(initial=0), 1e-30))
+    bucket = jnp.clip(((1 - share) * buckets).astype(jnp.int32), 0, buckets - 1)
+    counts = jnp.zeros(buckets + 1, jnp.int32).at[bucket + 1].add(1)
+    starts = jnp.cumsum(counts)
+
+    def halve(ends):
+        low, high = ends
+        middle = (low + high) // 2
+        is_before = ordered[middle] < codes
+        is_open = low < high
+        low = jnp.where(is_open & is_before, middle + 1, low)
+        return low, jnp.where(is_open & ~is_before, middle, high)
+
+    ends = starts[bucket], starts[bucket + 1]
+    first, _ = lax.while_loop(lambda ends: (ends[0] < ends[1]).any(), halve, ends)
+    return first

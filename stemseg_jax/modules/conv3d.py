@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from stemseg_jax.modules import initialisers
+from stemseg_jax.ops import convolution
 
 
 class Conv3D(nn.Module):
@@ -79,24 +80,54 @@ def side_by_side(
 ) -> Float[Array, "B T-t+1 h w C"]:
     """A convolution that keeps the size of frames and adds no frame, as one in 2-D.
 
-    Frames that the kernel sees at once lie side by side along the channels.
+    Frames that the kernel sees at once lie side by side along the channels. On CPU, see
+    `ops.convolution`, the gradient is of the same kind.
     """
-    batch, frames, height, width, channels = x.shape
-    reach = kernel.shape[0]
-    frames -= reach - 1
-    neighbours = jnp.concatenate(
-        [x[:, step : step + frames] for step in range(reach)], axis=-1
-    )
-    # [t h w I O] -> [h w tI O], the order of the concatenation.
-    flat = jnp.moveaxis(kernel, 0, 2).reshape(3, 3, reach * channels, -1)
+    on_cpu = jax.default_backend() == "cpu"
+    return (_with_products if on_cpu else _side_by_side)(x, kernel)
+
+
+def _side_by_side(x: Array, kernel: Array) -> Array:
+    seen = _neighbours(x, kernel.shape[0])
+    # [t h w I O] -> [h w tI O], the order of the neighbours.
+    flat = jnp.moveaxis(kernel, 0, 2).reshape(3, 3, seen.shape[-1], kernel.shape[-1])
     y = jax.lax.conv_general_dilated(
-        neighbours.reshape(batch * frames, height, width, reach * channels),
-        flat,
-        (1, 1),
-        "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        *(_together(seen), flat, (1, 1), "SAME"),
+        dimension_numbers=convolution.AXES,
     )
-    return y.reshape(batch, frames, height, width, kernel.shape[-1])
+    return y.reshape(*seen.shape[:-1], kernel.shape[-1])
+
+
+def _forward(x, kernel):
+    return _side_by_side(x, kernel), (x, kernel)
+
+
+def _backward(saved, slope):
+    x, kernel = saved
+    reach, inputs, outputs = kernel.shape[0], *kernel.shape[3:]
+    before = [(0, 0)] * slope.ndim
+    before[1] = (reach - 1, reach - 1)
+    slope = jnp.pad(slope, before)
+    turned = jnp.flip(kernel, (0, 1, 2)).swapaxes(3, 4)
+    # Frame s met the element t of the kernel for the output s - t.
+    slopes = _neighbours(slope, reach)
+    each = convolution.slope_of_kernel(_together(x), _together(slopes), kernel[0])
+    each = each.reshape(3, 3, inputs, reach, outputs)[..., ::-1, :]
+    return _side_by_side(slope, turned), jnp.moveaxis(each, 3, 0)
+
+
+_with_products = jax.custom_vjp(_side_by_side)
+_with_products.defvjp(_forward, _backward)
+
+
+def _neighbours(x: Array, reach: int) -> Array:
+    """So many frames in a row, side by side."""
+    frames = x.shape[1] - reach + 1
+    return jnp.concatenate([x[:, k : k + frames] for k in range(reach)], axis=-1)
+
+
+def _together(x: Float[Array, "B T h w c"]) -> Float[Array, "BT h w c"]:
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
 def _auto(x: Array, kernel: Array) -> Array:

@@ -5,7 +5,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from stemseg_jax.modules import initialisers
+from stemseg_jax.modules import conv2d, initialisers
 from stemseg_jax.ops import resize
 
 
@@ -37,7 +37,7 @@ class FeaturePyramid(nn.Module):
 
     def _convolution(self, kernel: int, inputs: int, name: str) -> nn.Conv:
         scheme = initialisers.INITIALISERS[self.initialiser]
-        return nn.Conv(
+        return conv2d.Conv2D(
             self.channels,
             (kernel, kernel),
             kernel_init=scheme.kernel,

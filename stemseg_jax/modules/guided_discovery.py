@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from stemseg_jax.modules import norms
+from stemseg_jax.modules import conv2d, norms
 from stemseg_jax.modules.aspp import ASPP
 from stemseg_jax.modules.guidance import GuidanceGate
 from stemseg_jax.modules.skip_decoder import SkipDecoder
@@ -94,9 +94,9 @@ class GuidedDiscovery(nn.Module):
             self.widths[0], self.foreground_skips, **made
         )
         self.instance_decoder = SkipDecoder(self.widths[1], self.instance_skips, **made)
-        self.foreground_head = nn.Conv(self.outputs, (1, 1))
-        self.heatmap_head = nn.Conv(1, (1, 1))
-        self.offset_head = nn.Conv(2, (1, 1))
+        self.foreground_head = conv2d.Conv2D(self.outputs, (1, 1))
+        self.heatmap_head = conv2d.Conv2D(1, (1, 1))
+        self.offset_head = conv2d.Conv2D(2, (1, 1))
 
     def __call__(
         self,

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from stemseg_jax.modules import conv3d, initialisers
+from stemseg_jax.modules import conv2d, conv3d, initialisers
 from stemseg_jax.ops import gaussian, mixing
 
 
@@ -139,7 +139,7 @@ class ConvolutionHead(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B h w c"]) -> Float[Array, "B h w C"]:
         scheme = initialisers.INITIALISERS[self.initialiser]
-        x = nn.Conv(
+        x = conv2d.Conv2D(
             self.width,
             (3, 3),
             kernel_init=scheme.kernel,

@@ -7,7 +7,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from stemseg_jax.modules import initialisers
+from stemseg_jax.modules import conv2d, initialisers
 from stemseg_jax.ops import cost_volume
 
 MEAN, STD = 0.45, 0.225  # of grey levels in [0, 1]
@@ -67,7 +67,7 @@ class PoseNetwork(nn.Module):
 
     def _convolution(self, features: int, kernel: int) -> nn.Conv:
         scheme = initialisers.INITIALISERS[self.initialiser]
-        return nn.Conv(
+        return conv2d.Conv2D(
             features,
             (kernel, kernel),
             kernel_init=scheme.kernel,

@@ -8,7 +8,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from stemseg_jax.modules import norms
+from stemseg_jax.modules import conv2d, norms
 from stemseg_jax.ops import resize
 
 
@@ -73,7 +73,7 @@ class Refiner(nn.Module):
         return nn.relu(v + self._conv(y, self.channels, 3, f"{name}_conv2"))
 
     def _conv(self, x: Array, width: int, kernel: int, name: str) -> Array:
-        return nn.Conv(
+        return conv2d.Conv2D(
             width,
             (kernel, kernel),
             kernel_init=nn.initializers.he_normal(),

@@ -5,7 +5,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from stemseg_jax.modules import initialisers, norms
+from stemseg_jax.modules import conv2d, initialisers, norms
 from stemseg_jax.ops import resize
 
 
@@ -50,7 +50,7 @@ class TwoFrameDecoder(nn.Module):
 
     def _convolution(self, features: int, inputs: int, name: str) -> nn.Conv:
         scheme = initialisers.INITIALISERS[self.initialiser]
-        return nn.Conv(
+        return conv2d.Conv2D(
             features,
             (3, 3),
             kernel_init=scheme.kernel,

@@ -1,15 +1,14 @@
 """From a coarse map to one of full size, frame by frame."""
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from stemseg_jax import choices
-from stemseg_jax.modules import initialisers, norms
-from stemseg_jax.modules.backbones.resnet import convolution
-from stemseg_jax.ops import resize
+from stemseg_jax.modules import conv2d, initialisers, norms
+from stemseg_jax.modules.backbones import resnet
+from stemseg_jax.ops import convolution, resize
 
 UPSAMPLINGS = ("transposed", "bilinear")
 
@@ -54,12 +53,12 @@ class UpsamplingDecoder(nn.Module):
         frames = x.shape[:-3]
         x = x.reshape(-1, *x.shape[-3:])
         for index, width in enumerate(self.widths):
-            x = convolution(self, width, 3, name=f"conv{index}")(x)
+            x = resnet.convolution(self, width, 3, name=f"conv{index}")(x)
             x = nn.relu(self.norm(dtype=self.dtype, name=f"norm{index}")(x))
             if index % 2:
                 x = self._doubled(x, f"up{index // 2}")
         scheme = initialisers.INITIALISERS[self.initialiser]
-        x = nn.Conv(
+        x = conv2d.Conv2D(
             self.out_channels,
             (3, 3),
             kernel_init=scheme.kernel,
@@ -97,12 +96,12 @@ class Doubling(nn.Module):
         kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0)))
         kernel = kernel.reshape(2, 2, 2, 2, channels, channels)[::-1, :, ::-1]
         kernel = kernel.transpose(0, 2, 4, 1, 3, 5)  # [d d in p p out]
-        y = jax.lax.conv_general_dilated(
+        y = convolution.general_dilated(
             x,
             kernel.reshape(2, 2, channels, 4 * channels),
             (1, 1),
             ((0, 1), (0, 1)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            dimension_numbers=convolution.AXES,
         )
         y = y.reshape(batch, height, width, 2, 2, channels).swapaxes(2, 3)
         return y.reshape(batch, 2 * height, 2 * width, channels)

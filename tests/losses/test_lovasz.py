@@ -1,3 +1,5 @@
+import functools
+
 import goldens
 import jax
 import jax.numpy as jnp
@@ -6,8 +8,24 @@ import pytest
 
 from stemseg_jax.losses import lovasz
 
-hinge = jax.jit(lovasz.hinge)
-value_and_gradient = jax.jit(jax.value_and_grad(lovasz.hinge))
+FORMS = {form: functools.partial(lovasz.hinge, form=form) for form in lovasz.FORMS}
+VALUES = {form: jax.jit(hinge) for form, hinge in FORMS.items()}
+GRADIENTS = {form: jax.jit(jax.value_and_grad(hinge)) for form, hinge in FORMS.items()}
+
+
+@pytest.fixture(params=FORMS)
+def form(request):
+    return request.param
+
+
+@pytest.fixture
+def hinge(form):
+    return VALUES[form]
+
+
+@pytest.fixture
+def value_and_gradient(form):
+    return GRADIENTS[form]
 
 
 def reference(logits, labels):
@@ -28,7 +46,7 @@ def sample(size, share, seed=0):
     return rng.normal(size=size).astype(np.float32), rng.random(size) < share
 
 
-def test_four_points_by_hand():
+def test_four_points_by_hand(hinge):
     # Errors 3 (a negative), 2 (a positive), 0.5 (a positive), 0 (a negative); two
     # positives. Jaccard losses 1 - 2/3, 1 - 1/3, 1 - 0/3, 1.
     logits = jnp.array([0.5, 2.0, -1.0, -1.0])
@@ -37,26 +55,26 @@ def test_four_points_by_hand():
     np.testing.assert_allclose(hinge(logits, labels), expected, rtol=1e-6)
 
 
-def test_points_without_error_cost_nothing():
+def test_points_without_error_cost_nothing(hinge):
     labels = jnp.array([True, False, False])
     assert hinge(jnp.array([1.5, -1.0, -7.0]), labels) == 0
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 201])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.7, 1.0])
-def test_equals_the_definition(size, share):
+def test_equals_the_definition(hinge, size, share):
     logits, labels = sample(size, share, seed=size)
     loss = hinge(jnp.asarray(logits), jnp.asarray(labels))
     np.testing.assert_allclose(loss, reference(logits, labels), rtol=2e-6, atol=1e-6)
 
 
-def test_without_positives_it_is_the_largest_error():
+def test_without_positives_it_is_the_largest_error(hinge):
     logits, labels = sample(50, 0.0)
     loss = hinge(jnp.asarray(logits), jnp.asarray(labels))
     np.testing.assert_allclose(loss, 1 + logits.max(), rtol=1e-6)
 
 
-def test_gradient_is_that_of_finite_differences():
+def test_gradient_is_that_of_finite_differences(value_and_gradient):
     logits, labels = sample(60, 0.4)
     _, gradient = value_and_gradient(jnp.asarray(logits), jnp.asarray(labels))
     step = 1e-5
@@ -69,7 +87,7 @@ def test_gradient_is_that_of_finite_differences():
         )
 
 
-def test_points_that_are_not_valid_change_nothing():
+def test_points_that_are_not_valid_change_nothing(hinge, value_and_gradient):
     logits, labels = sample(40, 0.3)
     rest = np.array([np.inf, 9, -9, np.float32(1e30)], np.float32)
     loss = hinge(jnp.asarray(logits), jnp.asarray(labels))
@@ -82,7 +100,7 @@ def test_points_that_are_not_valid_change_nothing():
     np.testing.assert_array_equal(gradient[40:], 0)
 
 
-def test_order_of_points_does_not_matter():
+def test_order_of_points_does_not_matter(value_and_gradient):
     logits, labels = sample(90, 0.3)
     order = np.random.default_rng(1).permutation(90)
     _, before = value_and_gradient(jnp.asarray(logits), jnp.asarray(labels))
@@ -92,13 +110,67 @@ def test_order_of_points_does_not_matter():
     np.testing.assert_allclose(after, before[order], atol=1e-7)
 
 
-def test_ties_give_the_loss_of_any_order():
+def test_ties_give_the_loss_of_any_order(hinge):
     labels = jnp.array([True, False, False, True])
     assert abs(hinge(jnp.zeros(4), labels) - 1) < 1e-6
 
 
+def test_equal_points_have_equal_weights():
+    """Two positives and four negatives of cost 1, which come before the second positive
+    or after it: the Jaccard losses around them are 1/2 and 5/6, or 1 and 1."""
+    labels = jnp.array([True, False, False, True, False, False])
+    logits = jnp.array([-1.0, 0.0, 0.0, 0.0, 0.0, 0.0])  # of equal ones it is first
+    _, gradient = GRADIENTS["ranks"](logits, labels)
+    np.testing.assert_allclose(gradient, [-0.5, 0, 0, -0.5, 0, 0], atol=1e-7)
+    logits = jnp.array([-1.0, 0.0, 0.0, 0.5, 0.0, 0.0])
+    _, gradient = GRADIENTS["ranks"](logits, labels)
+    each = (5 / 6 - 1 / 2) / 4
+    np.testing.assert_allclose(gradient, [-0.5, each, each, -1 / 6, each, each])
+
+
+def test_both_forms_are_one_where_no_points_are_equal():
+    logits, labels = map(jnp.asarray, sample(5000, 0.2))
+    found, expected = (GRADIENTS[form](logits, labels) for form in FORMS)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-9, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_costs_of_any_size_are_put_in_order(value_and_gradient, scale):
+    """All but one are close together, as seen from the largest."""
+    logits, labels = sample(200, 0.3)
+    logits = np.r_[logits * scale, np.float32(-1e7)]
+    labels = np.r_[labels, True]
+    value, gradient = value_and_gradient(jnp.asarray(logits), jnp.asarray(labels))
+    np.testing.assert_allclose(value, reference(logits, labels), rtol=1e-5)
+    errors = 1 - np.where(labels, logits, -logits)
+    assert (np.asarray(gradient)[errors <= 0] == 0).all()
+
+
+def test_counts_beyond_those_of_floats_are_exact():
+    """2^24 + 1 is no float32."""
+    one, many = jnp.ones(1, jnp.int32), jnp.array([2**24 + 1])
+    weight = lovasz._weights(one == 1, many, many, one, many[0])
+    np.testing.assert_allclose(weight, 1 / (2 * (2**24 + 1)), rtol=1e-7)
+    weight = lovasz._weights(one == 0, many - 1, many, one, many[0])  # one is missed
+    union = 2 * (2**24 + 1)
+    np.testing.assert_allclose(weight, 1 / (union * (union + 1)), rtol=3e-7)
+
+
+def test_auto_takes_the_form_that_is_fast_here(monkeypatch):
+    taken = []
+    for form in lovasz.FORMS:
+        monkeypatch.setitem(
+            lovasz.FORMS, form, lambda costs, labels, f=form: taken.append(f) or costs
+        )
+    for backend in ("cpu", "gpu", "tpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        lovasz.hinge(jnp.zeros(3), jnp.zeros(3, bool))
+    assert taken == ["ranks", "permutation", "permutation"]
+
+
 @pytest.mark.parametrize("points", [0, 5])
-def test_nothing_valid_is_zero_with_zero_gradient(points):
+def test_nothing_valid_is_zero_with_zero_gradient(value_and_gradient, points):
     loss, gradient = value_and_gradient(
         jnp.ones(points), jnp.ones(points, bool), jnp.zeros(points, bool)
     )
@@ -106,22 +178,22 @@ def test_nothing_valid_is_zero_with_zero_gradient(points):
     np.testing.assert_array_equal(gradient, 0)
 
 
-def test_counts_stay_exact_where_differences_would_cancel():
+def test_counts_stay_exact_where_differences_would_cancel(value_and_gradient):
     labels = jnp.arange(300_000) < 100_000
     # Every point has error 1: the weights sum to the Jaccard loss of all wrong, 1.
     _, gradient = value_and_gradient(jnp.zeros(300_000), labels)
     np.testing.assert_allclose(np.abs(np.float64(gradient)).sum(), 1, rtol=1e-6)
 
 
-def test_vmap_under_jit_equals_one_by_one():
+def test_vmap_under_jit_equals_one_by_one(hinge):
     pairs = [sample(30, share, seed) for seed, share in enumerate((0.0, 0.5, 1.0))]
     logits, labels = (jnp.asarray(np.stack(x)) for x in zip(*pairs, strict=True))
-    together = jax.jit(jax.vmap(lovasz.hinge))(logits, labels)
-    alone = [lovasz.hinge(z, y) for z, y in zip(logits, labels, strict=True)]
+    together = jax.jit(jax.vmap(hinge))(logits, labels)
+    alone = [hinge(z, y) for z, y in zip(logits, labels, strict=True)]
     np.testing.assert_allclose(together, jnp.stack(alone), rtol=1e-6)
 
 
-def check_figures(folder):
+def check_figures(folder, value_and_gradient):
     meta, arrays = goldens.load(folder, "losses")
     for name, case in meta["lovasz"].items():
         logits, labels, expected = (
@@ -134,9 +206,9 @@ def check_figures(folder):
         np.testing.assert_allclose(gradient, expected, atol=1e-6, err_msg=name)
 
 
-def test_reference_figures_kept_here():
-    check_figures(goldens.KEPT)
+def test_reference_figures_kept_here(value_and_gradient):
+    check_figures(goldens.KEPT, value_and_gradient)
 
 
-def test_reference_figures(shared):
-    check_figures(shared / "reference" / "goldens")
+def test_reference_figures(value_and_gradient, shared):
+    check_figures(shared / "reference" / "goldens", value_and_gradient)

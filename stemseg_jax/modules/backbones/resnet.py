@@ -14,7 +14,7 @@ from flax.core import FrozenDict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from stemseg_jax.modules import initialisers, norms
+from stemseg_jax.modules import conv2d, initialisers, norms
 
 
 class ResNet(nn.Module):
@@ -196,7 +196,7 @@ def convolution(
     Args:
         padding: As PyTorch pads, if none is given.
     """
-    return nn.Conv(
+    return conv2d.Conv2D(
         width,
         (kernel, kernel),
         strides=stride,

@@ -1,0 +1,130 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from stemseg_jax.modules import conv2d
+from stemseg_jax.ops import convolution
+
+OPTIONS = {"dimension_numbers": convolution.AXES}
+
+
+def arrays(taps=(3, 3), size=(7, 6), inputs=3, outputs=4, dtype=jnp.float32):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, *size, inputs))
+    kernel = rng.normal(size=(*taps, inputs, outputs))
+    return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
+
+
+def gradients(x, kernel, strides, padding, **options):
+    def loss(x, kernel):
+        y = convolution.general_dilated(x, kernel, strides, padding, **options)
+        return jnp.square(y.astype(jnp.float32)).sum(), y
+
+    (_, y), found = jax.value_and_grad(loss, (0, 1), has_aux=True)(x, kernel)
+    return y, *found
+
+
+def assert_equal(found, expected, tolerance=1e-5):
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        a, b = (np.asarray(c, np.float32) for c in (a, b))
+        np.testing.assert_allclose(a, b, atol=tolerance * max(np.abs(b).max(), 1))
+
+
+@pytest.mark.parametrize(
+    "taps, strides, padding",
+    [
+        ((3, 3), (1, 1), ((1, 1), (1, 1))),
+        ((3, 3), (2, 2), ((1, 1), (1, 1))),
+        ((3, 3), (1, 1), "SAME"),
+        ((3, 3), (2, 2), "SAME"),  # of an odd height and an even width
+        ((3, 3), (2, 1), "VALID"),
+        ((1, 1), (1, 1), ((0, 0), (0, 0))),
+        ((1, 1), (2, 2), ((0, 0), (0, 0))),
+        ((2, 2), (1, 1), ((0, 1), (0, 1))),
+        ((7, 5), (2, 2), ((3, 3), (2, 2))),
+    ],
+)
+def test_both_forms_have_the_same_values_and_gradients(taps, strides, padding):
+    case = *arrays(taps), strides, padding
+    native, products = (
+        gradients(*case, form=form, **OPTIONS) for form in ("native", "products")
+    )
+    assert_equal(products, native)
+
+
+def test_the_gradient_by_hand():
+    """One cell and one of its neighbours: each tap that meets the cell has its value
+    times the slope, and all others have none."""
+    x = jnp.zeros((1, 3, 3, 1)).at[0, 1, 1].set(5.0)
+    slope = jnp.zeros((1, 3, 3, 1)).at[0, 0, 1].set(2.0)
+    found = convolution.slope_of_kernel(x, slope, jnp.zeros((3, 3, 1, 1)))
+    expected = np.zeros((3, 3))
+    expected[2, 1] = 10.0  # the cell lies below
+    np.testing.assert_array_equal(found[..., 0, 0], expected)
+
+
+def test_sums_over_cells_are_exact_to_float32_in_bfloat16():
+    """Added up in 8 bits, a sum of ones would stay at 256."""
+    x = jnp.ones((1, 64, 64, 1), jnp.bfloat16)
+    found = convolution.slope_of_kernel(x, x, jnp.zeros((1, 1, 1, 1), jnp.bfloat16))
+    assert found.dtype == jnp.bfloat16
+    assert float(found[0, 0, 0, 0]) == 64 * 64
+
+
+def test_under_jit_and_vmap():
+    x, kernel = arrays()
+
+    def one(x):
+        return gradients(x, kernel, (1, 1), "SAME", form="products", **OPTIONS)
+
+    several = jnp.stack([x, 2 * x, -x])
+    found = jax.jit(jax.vmap(one))(several)
+    for place, x in enumerate(several):
+        assert_equal([a[place] for a in found], one(x))
+
+
+@pytest.mark.parametrize("dilated", [False, True])
+def test_groups_and_dilation_are_native(dilated):
+    x, kernel = arrays(inputs=4)
+    options = dict(OPTIONS, rhs_dilation=(2, 2)) if dilated else dict(OPTIONS)
+    if not dilated:
+        options["feature_group_count"], kernel = 2, kernel[:, :, :2]
+    case = x, kernel, (1, 1), "SAME"
+    native, products = (
+        gradients(*case, form=form, **options) for form in ("native", "products")
+    )
+    assert_equal(products, native, tolerance=0)
+    expected = lax.conv_general_dilated(*case, **options)
+    np.testing.assert_array_equal(products[0], expected)
+
+
+def test_auto_takes_the_form_that_is_fast_here(monkeypatch):
+    x, kernel = arrays()
+
+    def has_own_gradient(backend):
+        monkeypatch.setattr(jax, "default_backend", lambda: backend)
+        jaxpr = jax.make_jaxpr(
+            lambda x: convolution.general_dilated(x, kernel, (1, 1), "SAME", **OPTIONS)
+        )(x)
+        return "custom_vjp" in str(jaxpr)
+
+    assert has_own_gradient("cpu")
+    assert not has_own_gradient("gpu") and not has_own_gradient("tpu")
+
+
+def test_a_layer_is_that_of_flax():
+    x, _ = arrays()
+    layers = [
+        make(5, (3, 3), strides=2, padding=1)
+        for make in (conv2d.Conv2D, conv2d.Conv2D.func)
+    ]
+    variables = layers[1].init(jax.random.key(0), x)
+
+    def gradient(layer):
+        loss = lambda v: jnp.square(layer.apply(v, x)).sum()  # noqa: E731
+        return jax.tree.leaves(jax.grad(loss)(variables))
+
+    assert_equal(*map(gradient, layers))
