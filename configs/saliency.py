@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     model.decoder_norm_groups = 32
     model.temporal_pooling = True  # of the decoder's coarse paths
     model.initialiser = "torch"  # of the decoder: "torch" (uniform) or "he_normal"
-    model.conv3d = "auto"  # "native", "concat" (faster on CPU) or by device
+    model.conv3d = "auto"  # "native", or made of 2-D ones: "concat", "sum"
 
     config.loss = ConfigDict()
     loss = config.loss

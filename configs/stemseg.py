@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     model.semantic_channels = (256, 256, 128, 128)
     model.decoder_norm_groups = 32
     model.initialiser = "torch"  # of decoders: "torch" (uniform) or "he_normal"
-    model.conv3d = "auto"  # "native", "concat" (faster on CPU) or by device
+    model.conv3d = "auto"  # "native", or made of 2-D ones: "concat", "sum"
 
     config.loss = ConfigDict()
     loss = config.loss

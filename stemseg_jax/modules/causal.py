@@ -95,7 +95,7 @@ class CausalBottleneck(nn.Module):
             initialisers.INITIALISERS[self.initialiser].kernel,
             (self.reach, 3, 3, inner, inner),
         )
-        y = conv3d.side_by_side(*nn.dtypes.promote_dtype(seen, kernel, dtype=y.dtype))
+        y = conv3d.over_frames(*nn.dtypes.promote_dtype(seen, kernel, dtype=y.dtype))
         y = self._normed(y, "norm")
         y = self._normed(self._pointwise(self.channels, "expand")(y), "expand_norm")
         return x + y, seen[:, seen.shape[1] - (self.reach - 1) :]

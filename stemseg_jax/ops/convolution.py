@@ -2,7 +2,7 @@
 
 On a CPU, XLA takes the gradient with respect to a kernel as a convolution with a window
 as large as the map: 2 to 6 times slower than the matrix products that it is. Here it is
-one product for each tap of the kernel, frame by frame, so that a frame's maps stay in
+one product for each row of the kernel, frame by frame, so that a frame's maps stay in
 the cache. experiments/convolutions has figures.
 """
 
@@ -84,25 +84,31 @@ def slope_of_kernel(
     x = jnp.pad(x, ((0, 0), *padding, (0, 0))).astype(dtype)
     slope = slope.astype(dtype)
 
-    def product(cells, slopes):
-        return jnp.einsum("...c,...d->cd", cells, slopes)
-
-    def seen(frames, i, j):
-        """The cells that tap (i, j) meets, for each cell of the output."""
-        return frames[..., i :: strides[0], j :: strides[1], :][..., :rows, :columns, :]
+    def along(frames, axis, first, length):
+        """The cells that a tap meets, for each cell of the output, along an axis."""
+        step = strides[axis]
+        met = slice(first, first + step * (length - 1) + 1, step)
+        return frames[..., met, :, :] if axis == 0 else frames[..., met, :]
 
     if taps == (1, 1):
-        return product(seen(x, 0, 0), slope)[None, None].astype(kernel.dtype)
+        x = along(along(x, 0, 0, rows), 1, 0, columns)
+        x, slope = (jax.lax.collapse(a, 0, 3) for a in (x, slope))
+        # One of the two is transposed: the smaller.
+        each = x.T @ slope if x.size <= slope.size else (slope.T @ x).T
+        return each[None, None].astype(kernel.dtype)
 
     def add_frame(total, frame):
-        x, slope = frame
+        # Transposed once, and not the cells of each tap.
+        x, slope = frame[0], jax.lax.collapse(frame[1], 0, 2).T
+        beside = [along(x, 1, j, columns) for j in range(taps[1])]
+        x = jnp.concatenate(beside, axis=-1)
         each = [
-            product(seen(x, i, j), slope)
-            for i in range(taps[0])
-            for j in range(taps[1])
+            slope @ jax.lax.collapse(along(x, 0, i, rows), 0, 2) for i in range(taps[0])
         ]
-        return total + jnp.stack(each).reshape(total.shape), None
+        return total + jnp.stack(each), None
 
-    zeros = jnp.zeros((*taps, x.shape[-1], slope.shape[-1]), dtype)
+    inputs, outputs = x.shape[-1], slope.shape[-1]
+    zeros = jnp.zeros((taps[0], outputs, taps[1] * inputs), dtype)
     total, _ = lax.scan(add_frame, zeros, (x, slope))
-    return total.astype(kernel.dtype)
+    total = total.reshape(taps[0], outputs, taps[1], inputs)
+    return total.transpose(0, 2, 3, 1).astype(kernel.dtype)

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,27 +29,64 @@ def test_equals_scipy(form, size):
     np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
-def test_both_forms_have_the_same_gradients():
+@pytest.mark.parametrize("form", ["concat", "sum"])
+def test_all_forms_have_the_same_gradients(form):
     def loss(x, kernel, form):
         return jnp.square(conv3d.FORMS[form](x, kernel)).mean()
 
     gradient = jax.jit(jax.grad(loss, (0, 1)), static_argnums=2)
-    native, concat = (
-        gradient(*map(jnp.asarray, arrays()), form) for form in ("native", "concat")
+    native, own = (
+        gradient(*map(jnp.asarray, arrays()), form) for form in ("native", form)
     )
-    for a, b in zip(native, concat, strict=True):
+    for a, b in zip(native, own, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "reach, frames",
+    [(1, (0, 0)), (2, (0, 0)), (4, (0, 0)), (2, (1, 0)), (3, (0, 2)), (4, (3, 3))],
+)
+@pytest.mark.parametrize("form", ["concat", "sum"])
+def test_over_frames_is_a_convolution_with_frames_of_zeros(form, reach, frames):
+    x, _ = map(jnp.asarray, arrays((5, 3, 4)))
+    kernel = np.random.default_rng(1).normal(size=(reach, 3, 3, 2, 3))
+    kernel = jnp.asarray(kernel, jnp.float32)
+
+    def loss(x, kernel, of):
+        return jnp.square(of(x, kernel)).sum()
+
+    def native(x, kernel):
+        padding = (frames, (1, 1), (1, 1))
+        axes = ("NDHWC", "DHWIO", "NDHWC")
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1, 1), padding, dimension_numbers=axes
+        )
+
+    own = functools.partial(conv3d.over_frames, padding=frames, form=form)
+    found, expected = (
+        (of(x, kernel), *jax.grad(loss, (0, 1))(x, kernel, of)) for of in (own, native)
+    )
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_no_frame_gives_no_frame():
+    kernel = jnp.zeros((3, 3, 3, 2, 3))
+    for form in ("concat", "sum"):
+        y = conv3d.over_frames(jnp.zeros((2, 2, 4, 5, 2)), kernel, form=form)
+        assert y.shape == (2, 0, 4, 5, 3)
+
+
 def test_auto_takes_the_form_that_is_fast_here(monkeypatch):
-    x, kernel = map(jnp.asarray, arrays())
-
-    def is_2d(backend):
+    def operations(backend, inputs):
         monkeypatch.setattr(jax, "default_backend", lambda: backend)
-        jaxpr = jax.make_jaxpr(lambda x: conv3d.FORMS["auto"](x, kernel))(x)
-        return "concatenate" in str(jaxpr)
+        x, kernel = map(jnp.asarray, arrays(inputs=inputs))
+        jaxpr = str(jax.make_jaxpr(lambda x: conv3d.FORMS["auto"](x, kernel))(x))
+        return jaxpr.count("conv_general_dilated["), "concatenate" in jaxpr
 
-    assert is_2d("cpu") and not is_2d("gpu") and not is_2d("tpu")
+    assert operations("cpu", 2) == (1, True)
+    assert operations("cpu", conv3d.WIDE) == (3, False)
+    assert operations("gpu", 2) == operations("tpu", conv3d.WIDE) == (1, False)
 
 
 def test_parameters_do_not_depend_on_the_form():
