@@ -90,20 +90,22 @@ class Clusters(NamedTuple):
 
 def cluster(
     embeddings: Float[Array, "P E"],
-    bandwidths: Float[Array, "P E"],
+    bandwidths: Float[Array, "P _"],
     seediness: Float[Array, "P"],
     foreground: Bool[Array, "P"],
     *,
     settings: Settings,
+    free: tuple[float, ...] = (),
 ) -> Clusters:
     """Groups the foreground points of a window.
 
     Args:
         embeddings: One row per point; of equal seeds the first point is taken.
-        bandwidths: 1/sigma^2, the constants of free dimensions included.
+        bandwidths: 1/sigma^2, but for those of the last dimensions in `free`.
         seediness: In [0, 1].
         foreground: All other points get label -1 and have no influence.
         settings: Static under `jit`.
+        free: 1/sigma^2 of the last dimensions, the same for all points.
 
     Source: STEm-Seg, inference; for "released" the authors' code.
         Differs from the paper in: at most K instances; only foreground is clustered.
@@ -111,7 +113,7 @@ def cluster(
     K = settings.max_instances
     embeddings, bandwidths = embeddings.T, bandwidths.T  # long axis last: it vectorises
     labels, slots, count = _search(
-        embeddings, bandwidths, seediness, foreground, settings
+        embeddings, bandwidths, seediness, foreground, settings, free
     )
     if settings.rule == "released":
         labels = _give_leftovers(embeddings, foreground, labels, slots, count, settings)
@@ -156,13 +158,15 @@ class _Slots(NamedTuple):
     seediness: Float[Array, "K"]
 
 
-def _search(embeddings, bandwidths, seediness, foreground, settings):
+def _search(embeddings, bandwidths, seediness, foreground, settings, free):
     """The labels, the slots and how many of them were filled; points are [E P]."""
     refined, discard = settings.rule == "refined", settings.rule == "discard"
     K = settings.max_instances
     goodness, least = seediness, settings.min_seediness
     if settings.seeds == "random":  # in the same order in every window
         goodness, least = jax.random.uniform(jax.random.key(0), seediness.shape), 0
+
+    free = jnp.asarray(free, bandwidths.dtype)
 
     def go_on(state):
         labels, seeds, _, count, rounds = state
@@ -178,12 +182,14 @@ def _search(embeddings, bandwidths, seediness, foreground, settings):
             return unassigned & (jnp.exp(-distance / 2) > settings.primary_threshold)
 
         seed = _first_highest(jnp.where(seeds & unassigned, goodness, -jnp.inf))
-        centre, bandwidth = embeddings[:, seed], bandwidths[:, seed]
+        centre = embeddings[:, seed]
+        bandwidth = jnp.concatenate([bandwidths[:, seed], free])
         caught = catch(centre, bandwidth)
         seeds = (seeds & ~caught).at[seed].set(False)
         slot = count
         if refined:
-            centre, bandwidth = _mean(embeddings, caught), _mean(bandwidths, caught)
+            centre = _mean(embeddings, caught)
+            bandwidth = jnp.concatenate([_mean(bandwidths, caught), free])
             caught = catch(centre, bandwidth)
         if refined or discard:
             slot = jnp.where(caught.sum() < settings.min_cells, K, count)

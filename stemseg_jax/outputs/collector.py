@@ -219,4 +219,9 @@ def _category(track: TrackStatistics, category_from: str) -> int:
     evidence = {"logits": track.logits, "votes": track.votes}
     option = "selection.category_from"
     classes = evidence[choices.known(option, category_from, evidence)]
+    if classes is None and track.logits is not None:
+        raise ValueError(
+            f"{option}={category_from!r}: votes were not counted while the model "
+            "tracked; give it this option before it does."
+        )
     return 0 if classes is None else 1 + int(np.argmax(classes[1:]))

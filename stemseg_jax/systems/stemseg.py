@@ -11,7 +11,6 @@ each such choice is named at its line.
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int32, Key, UInt
 from ml_collections import ConfigDict
 
@@ -176,22 +176,22 @@ class FrameMemory(NamedTuple):
 
     sums: volumes.Sums  # of `Semantic`
     labels: Int32[Array, "_ _"]  # what the next windows are compared with, once known
+    ids: Int32[Array, "K"]  # all that are among them
 
 
 class Points(NamedTuple):
     """What a window's clusters are made of."""
 
     embeddings: Float[Array, "T h w E"]
-    bandwidths: Float[Array, "T h w E"]
+    bandwidths: Float[Array, "T h w V"]  # without those of free dimensions
     seediness: Float[Array, "T h w"]
     foreground: Float[Array, "T h w"]  # mean over all windows of a frame
-    class_logits: Float[Array, "T h w C"] | None  # the same
 
 
 class WindowLabels(NamedTuple):
     """One window's labels and what its new frames add to the tracks' statistics."""
 
-    memory: tuple[FrameMemory, ...]  # of each frame
+    labels: tuple[Int32[Array, "_ _"], ...]  # of each frame, see `FrameMemory`
     codes: tuple[UInt[Array, "_ _"], ...]  # its labels, see `label_codes`; or full size
     next_id: Int32[Array, ""]
     ids: Int32[Array, "K"]  # of each slot, 0 for none
@@ -212,6 +212,7 @@ class STEmSeg:
     clustering: sequential.Settings
     stitching: stitching.Settings
     tracking: TrackingSettings
+    votes: bool  # whether tracks are asked for the votes of their pixels
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> "STEmSeg":
@@ -239,6 +240,7 @@ class STEmSeg:
             clustering=sequential.Settings(**{**config.clustering, "rule": rule}),
             stitching=stitching.Settings(rule=rule),
             tracking=TrackingSettings(**{**config.tracking, "score": score}),
+            votes=config.selection.category_from == "votes",
         )
 
     def frozen_modules(self) -> tuple[str, ...]:
@@ -354,8 +356,10 @@ class STEmSeg:
                     own, old, np.int32(window.repeats), np.int32(known), next_id
                 )
                 next_id = found.next_id
-                labelled = zip(window.frames, found.memory, strict=True)
-                memory.update(itertools.islice(labelled, known, None))
+                for index, labels in zip(
+                    window.frames[known:], found.labels[known:], strict=True
+                ):
+                    memory[index] = FrameMemory(memory[index].sums, labels, found.ids)
                 if pending:
                     yield pending.fetch(seen)
                 arrays = volumes.ForHost(
@@ -383,7 +387,8 @@ class STEmSeg:
         h, w = maps.seediness.shape[1:]
         scale = STRIDE if self._clusters_full_size else 1
         labels = jnp.zeros((scale * h, scale * w), jnp.int32)
-        return FrameMemory(sums, labels), jnp.int32(1)
+        ids = jnp.zeros(self.clustering.max_instances, jnp.int32)
+        return FrameMemory(sums, labels, ids), jnp.int32(1)
 
     @functools.partial(jax.jit, static_argnums=0)
     def _label(
@@ -403,7 +408,8 @@ class STEmSeg:
             known: Places at the front that have labels or are repeats.
         """
         T, K = len(memory), self.clustering.max_instances
-        points = self._points(maps, tuple(frame.sums for frame in memory))
+        mean = volumes.mean(tuple(frame.sums for frame in memory))
+        points = self._points(maps, mean.foreground)
         is_real = (jnp.arange(T) >= repeats)[:, None, None]
         chosen = is_real & (points.foreground > self.tracking.foreground_threshold)
         slots, seeds = self._cluster(points, chosen)
@@ -416,39 +422,35 @@ class STEmSeg:
             num_slots=K,
             max_alive=K * windows.labelling_windows(T, self.tracking.overlap),
             settings=self.stitching,
+            known_ids=jnp.stack([frame.ids for frame in memory]),
         )
         shown, unassigned = slots, chosen
         if self.clustering.rule == "refined":
-            full = self._full_size(slots, points.foreground)
-            shown = jnp.where(is_real, full, -1)
+            shown = self._full_size(slots, points.foreground, known)
             unassigned = jnp.zeros(shown.shape, bool)
         sums = statistics.slot_sums(
             slots,
             jnp.arange(T) >= known,
             num_slots=K,
-            logits=points.class_logits,
+            logits=mean.class_logits,
+            votes=self.votes,
             confidences=self._confidences(points, slots, seeds),
         )
         return WindowLabels(
-            tuple(
-                frame._replace(labels=labels)
-                for frame, labels in zip(memory, stitched.labels, strict=True)
-            ),
+            tuple(stitched.labels),
             tuple(label_codes.encode(shown, unassigned, num_slots=K)),
             stitched.next_id,
             stitched.ids,
             sums,
         )
 
-    def _points(self, maps: Maps, sums: tuple[volumes.Sums, ...]) -> Points:
+    def _points(self, maps: Maps, foreground: Float[Array, "T h w"]) -> Points:
         """What is clustered: a window's own maps, the foreground of all windows."""
-        mean = volumes.mean(sums)
         points = Points(
             embeddings=maps.embeddings,
-            bandwidths=gaussian.bandwidths(maps.log_bandwidths, self.free_std),
+            bandwidths=gaussian.bandwidths(maps.log_bandwidths),
             seediness=maps.seediness,
-            foreground=mean.foreground,
-            class_logits=mean.class_logits,
+            foreground=foreground,
         )
         if self._clusters_full_size:
             points = jax.tree.map(volumes.enlarge, points)
@@ -467,6 +469,7 @@ class STEmSeg:
             points.seediness.ravel(),
             chosen.ravel(),
             settings=self.clustering,
+            free=tuple(std**-2 for std in self.free_std),
         )
         if self.clustering.rule != "refined":
             return clusters.labels.reshape(chosen.shape), clusters.seediness
@@ -488,17 +491,29 @@ class STEmSeg:
         return {"foreground": points.foreground, "seediness": points.seediness}
 
     def _full_size(
-        self, slots: Int32[Array, "T h w"], foreground: Float[Array, "T h w"]
+        self,
+        slots: Int32[Array, "T h w"],
+        foreground: Float[Array, "T h w"],
+        known: Int32[Array, ""],
     ) -> Int32[Array, "T H W"]:
         """The slot of each pixel, for which neighbouring cells vote; -1 for none.
 
         Enlarging the embeddings instead invents some in between two objects, which are
         near a third.
+
+        Args:
+            known: Frames at the front that nobody asks for; they are -1.
         """
         size = tuple(STRIDE * n for n in slots.shape[1:])
-        full = resize.labels(slots, size)
-        chosen = volumes.enlarge(foreground) > self.tracking.foreground_threshold
-        return jnp.where(chosen, full, -1)
+
+        def add_frame(index, shown):
+            full = resize.labels(slots[index][None], size)
+            chosen = volumes.enlarge(foreground[index][None])
+            chosen = chosen > self.tracking.foreground_threshold
+            return shown.at[index].set(jnp.where(chosen, full, -1)[0])
+
+        T = len(slots)
+        return lax.fori_loop(known, T, add_frame, jnp.full((T, *size), -1, jnp.int32))
 
 
 @jax.jit

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
 
+from stemseg_jax.ops import resize
 from stemseg_jax.tracks import TrackStatistics
 
 
@@ -29,8 +31,9 @@ def slot_sums(
     counted: Bool[Array, "T"],
     *,
     num_slots: int,
-    logits: Float[Array, "T h w C"] | None = None,
+    logits: Float[Array, "T _ _ C"] | None = None,
     soft: bool = False,
+    votes: bool = True,
     confidences: Mapping[str, Float[Array, "T h w"]] | None = None,
 ) -> SlotSums:
     """Adds up the cells of each slot, and their class logits.
@@ -39,31 +42,82 @@ def slot_sums(
         slots: 0 ... K - 1, or -1 for none.
         counted: Frames that count; those that an earlier window had do not.
         num_slots: K.
-        logits: Background first.
+        logits: Background first. Of a coarser map: as if enlarged bilinearly.
         soft: Adds up the probabilities of classes in place of their logits, so that a
             cell that is very sure counts no more than one that is sure.
+        votes: Whether the best classes of cells are counted.
         confidences: Of each cell, in [0, 1]; a slot has their means in each frame.
     """
     T, K = len(slots), num_slots
-    slots = jnp.where(counted[:, None, None] & (slots >= 0), slots, K).reshape(T, -1)
+    slots = jnp.where(counted[:, None, None] & (slots >= 0), slots, K)
+    flat = slots.reshape(T, -1)
     sum_by_slot = functools.partial(jax.ops.segment_sum, num_segments=K + 1)
-    cells = jax.vmap(lambda x: sum_by_slot(jnp.ones_like(x), x))(slots)[:, :K]
+    cells = jax.vmap(lambda x: sum_by_slot(jnp.ones_like(x), x))(flat)[:, :K]
     sums = SlotSums(cells)
     if confidences:
         together = jnp.stack(list(confidences.values()), axis=-1)
-        total = jax.vmap(sum_by_slot)(together.reshape(T, -1, len(confidences)), slots)
+        total = jax.vmap(sum_by_slot)(together.reshape(T, -1, len(confidences)), flat)
         means = total[:, :K] / jnp.maximum(cells, 1)[..., None]
         named = zip(confidences, jnp.moveaxis(means, -1, 0), strict=True)
         sums = sums._replace(confidences=dict(named))
     if logits is None:
         return sums
-    flat = logits.reshape(-1, logits.shape[-1])
-    votes = jnp.zeros((K + 1, flat.shape[-1]), jnp.int32)
-    sums = sums._replace(votes=votes.at[slots.ravel(), flat.argmax(axis=-1)].add(1)[:K])
+    if votes:
+        sums = sums._replace(votes=_votes(slots, counted, logits, K))
     if soft:
-        flat = jax.nn.softmax(flat)
-        return sums._replace(probabilities=sum_by_slot(flat, slots.ravel())[:K])
-    return sums._replace(logits=sum_by_slot(flat, slots.ravel())[:K])
+        logits = jax.nn.softmax(logits)
+    name = "probabilities" if soft else "logits"
+    if logits.shape[:3] == slots.shape:
+        total = sum_by_slot(logits.reshape(-1, logits.shape[-1]), flat.ravel())[:K]
+    else:
+        assert not soft, "The softmax of enlarged logits is not the enlarged softmax."
+        total = _sums_of_enlarged(slots, counted, logits, K)
+    return sums._replace(**{name: total})
+
+
+def _votes(slots, counted, logits, K):
+    """Cells of each slot whose best class is c, frame by frame."""
+
+    def add_frame(votes, frame):
+        slots, counted, logits = frame
+
+        def add():
+            large = logits
+            if logits.shape[:2] != slots.shape:
+                large = resize.linear(logits[None], slots.shape)[0]
+            return votes.at[slots, large.argmax(axis=-1)].add(1)
+
+        return lax.cond(counted, add, lambda: votes), None
+
+    start = jnp.zeros((K + 1, logits.shape[-1]), jnp.int32)
+    votes, _ = lax.scan(add_frame, start, (slots, counted, logits))
+    return votes[:K]
+
+
+def _sums_of_enlarged(slots, counted, logits, K):
+    """Sums over the cells of each slot of logits that are never enlarged.
+
+    Enlarging is linear, so its transpose tells how much each cell of the coarse map
+    counts for the cells of a slot.
+    """
+    coarse = jax.ShapeDtypeStruct((1, *logits.shape[1:3], 1), jnp.float32)
+    counts_for = jax.linear_transpose(
+        lambda x: resize.linear(x, slots.shape[1:]), coarse
+    )
+    in_use = jnp.where(slots < K, slots, -1).max() + 1
+
+    def add_frame(totals, frame):
+        slots, counted, logits = frame
+
+        def add_slot(slot, totals):
+            (share,) = counts_for((slots == slot)[None, ..., None].astype(jnp.float32))
+            own = jnp.einsum("hw,hwc->c", share[0, ..., 0], logits, precision="highest")
+            return totals.at[slot].add(own)
+
+        return lax.fori_loop(0, jnp.where(counted, in_use, 0), add_slot, totals), None
+
+    start = jnp.zeros((K, logits.shape[-1]), jnp.float32)
+    return lax.scan(add_frame, start, (slots, counted, logits))[0]
 
 
 @dataclasses.dataclass

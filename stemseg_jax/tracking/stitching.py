@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Int32
 from scipy import optimize
 
@@ -58,6 +59,7 @@ def stitch(
     num_slots: int,
     max_alive: int,
     settings: Settings,
+    known_ids: Int32[Array, "*ids"] | None = None,
 ) -> Stitched:
     """Names the tracklets of a window.
 
@@ -75,6 +77,9 @@ def stitch(
         max_alive: Room for the distinct ids in `previous`: K times
             `windows.labelling_windows`.
         settings: Static under `jit`.
+        known_ids: All ids that `previous` may have, in any order and with any repeats;
+            below 1 is none. None: they are looked for, which takes longer than all else
+            where frames are large.
 
     Source: STEm-Seg, inference; for "released" the authors' code.
         Differs from the authors' code in: "paper" and "refined" join no pair that
@@ -83,11 +88,21 @@ def stitch(
     T = previous.shape[0]
     is_known = (jnp.arange(T) < known).reshape(T, *[1] * (previous.ndim - 1))
     previous = jnp.where(is_known, previous, 0)
-    alive, rows = _compact(previous, max_alive)
-    shared = jnp.where(is_known, slots, -1)
-    counts = matching.joint_counts(
-        rows, shared, num_rows=max_alive, num_columns=num_slots
-    )
+    alive = _distinct(previous if known_ids is None else known_ids, max_alive)
+
+    def add_frame(index, counts):
+        frame = previous[index]
+        row = jnp.searchsorted(alive, frame, method="scan_unrolled")
+        return counts + matching.joint_counts(
+            jnp.where(frame > 0, row, -1).astype(jnp.int32),
+            slots[index],
+            num_rows=max_alive,
+            num_columns=num_slots,
+        )
+
+    counts = jnp.zeros((max_alive + 1, num_slots + 1), jnp.int32)
+    if T:
+        counts = lax.fori_loop(0, known, add_frame, counts)
     appears = _appears(jnp.where(is_known, -1, slots), num_slots)
     if settings.rule == "released":
         row = _released_rows(counts, alive, next_id, previous, is_known & foreground)
@@ -106,12 +121,10 @@ def stitch(
     return Stitched(labels, ids.astype(jnp.int32), next_id)
 
 
-def _compact(labels, size):
-    """The ids in a label map in ascending order, and each point's place among them."""
+def _distinct(labels, size):
+    """The ids among labels, in ascending order."""
     ids = jnp.where(labels > 0, labels, NO_ID)
-    table = jnp.unique(ids, size=size, fill_value=NO_ID)
-    place = jnp.searchsorted(table, labels, method="scan_unrolled")
-    return table, jnp.where(labels > 0, place, -1).astype(jnp.int32)
+    return jnp.unique(ids, size=size, fill_value=NO_ID)
 
 
 def _appears(slots, num_slots):

@@ -209,6 +209,9 @@ def test_categories_from_logits_and_from_votes():
     assert categories("votes") == [1, 2, 1, 0]
     with pytest.raises(ValueError, match=r"category_from='size'.*'logits', 'votes'"):
         categories("size")
+    tracks[1] = tracks[1]._replace(votes=None)
+    with pytest.raises(ValueError, match="'votes': votes were not counted while the"):
+        categories("votes")
 
 
 def test_no_track_at_all():

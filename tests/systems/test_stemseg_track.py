@@ -59,6 +59,7 @@ def config_of(case):
         config.tracking.overlap = case.overlap
         config.tracking.full_size = case.full_size
         config.tracking.score = case.score
+        config.selection.category_from = "votes"
         config.evaluation.min_dim, config.evaluation.max_dim = height, width
     return config
 
@@ -134,6 +135,20 @@ def check(system, video, config):
             np.testing.assert_allclose(track.logits, other.logits, rtol=1e-4)
             np.testing.assert_array_equal(track.votes, other.votes)
     return labels
+
+
+def test_votes_are_counted_if_asked_for():
+    config = config_of(next(case for case in CASES if case.config == "ytvis"))
+    cells = painted.paint(config.num_frames, crowd(config.num_frames))
+    video = painted.Video(cells, (32, 64), 1)
+    for source in ("votes", "logits"):
+        with config.unlocked():
+            config.selection.category_from = source
+        _, found = drained(painted.system(config).track({}, iter(video.frames())))
+        assert found
+        for track in found.values():
+            assert (track.votes is not None) == (source == "votes")
+            assert track.logits is not None
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from stemseg_jax.ops import resize
 from stemseg_jax.tracking import statistics
 from stemseg_jax.tracks import TrackStatistics
 
@@ -48,6 +49,31 @@ def test_equals_numpy_slot_by_slot(seed, wrap):
         np.testing.assert_allclose(sums.logits[k], logits[own].sum(axis=0), rtol=1e-5)
         votes = np.bincount(logits[own].argmax(axis=-1), minlength=C)
         np.testing.assert_array_equal(sums.votes[k], votes)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_logits_of_a_coarser_map_count_as_if_enlarged(seed):
+    coarse = np.random.default_rng(seed).normal(size=(4, 3, 2, C)).astype(np.float32)
+    slots = np.random.default_rng(seed).integers(-1, K, (4, 12, 8)).astype(np.int32)
+    counted = jnp.arange(4) >= 2 * seed
+    large = resize.linear(jnp.asarray(coarse), (12, 8))
+    found, expected = (
+        statistics.slot_sums(
+            jnp.asarray(slots), counted, num_slots=K, logits=jnp.asarray(logits)
+        )
+        for logits in (coarse, large)
+    )
+    np.testing.assert_array_equal(found.cells, expected.cells)
+    np.testing.assert_array_equal(found.votes, expected.votes)
+    np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-5, atol=1e-5)
+
+
+def test_votes_are_counted_only_if_asked_for():
+    slots, logits = map(jnp.asarray, drawn(0))
+    sums = statistics.slot_sums(
+        slots, jnp.ones(SIZE[0], bool), num_slots=K, logits=logits, votes=False
+    )
+    assert sums.votes is None and sums.logits.shape == (K, C)
 
 
 def test_without_classes_there_are_only_cells():

@@ -104,6 +104,22 @@ def test_shared_frames_keep_their_labels(rule):
 
 
 @pytest.mark.parametrize("rule", stitching.RULES)
+def test_told_which_ids_there_are_it_gives_the_same(rule):
+    """Also of one that no point has."""
+    case = BEFORE, read(WINDOW).clip(-1), read(WINDOW) > -2, 2, 9
+    told = stitching.stitch(
+        *(jnp.asarray(x) for x in case[:3]),
+        *(jnp.int32(x) for x in case[3:]),
+        num_slots=6,
+        max_alive=12,
+        settings=Settings(rule=rule),
+        known_ids=jnp.array([[0, 7, 4], [4, 5, 0]]),
+    )
+    for a, b in zip(told, run(*case, rule=rule), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("rule", stitching.RULES)
 def test_the_first_window_numbers_from_1(rule):
     result = run_frames(np.full((1, 2, 3), 5), "01.\n-11", 0, 1, rule=rule)
     np.testing.assert_array_equal(result.labels, ids("12.\n-22"))
