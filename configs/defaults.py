@@ -134,6 +134,7 @@ def get_config() -> ConfigDict:
     config.checkpoint_minutes = 0.0  # and whenever the last one is so old; 0: never
     config.keep_checkpoints = 2  # the latest
     config.milestone_every = 0  # updates; its checkpoints stay. 0: there are none
+    config.profile_steps = ()  # the first and the last update of a trace
 
     config.evaluation = ConfigDict()
     evaluation = config.evaluation

@@ -35,6 +35,7 @@ ADDED = {
     "data.aspects": (),
     "checkpoint_minutes": 0.0,
     "milestone_every": 0,
+    "profile_steps": (),
 }
 PRECISION = jax.config.jax_default_matmul_precision
 Tracked = tuple[collector.LabelCollector, dict[int, TrackStatistics]]

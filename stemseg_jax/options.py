@@ -190,6 +190,7 @@ SHARED: Mapping[str, Range] = {
     "checkpoint_every": Whole(least=1),
     "checkpoint_minutes": Real(least=0),
     "milestone_every": Whole(),
+    "profile_steps": Each(Whole(least=1), lengths=(0, 2), rising=True),
     "keep_checkpoints": Whole(least=1),
     "evaluation.dataset": OneOf(("", *DATASETS)),
     "evaluation.split": SPLIT,

@@ -19,6 +19,7 @@ from stemseg_jax import (
     models,
     optimization,
     parallel,
+    profiling,
     run_log,
     structures,
     validation,
@@ -125,6 +126,7 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
         saved,
         run_log.Log(folder, config, start) as log,
         validation.Validation(config, system, folder, start) as validate,
+        profiling.Trace(folder, config.profile_steps) as trace,
         Interruption("Stopping after this update; the run can be resumed.") as stop,
         device_memory.explained(
             "training",
@@ -151,7 +153,9 @@ def _run(config: ConfigDict, folder: pathlib.Path) -> None:
                 with log.compilation(size):
                     step_fn = parallel.jit_step(update, where).lower(state, clips)
                     updates[size] = step_fn.compile()
+            trace.before(step + 1)
             state, metrics = updates[size](state, clips)
+            trace.after(step + 1, metrics)
             log.step(step + 1, metrics, batch, rate=rate)
             # Of any host: an exit status if it is told to stop, and whether it is late.
             code, late = divmod(wish(2 * stop.exit_code + due.late()), 2)

@@ -86,6 +86,7 @@ MAY_IMPORT = {
     },
     "conversion": {"formats", *FOUNDATION},
     "run_log": {"formats", "hosts"},
+    "profiling": {"hosts"},
     "sheets": {"data", "formats", "outputs", "tracks"},
     "validation": {
         *("checkpoints", "evaluate", "hosts", "models", "score", "sheets"),
@@ -108,7 +109,7 @@ MAY_IMPORT = {
         *("data", "formats", "tracking"),
     },
     **dict.fromkeys(SCRIPTS, SCRIPT),
-    "train": {"run_log", "interruption", "validation", *SCRIPT},
+    "train": {"run_log", "profiling", "interruption", "validation", *SCRIPT},
     "predict": {"predictor", "results", *SCRIPT},
     "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
     "track_masks": {"evaluate", "score", *SCRIPT},
