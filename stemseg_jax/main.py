@@ -233,7 +233,7 @@ def dispatch(mode: str) -> int | None:
         )
     from stemseg_jax import benchmark
 
-    return benchmark.run(config)
+    return benchmark.run(config, json_file=_JSON.value)
 
 
 def _track_masks() -> None:

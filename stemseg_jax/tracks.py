@@ -12,7 +12,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int32, UInt8
@@ -30,6 +30,24 @@ class Frame(NamedTuple):
     # number of each pixel's instance, from 1, the same in all frames; 0 is background.
     # None: there is none, or the frame is not of an evaluation.
     truth: Callable[[], Int32[np.ndarray, "H W"]] | None = None
+
+
+class Stage(NamedTuple):
+    """A part of `System.track` as it runs there, to be timed on its own.
+
+    `function(*arguments)` does what is to be done for `frames` frames.
+    """
+
+    name: str
+    function: Callable
+    arguments: tuple
+    frames: int
+    # Where that is no function that XLA can see through, one that is, with arguments:
+    # the same work for one frame.
+    one_frame: tuple[Callable, tuple] | None = None
+
+
+Stages = Generator[Stage, Any, Any]  # takes what each stage gives
 
 
 def of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:

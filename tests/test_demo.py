@@ -119,15 +119,33 @@ def test_a_demo_without_its_own_config_is_refused(tmp_path):
         demo.run(config, workdir=str(tmp_path))
 
 
-def test_the_benchmark_times_every_stage(monkeypatch, capsys):
+def test_the_benchmark_times_every_stage(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(benchmark, "REPEATS", 1)
-    benchmark.run(moving_shapes.get_config("smoke"))
-    out = capsys.readouterr().out
-    for stage in ("read a batch", "loss", "loss and gradient", "track 40 frames"):
-        (line,) = [x for x in out.splitlines() if x.strip().startswith(f"{stage} ")][:1]
-        assert len([x for x in line.split() if x.replace(".", "").isdigit()]) >= 2
-    (line,) = [x for x in out.splitlines() if "restore" in x]
-    assert int(line.split()[1]) > 0  # every seed counts
+    monkeypatch.setattr(benchmark, "SIDE", 64)
+    file = tmp_path / "figures.json"
+    benchmark.run(moving_shapes.get_config("smoke"), json_file=str(file))
+    found = json.loads(file.read_text())
+    rows = {row["stage"]: row for row in found["stages"]}
+    assert [name for name in rows if not name.startswith("restore")] == [
+        *("read a batch", "forward, loss", "forward, loss, backward", "optimiser"),
+        *("an update in all", "decode 40 JPEGs", "preprocess (8 frames)"),
+        *("encode (8 frames)", "decode heads (8 frames)", "add up windows (8 frames)"),
+        *("cluster (8 frames)", "cluster, stitch, sum up (4 frames)"),
+        *("track 40 frames", "write 40 PNGs"),
+    ]
+    printed = capsys.readouterr().out
+    for name, row in rows.items():
+        assert name in printed
+        assert 0 < row["from"] <= row["median (s)"] <= row["to"]
+    (restored,) = (name for name in rows if name.startswith("restore"))
+    assert int(restored.split()[1]) > 0  # every seed counts
+    forward, both, encode = (
+        rows[name]["GFLOP"]
+        for name in ("forward, loss", "forward, loss, backward", "encode (8 frames)")
+    )
+    assert 0 < encode < forward and 2 * forward < both < 4 * forward
+    assert found["peak memory"]["host (MB)"] > 100
+    assert "peak memory, host (MB)" in printed
 
 
 def test_generic_scripts_name_no_key_of_one_system():

@@ -3,11 +3,12 @@
 from collections.abc import Generator, Iterator
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Array, Key
+import numpy as np
+from jaxtyping import Array, Key, UInt8
 from ml_collections import ConfigDict
 
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
-from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
+from stemseg_jax.tracks import Frame, LabelledFrames, Stages, TrackStatistics
 
 
 @runtime_checkable
@@ -57,4 +58,14 @@ class System(Protocol):
 
         Raises:
             ValueError: If there is no frame, or frames differ in size.
+        """
+
+    def stages(
+        self, variables: Variables, images: UInt8[np.ndarray, "T H W 3"]
+    ) -> Stages:
+        """The parts of `track`, for `--mode=benchmark`: those of a window of a system
+        of windows, one step of an online one.
+
+        Args:
+            images: At least as many as the method looks at together.
         """

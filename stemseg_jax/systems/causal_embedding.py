@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int32, Key
+from jaxtyping import Array, Bool, Float, Int32, Key, UInt8
 from ml_collections import ConfigDict
 
 from stemseg_jax import choices, structures
@@ -44,7 +44,7 @@ from stemseg_jax.tracking import (
     previous_frame,
     statistics,
 )
-from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
+from stemseg_jax.tracks import Frame, LabelledFrames, Stages, TrackStatistics
 
 TEMPORAL = ("causal", "none")
 PARTS = ("embedding", "foreground")  # that train, together or one after the other
@@ -401,6 +401,11 @@ class CausalEmbedding:
             the smallest cluster are ours.
         """
         return online.track(self, variables, frames, maps=maps)
+
+    def stages(
+        self, variables: Variables, images: UInt8[np.ndarray, "T H W 3"]
+    ) -> Stages:
+        return online.stages(self, variables, images)
 
     def geometry(self, original: Size) -> Geometry:
         if self.exact is None:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Int32, Key, UInt
+from jaxtyping import Array, Float, Int32, Key, UInt, UInt8
 from ml_collections import ConfigDict
 
 from stemseg_jax import choices, structures
@@ -28,7 +28,7 @@ from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
 from stemseg_jax.systems import volumes
 from stemseg_jax.tracking import label_codes, statistics, windows
-from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
+from stemseg_jax.tracks import Frame, LabelledFrames, Stage, Stages, TrackStatistics
 
 TRACK = 1  # the only one
 
@@ -201,6 +201,26 @@ class Saliency:
             volumes.forget(memory, ready.keep_from)
         yield pending.fetch(seen)
         return seen.finish()
+
+    def stages(
+        self, variables: Variables, images: UInt8[np.ndarray, "T H W 3"]
+    ) -> Stages:
+        """As the contract has it, of a window in the middle of a video."""
+        T = self.network.num_frames
+        logits = yield from volumes.stages(
+            self.network, variables, images[:T], self.sizes
+        )
+        known = np.int32(self.tracking.overlap)
+
+        def add_up(sums, logits):
+            return _add_up(sums, logits, np.int32(0))
+
+        def label(sums):
+            return self._label(sums, known)
+
+        blank = (_blank(logits),) * T
+        sums = yield Stage("add up windows", add_up, (blank, logits), T)
+        yield Stage("label, sum up", label, (sums,), T - self.tracking.overlap)
 
     @functools.partial(jax.jit, static_argnums=0)
     def _label(

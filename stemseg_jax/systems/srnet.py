@@ -16,8 +16,9 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int32, Key
+from jaxtyping import Array, Bool, Float, Int32, Key, UInt8
 from ml_collections import ConfigDict
 
 from stemseg_jax import choices, structures
@@ -30,7 +31,7 @@ from stemseg_jax.ops import gaussian, heatmap, mixing, pixels, resize
 from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
 from stemseg_jax.tracking import association, label_codes, online, statistics
-from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
+from stemseg_jax.tracks import Frame, LabelledFrames, Stages, TrackStatistics
 
 ACTIVATIONS = {"tanh": lambda x: jnp.tanh(0.25 * x), "none": lambda x: x}
 CENTRES = ("mass", "embedding", "box")
@@ -304,6 +305,11 @@ class SRNet:
             are ours.
         """
         return online.track(self, variables, frames, maps=maps)
+
+    def stages(
+        self, variables: Variables, images: UInt8[np.ndarray, "T H W 3"]
+    ) -> Stages:
+        return online.stages(self, variables, images)
 
     def geometry(self, original: Size) -> Geometry:
         stride = 1 if self.tracking.upsample else STRIDE

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int32, Key, UInt
+from jaxtyping import Array, Bool, Float, Int32, Key, UInt, UInt8
 from ml_collections import ConfigDict
 
 from stemseg_jax import choices, structures
@@ -34,7 +34,13 @@ from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
 from stemseg_jax.systems import volumes
 from stemseg_jax.tracking import label_codes, statistics, stitching, windows
-from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
+from stemseg_jax.tracks import (
+    Frame,
+    LabelledFrames,
+    Stage,
+    Stages,
+    TrackStatistics,
+)
 
 SCORES = ("size", "foreground", "confidence", "product")
 CLASSES_OF = ("cells", "instances")
@@ -371,6 +377,40 @@ class STEmSeg:
         yield pending.fetch(seen)
         return seen.finish()
 
+    def stages(
+        self, variables: Variables, images: UInt8[np.ndarray, "T H W 3"]
+    ) -> Stages:
+        """As the contract has it, of a window in the middle of a video."""
+        T = self.network.num_frames
+        maps = yield from volumes.stages(
+            self.network, variables, images[:T], self.sizes
+        )
+        blank, next_id = self._blank(maps)
+        zero, known = np.int32(0), np.int32(self.tracking.overlap)
+
+        def add_up(memory, maps):
+            return _add_up(memory, maps, zero)
+
+        def cluster(maps, memory):
+            points = self._points(maps, volumes.mean(_sums(memory)).foreground)
+            chosen = points.foreground > self.tracking.foreground_threshold
+            return self._cluster(points, chosen)
+
+        def label(maps, memory, next_id):
+            return self._label(maps, memory, zero, known, next_id)
+
+        memory = yield Stage("add up windows", add_up, ((blank,) * T, maps), T)
+        first = self._label(maps, memory, zero, zero, next_id)
+        memory = tuple(
+            FrameMemory(frame.sums, labels, first.ids)
+            for frame, labels in zip(memory, first.labels, strict=True)
+        )
+        yield Stage("cluster", jax.jit(cluster), (maps, memory), T)
+        new = T - self.tracking.overlap
+        yield Stage(
+            "cluster, stitch, sum up", label, (maps, memory, first.next_id), new
+        )
+
     @property
     def _labels_full_size(self) -> bool:
         return self.tracking.full_size or self.clustering.rule == "refined"
@@ -408,7 +448,7 @@ class STEmSeg:
             known: Places at the front that have labels or are repeats.
         """
         T, K = len(memory), self.clustering.max_instances
-        mean = volumes.mean(tuple(frame.sums for frame in memory))
+        mean = volumes.mean(_sums(memory))
         points = self._points(maps, mean.foreground)
         is_real = (jnp.arange(T) >= repeats)[:, None, None]
         chosen = is_real & (points.foreground > self.tracking.foreground_threshold)
@@ -526,7 +566,7 @@ def _add_up(
     0 of a short video stands, but not the seediness.
     """
     sums = volumes.add_up(
-        tuple(frame.sums for frame in memory),
+        _sums(memory),
         volumes.sums_of(_semantic(maps)),
         repeats,
         together=maps.foreground_logits is not None,
@@ -534,6 +574,10 @@ def _add_up(
     return tuple(
         frame._replace(sums=own) for frame, own in zip(memory, sums, strict=True)
     )
+
+
+def _sums(memory: tuple[FrameMemory, ...]) -> tuple[volumes.Sums, ...]:
+    return tuple(frame.sums for frame in memory)
 
 
 def _semantic(maps: Maps) -> Semantic:

@@ -18,8 +18,9 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int32, Key
+from jaxtyping import Array, Bool, Float, Int32, Key, UInt8
 from ml_collections import ConfigDict
 
 from stemseg_jax import choices, structures
@@ -48,7 +49,7 @@ from stemseg_jax.tracking import (
     statistics,
     target_model,
 )
-from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics
+from stemseg_jax.tracks import Frame, LabelledFrames, Stages, TrackStatistics
 
 PARTS = ("discovery", "refiner", "embedding")  # that train, one after the other
 SIGMA = 10.0  # pixels, of the peak of a centre
@@ -450,6 +451,11 @@ class TargetAware:
             at the end of the video (X-17), as `selection.limit` does here.
         """
         return online.track(self, variables, frames, maps=maps)
+
+    def stages(
+        self, variables: Variables, images: UInt8[np.ndarray, "T H W 3"]
+    ) -> Stages:
+        return online.stages(self, variables, images)
 
     def geometry(self, original: Size) -> Geometry:
         return self.sizes.geometry(original, stride=1)

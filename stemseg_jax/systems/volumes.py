@@ -7,21 +7,21 @@ one's work is under way.
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32, UInt
+from jaxtyping import Array, Float, Int32, UInt, UInt8
 
 from stemseg_jax.geometry import Geometry, Size, SizeRule
 from stemseg_jax.modules.encoder import STRIDE, Encoder, Pyramid
 from stemseg_jax.ops import pixels, resize
 from stemseg_jax.structures import Variables
 from stemseg_jax.tracking import label_codes, statistics, windows
-from stemseg_jax.tracks import Frame, LabelledFrames
+from stemseg_jax.tracks import Frame, LabelledFrames, Stage, Stages
 
 
 @runtime_checkable
@@ -88,26 +88,62 @@ def forget(by_frame: dict[int, Any], oldest: int) -> None:
         del by_frame[index]
 
 
+def stages(
+    network: Network,
+    variables: Variables,
+    images: UInt8[np.ndarray, "T H W 3"],
+    sizes: SizeRule,
+) -> Stages:
+    """`System.stages` up to the maps of a window of these frames, which it returns."""
+    T, resized = len(images), sizes.geometry(images.shape[1:3], stride=1).resized
+    convention = network.encoder.convention
+
+    def prepare(images):
+        return pixels.prepare(images, resized, convention)
+
+    def encode(prepared):
+        return _frame_by_frame(lambda x: _encode(network, variables, x), prepared)
+
+    def encode_one(variables, prepared):
+        return _encode(network, variables, prepared)
+
+    def decode(variables, pyramids):
+        return _decode(network, variables, pyramids)
+
+    prepared = yield Stage("preprocess", prepare, (images,), T)
+    one = (encode_one, (variables, prepared[:1]))
+    pyramids = yield Stage("encode", encode, (prepared,), T, one)
+    return (yield Stage("decode heads", decode, (variables, tuple(pyramids)), T))
+
+
 def _encode_group(
     network: Network, variables: Variables, group: windows.Group, resized: Size
 ) -> Sequence[Pyramid]:
-    """Features of each frame of a group.
-
-    On CPU the frames go one by one, in a thread for each core: maps of a whole group
-    fit no cache, and XLA by itself leaves cores idle.
-    """
+    """Features of each frame of a group."""
 
     def encode(images):
         prepared = pixels.prepare(images, resized, network.encoder.convention)
         return _encode(network, variables, prepared)
 
+    images = group.images
+    if jax.default_backend() == "cpu":  # there is no shape that has to be kept
+        images = images[: len(group.indices)]
+    return _frame_by_frame(encode, images)
+
+
+def _frame_by_frame(
+    encode: Callable[[Any], tuple[Pyramid, ...]], images: Any
+) -> Sequence[Pyramid]:
+    """On CPU the frames go one by one, in a thread for each core: maps of a whole group
+    fit no cache, and XLA by itself leaves cores idle."""
+    if jax.default_backend() != "cpu":
+        return encode(images)
+
     def encode_alone(image):
         (pyramid,) = encode(image[None])
         return jax.block_until_ready(pyramid)
 
-    if jax.default_backend() != "cpu":
-        return encode(group.images)
-    return list(_threads().map(encode_alone, group.images[: len(group.indices)]))
+    return list(_threads().map(encode_alone, images))
 
 
 @functools.cache

@@ -4,11 +4,19 @@ from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
-from jaxtyping import Array, Float, Int32, UInt
+import numpy as np
+from jaxtyping import Array, Float, Int32, UInt, UInt8
 
 from stemseg_jax.geometry import Geometry, Size
 from stemseg_jax.tracking import label_codes, statistics
-from stemseg_jax.tracks import Frame, LabelledFrames, TrackStatistics, of_one_size
+from stemseg_jax.tracks import (
+    Frame,
+    LabelledFrames,
+    Stage,
+    Stages,
+    TrackStatistics,
+    of_one_size,
+)
 
 
 class Labels(NamedTuple):
@@ -79,6 +87,20 @@ def track(
     if geometry is None:
         raise ValueError("The video has no frames.")
     return seen.finish()
+
+
+def stages(
+    method: Method, variables: Any, images: UInt8[np.ndarray, "T H W 3"]
+) -> Stages:
+    """`System.stages` of an online method: a step after another one."""
+    geometry = method.geometry(images.shape[1:3])
+    state = _beside(variables, method.start(variables, geometry))
+
+    def step(variables, state, image):
+        return method.step(variables, state, Frame(0, image), geometry)
+
+    state, _ = step(variables, state, images[0])
+    yield Stage("step", step, (variables, state, images[1]), 1)
 
 
 def _beside(variables: Any, state: Any) -> Any:
