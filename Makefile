@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 VIDEO ?= $(firstword $(wildcard $(or $(STEMSEG_SHARED),../shared)/data/videos/*.mp4))
 
-.PHONY: demo test test-slow fuzz lint parity parity_metrics clean
+.PHONY: demo test test-slow docs dist fuzz parity parity_metrics clean
 
 # make demo [VIDEO=clip.mp4]: and, if a real video is named, the weights that come along.
 demo: $(VENV)/installed
@@ -22,6 +22,14 @@ test: $(VENV)/installed-dev
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow
+
+# docs/site/index.html; a warning is an error.
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m sphinx --fail-on-warning --quiet docs docs/site
+
+# dist/: what is uploaded to PyPI, the wheel being made of the sdist.
+dist: $(VENV)/installed-dev
+	$(BIN)/python -m build --no-isolation
 
 # make fuzz [CASES=1000]: so many broken and odd inputs of each form, by how they ended.
 fuzz: $(VENV)/installed-dev
@@ -50,4 +58,4 @@ $(VENV)/installed-dev: setup.py $(VENV)/bin/python
 	touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist docs/api docs/site *.egg-info

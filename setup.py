@@ -10,6 +10,8 @@ VERSION = re.search(
     r'__version__ = "(.+)"', (HERE / "stemseg_jax/__init__.py").read_text()
 ).group(1)
 
+DOCS = ["furo>=2025.12.19", "matplotlib>=3.9", "myst-parser>=5", "sphinx>=8.2"]
+
 setup(
     name="stemseg_jax",
     version=VERSION,
@@ -19,6 +21,7 @@ setup(
     license="Apache-2.0 AND CC-BY-NC-4.0",  # the latter: weights/
     packages=find_packages(include=["stemseg_jax", "stemseg_jax.*", "configs"]),
     package_data={"stemseg_jax": ["weights/*.safetensors", "weights/LICENCE.md"]},
+    data_files=[("share/doc/stemseg_jax", ["docs/model_card.md", "CHANGELOG.md"])],
     python_requires=">=3.11",
     install_requires=[
         "absl-py",
@@ -49,13 +52,17 @@ setup(
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "notebooks": ["ipywidgets", "jupyter", "matplotlib"],
+        "docs": DOCS,
         "dev": [
+            *DOCS,
             "beartype",
+            "build>=1.2",
             "hypothesis",
             "nbmake",
             "pytest",
             "pytest-xdist",
             "ruff",
+            "setuptools>=68",
             "tensorboard",
         ],
     },

@@ -5,7 +5,7 @@
 is all that labelling a video needs; see `stemseg_jax.predictor`.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Predictor"]
 
 

@@ -27,6 +27,7 @@ MODES = {
     "benchmark": "time each stage on its own",
 }
 SHARED = ("train", "evaluate")  # by several hosts
+BESIDE = pathlib.Path(__file__).parents[1]  # where configs/ lies, in a clone or not
 FED = ("train", "demo", "show_data", "benchmark")  # those with training clips
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -356,6 +357,7 @@ def _without_leftovers(unraisable) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     """As absl does it, which says most mistakes once and without a stack."""
+    argv[:] = map(_installed, argv)  # of sys, where ml_collections looks again
     # A file of flags may name a config, too.
     if not any(re.match(r"--?(config|flagfile)(=|$)", one) for one in argv):
         argv, _overrides[:] = _without_overrides(argv)
@@ -366,6 +368,14 @@ def _parse(argv: list[str]) -> list[str]:
             raise
         print(f"No option of the config: {_plain(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _installed(argument: str) -> str:
+    """A config of ours is found from any folder, unless there is one of that name."""
+    option, file, rest = re.match(r"(--?config=|)([^:]*)(.*)", argument, re.S).groups()
+    ours = re.fullmatch(r"configs/\w+\.py", file) and not os.path.exists(file)
+    there = BESIDE / file
+    return f"{option}{there}{rest}" if ours and there.exists() else argument
 
 
 def _without_overrides(argv: list[str]) -> tuple[list[str], list[str]]:
