@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT))  # the package documented is the one beside these 
 
 import stemseg_jax  # noqa: E402
 
-project, author = "stemseg_jax", "The stemseg_jax authors"
+project, copyright = "stemseg_jax", "the stemseg_jax authors"
 release = stemseg_jax.__version__
 html_title = f"{project} {release}"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -66,7 +66,7 @@ autodoc_default_options = {
     "ignore-module-all": True,  # what a folder hands on is told where it is defined
 }
 autodoc_inherit_docstrings = False
-napoleon_use_ivar = True  # attributes are told with their class, and nowhere else
+napoleon_custom_sections = [("Attributes", "params_style")]  # told with their class
 napoleon_use_rtype = False
 
 AS_IT_STANDS = re.compile(r" {4}|[\w.]+ {2,}\S")  # the beginning of code or of a table

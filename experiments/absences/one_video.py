@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 
 from stemseg_jax import models
-from stemseg_jax.data import input_video
+from stemseg_jax.data import inputs
 from stemseg_jax.outputs import collector, report
 from stemseg_jax.tracking import continuity, rejoining
 from stemseg_jax.tracks import Frame, LabelledFrames
@@ -18,8 +18,8 @@ def main():
     parser.add_argument("--checkpoint", default="real")
     options = parser.parse_args()
     model = models.load(models.saved_config(options.checkpoint), options.checkpoint)
-    (video,) = input_video.find(options.input)
-    labels, tracks = model.track(image for _, image in video)
+    (video,) = inputs.find(options.input)
+    labels, tracks = model.track(frame.image for frame in video)
 
     def again(frames):
         """What the model said, a window's new frames at a time."""
@@ -32,7 +32,7 @@ def main():
 
     for seconds in (0, 1, 2):
         settings = rejoining.Rejoining(max_absence=round(seconds * video.fps))
-        frames = (Frame(index, image) for index, image in video)
+        frames = (Frame(frame.index, frame.image) for frame in video)
         _, found = collector.collect(
             continuity.labelled(again, frames, continuity.Continuity(absences=settings))
         )
