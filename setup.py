@@ -10,6 +10,7 @@ VERSION = re.search(
     r'__version__ = "(.+)"', (HERE / "stemseg_jax/__init__.py").read_text()
 ).group(1)
 
+PAGES = [page.relative_to(HERE) for page in (HERE / "docs").glob("[!i]*.md")]
 DOCS = ["furo>=2025.12.19", "matplotlib>=3.9", "myst-parser>=5", "sphinx>=8.2"]
 
 setup(
@@ -21,7 +22,8 @@ setup(
     license="Apache-2.0 AND CC-BY-NC-4.0",  # the latter: weights/
     packages=find_packages(include=["stemseg_jax", "stemseg_jax.*", "configs"]),
     package_data={"stemseg_jax": ["weights/*.safetensors", "weights/LICENCE.md"]},
-    data_files=[("share/doc/stemseg_jax", ["docs/model_card.md", "CHANGELOG.md"])],
+    # Where messages speak of docs/: in an environment, below this folder.
+    data_files=[("share/doc/stemseg_jax/docs", sorted(map(str, PAGES)))],
     python_requires=">=3.11",
     install_requires=[
         "absl-py",

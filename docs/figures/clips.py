@@ -41,15 +41,16 @@ def look(checkpoint: str) -> Seen:
     """Two windows of a video that the network was not trained on."""
     config = models.saved_config(checkpoint)
     model = models.load(config, checkpoint)
+    given = config.evaluation.options
     options = {
-        name: config.evaluation.options[name] for name in ("height", "width", "marked")
+        name: given[name] for name in ("height", "width", "marked") if name in given
     }
     (video,) = moving_shapes.load(
         None, "test", num_videos=VIDEO + 1, objects=(3, 3), **options
     ).videos[VIDEO:]
     size, overlap = config.num_frames, config.tracking.overlap
     first, second = windows.starts(2 * size - overlap, size, overlap)
-    rule = {**config.clustering, "rule": "paper", "min_seediness": 0.8}
+    rule = {**config.clustering, "rule": "paper"}
     return Seen(
         _window(models.initial(config), video, first, size),
         (_window(model, video, first, size), _window(model, video, second, size)),

@@ -17,7 +17,7 @@ def clustering(seen: clips.Seen) -> figure.Figure:
     found = clips.clusters(window, seen.clustering, seen.clustering.max_instances)
     steps = int(found.valid.sum())
     fig = figure.Figure(figsize=(8.6, 1.0 * (steps + 1)), layout="constrained")
-    axes = fig.subplots(steps + 1, 3)
+    axes = fig.subplots(steps + 1, 3, squeeze=False)
     taken = np.full(window.foreground.shape, -1)
     titles = (
         "seediness of what is left",
@@ -87,7 +87,8 @@ def stitched(seen: clips.Seen) -> figure.Figure:
                 axis.set_ylabel(name, rotation=0, ha="right", va="center")
             if row == 3:
                 axis.set_xlabel(f"frame {window.start + t}", fontsize=7, labelpad=2)
-    _show_table(fig.add_axes((0.87, 0.45, 0.13, 0.38)), iou)
+    if iou.size:
+        _show_table(fig.add_axes((0.87, 0.45, 0.13, 0.38)), iou)
     return fig
 
 
