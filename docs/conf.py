@@ -66,6 +66,7 @@ autodoc_default_options = {
     "ignore-module-all": True,  # what a folder hands on is told where it is defined
 }
 autodoc_inherit_docstrings = False
+autodoc_docstring_signature = False
 napoleon_custom_sections = [("Attributes", "params_style")]  # told with their class
 napoleon_use_rtype = False
 
@@ -74,6 +75,8 @@ AS_IT_STANDS = re.compile(r" {4}|[\w.]+ {2,}\S")  # the beginning of code or of 
 
 def as_markup(app, what, name, obj, options, lines):
     """Our docstrings are plain text; what would be markup in them is none."""
+    if what == "class" and lines and lines[0].startswith(f"{obj.__name__}("):
+        lines.clear()  # none was written: Python's own, which is the signature
     blocks = "\n".join(lines).split("\n\n")
     lines[:] = "\n\n".join(map(_as_markup, blocks)).split("\n")
 

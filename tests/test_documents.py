@@ -24,7 +24,7 @@ from absl import app, flags
 from absl.testing import flagsaver
 from ml_collections import ConfigDict
 
-from stemseg_jax import main, models
+from stemseg_jax import main, models, options
 from stemseg_jax.data.datasets import moving_shapes
 from stemseg_jax.evaluation import METRICS
 from stemseg_jax.outputs import video
@@ -221,6 +221,7 @@ def test_python_that_is_shown_runs(name, home):
     for code in USERS[name].python:
         config = importlib.import_module("configs.ytvis").get_config().unlock()
         exec(compile(code, name, "exec"), {"config": config, "__name__": "shown"})
+        options.check(config)
 
 
 def in_small(arguments):

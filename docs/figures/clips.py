@@ -110,7 +110,7 @@ def embedding(seen: Seen) -> figure.Figure:
     for axis in axes[:, 0]:  # as in a frame
         axis.set(xlim=(-2.3, 2.3), ylim=(1.7, -1.7))
     for axis in axes[:, 1]:
-        axis.set(xlim=(-1.8, 1.8), ylim=(-1.33, 1.33))
+        axis.set(xlim=(-2, 2), ylim=(-1.48, 1.48))
     return fig
 
 

@@ -1,6 +1,6 @@
 """Draws the figures of the documentation with the package itself.
 
-    python docs/figures/draw.py [--checkpoint=runs/shapes] [--output=docs/figures]
+    python docs/figures/draw.py --output=docs/figures [--checkpoint=runs/shapes]
 
 Those of a clip need a run of configs/moving_shapes.py (2000 updates of it drew those
 that are here); without --checkpoint they are left as they are.
@@ -16,7 +16,6 @@ import matplotlib
 import roads
 from matplotlib import figure
 
-HERE = pathlib.Path(__file__).parent
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -39,7 +38,7 @@ def write(drawn: figure.Figure, path: pathlib.Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", help="a run of configs/moving_shapes.py")
-    parser.add_argument("--output", type=pathlib.Path, default=HERE)
+    parser.add_argument("--output", type=pathlib.Path, required=True)
     options = parser.parse_args(arguments)
     with matplotlib.rc_context(STYLE):
         for name, draw in ideas.FIGURES.items():
