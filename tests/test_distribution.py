@@ -4,11 +4,12 @@ import os
 import pathlib
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import venv
 import zipfile
 
+import jax
+import ml_collections
 import pytest
 
 import stemseg_jax
@@ -21,6 +22,7 @@ ROOT = documents.ROOT
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory):
     """A folder with an sdist, and the wheel that was made of it."""
+    pytest.importorskip("build")
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder]
     subprocess.run([*command, ROOT], check=True, capture_output=True)
@@ -33,33 +35,21 @@ def installed(dist, tmp_path_factory):
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=True)
     (wheel,) = dist.glob("*.whl")
-    python = folder / "bin/python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, wheel], check=True)
+    run(folder, folder, "pip", "install", "--no-deps", "--no-index", wheel)
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    ours = subprocess.run([python, "-c", where], capture_output=True, text=True).stdout
-    needed = {str(pathlib.Path(path).parent) for path in site_packages()}
-    (pathlib.Path(ours.strip()) / "needed.pth").write_text("\n".join(needed))
+    own = pathlib.Path(run(folder, folder, "python", "-c", where).strip())
+    needed = {str(pathlib.Path(m.__file__).parents[1]) for m in (jax, ml_collections)}
+    (own / "needed.pth").write_text("\n".join(needed))
     return folder
 
 
-def site_packages():
-    """Of files that the dependencies have in the environment of the tests."""
-    import jax
-    import ml_collections
-
-    packages = (jax, ml_collections)
-    return [pathlib.Path(package.__file__).parent for package in packages] + [
-        pathlib.Path(sysconfig.get_path("purelib")) / "any"
-    ]
-
-
-def run(installed, folder, *command) -> str:
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+def run(environment: pathlib.Path, folder: pathlib.Path, name, *arguments) -> str:
+    """What a program of an environment prints, of which this clone is no part."""
+    variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     ended = subprocess.run(
-        [installed / "bin" / command[0], *command[1:]],
+        [environment / "bin" / name, *arguments],
         cwd=folder,
-        env={**environment, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        env={**variables, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
         capture_output=True,
         text=True,
     )

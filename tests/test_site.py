@@ -12,6 +12,7 @@ DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
 
 def test_figures_are_drawn_by_the_package(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
     monkeypatch.syspath_prepend(DOCS / "figures")
     draw = runpy.run_path(str(DOCS / "figures/draw.py"))["main"]
     draw([f"--output={tmp_path}"])
@@ -22,6 +23,7 @@ def test_figures_are_drawn_by_the_package(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_says_types_as_they_are(tmp_path):
+    pytest.importorskip("sphinx")
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--quiet"]
     ended = subprocess.run([*command, DOCS, tmp_path], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
