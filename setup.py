@@ -11,7 +11,7 @@ VERSION = re.search(
 ).group(1)
 
 PAGES = [page.relative_to(HERE) for page in (HERE / "docs").glob("[!i]*.md")]
-DOCS = ["furo>=2025.12.19", "matplotlib>=3.9", "myst-parser>=5", "sphinx>=8.2"]
+DOCS = ["furo>=2025.12.19", "matplotlib>=3.11", "myst-parser>=5.2", "sphinx>=9.0"]
 
 setup(
     name="stemseg_jax",
@@ -58,7 +58,7 @@ setup(
         "dev": [
             *DOCS,
             "beartype",
-            "build>=1.2",
+            "build>=1.6",
             "hypothesis",
             "nbmake",
             "pytest",

@@ -50,6 +50,20 @@ def test_buckets_are_no_folders(flag, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_config_is_the_one_that_is_here_or_the_one_that_is_installed(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for before in ("--config=", "-config=", ""):
+        named = f"{before}configs/davis.py:paper,smoke"
+        assert main._installed(named) == f"{before}{CONFIGS}/davis.py:paper,smoke"
+        for other in ("configs/mine.py", "davis.py", "configs/../configs/davis.py"):
+            assert main._installed(f"{before}{other}") == f"{before}{other}"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/davis.py").touch()
+    assert main._installed(named) == named
+
+
 def smoke(name: str = "moving_shapes") -> str:
     return f"--config={CONFIGS / name}.py:smoke"
 
