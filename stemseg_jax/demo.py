@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from stemseg_jax import evaluate, models, sheets, track_masks, train
+from stemseg_jax import evaluate, models, sheets, tasks, track_masks, train
 from stemseg_jax.data import readers
 from stemseg_jax.formats import rle, whole
 from stemseg_jax.outputs import report
@@ -104,7 +104,7 @@ def _linked(
             map(truth.frame, range(truth.num_frames)),
             settings,
             look=look,
-            limit=evaluate.FORMS["davis19"].max_tracks,
+            limit=tasks.FORMS["davis19"].max_tracks,
         )
 
 

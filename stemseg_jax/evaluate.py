@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -14,11 +13,11 @@ from jaxtyping import Int32
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from stemseg_jax import choices, hosts, models, score
+from stemseg_jax import choices, hosts, models, score, tasks
 from stemseg_jax.data import encoded_video, readers
-from stemseg_jax.data.datasets import DATASETS, export, youtube_vis
-from stemseg_jax.formats import coco_json, davis_png, mots_txt, whole
-from stemseg_jax.outputs import collector, davis_results, mots_results, ytvis_results
+from stemseg_jax.data.datasets import DATASETS
+from stemseg_jax.formats import whole
+from stemseg_jax.outputs import collector
 from stemseg_jax.tracks import VideoTracks
 
 WRITER = "--mode=evaluate"  # of the folders, which it alone replaces
@@ -33,12 +32,12 @@ def run(
 ) -> dict[str, Any]:
     """Scores a checkpoint on `config.evaluation` and prints the table.
 
-    Writes `workdir/predictions/` and, with every figure, `workdir/scores.json` (or
-    `json_file`), and returns these figures. Several hosts share the videos; the first
-    one writes, and alone has the figures.
+    Writes `workdir/predictions/`, `workdir/evaluated.json` (the config) and, with every
+    figure, `workdir/scores.json` (or `json_file`), and returns these figures. Several
+    hosts share the videos; the first one writes, and alone has the figures.
     """
     folder = pathlib.Path(workdir)
-    writes = () if json_file else ("scores.json",)
+    writes = (tasks.EVALUATED, *([] if json_file else ["scores.json"]))
     with hosts.lock(folder, "evaluate", writes=writes):
         benchmark = prepare(config, folder / "ground_truth")
         model = models.load(config, checkpoint)
@@ -47,25 +46,12 @@ def run(
         with hosts.together():  # the others wait, and hear how it ended
             if hosts.is_first():
                 figures = benchmark.score(videos, folder / "predictions", json_file)
-                if writes and figures:
-                    whole.claim(folder, *writes)
+                whole.claim(folder, *writes)
+                text = config.to_json_best_effort(indent=2)
+                whole.write_text(folder / tasks.EVALUATED, text + "\n")
+                if figures and not json_file:
                     score.write_json(folder / "scores.json", figures)
         return figures
-
-
-class Form(NamedTuple):
-    """The official files of a task."""
-
-    # Writes results to a folder, given the annotations; gives what scoring takes.
-    write: Callable[[pathlib.Path, Iterable[VideoTracks], Any], pathlib.Path]
-    # Writes a dataset's annotations to a folder (and gives what scoring takes), and
-    # reads such a folder; none: official annotations are scored, and no others.
-    export: Callable[[readers.Dataset, pathlib.Path], pathlib.Path] | None = None
-    load: Callable[[pathlib.Path], readers.Dataset] | None = None
-    splits: tuple[str, ...] = ()  # with public annotations, if a reader cannot tell
-    numbered: bool = False  # results call videos by the numbers of an annotation file
-    classes: bool = False  # every track needs one
-    max_tracks: int | None = None  # of a video
 
 
 class Benchmark(NamedTuple):
@@ -110,7 +96,7 @@ class Benchmark(NamedTuple):
         What an earlier evaluation left there goes once all videos are written.
         """
         with whole.folder(folder, WRITER) as partial:
-            results = FORMS[self.task].write(partial, videos, self.truth)
+            results = tasks.FORMS[self.task].write(partial, videos, self.truth)
         return folder / results.relative_to(partial)
 
 
@@ -127,7 +113,7 @@ def prepare(
         videos: So many are taken, the first ones, and their annotations are written.
     """
     evaluation = config.evaluation
-    form = FORMS[choices.known("evaluation.task", evaluation.task, FORMS)]
+    form = tasks.FORMS[choices.known("evaluation.task", evaluation.task, tasks.FORMS)]
     name = choices.known("evaluation.dataset", evaluation.dataset, DATASETS)
     options = evaluation.options.to_dict()
     dataset = DATASETS[name](config.data.root, evaluation.split, **options)
@@ -138,7 +124,7 @@ def prepare(
     hidden = official and form.splits and evaluation.split not in form.splits
     bare = [video.name for video in dataset.videos if not video.annotated]
     if hidden or len(bare) == len(dataset.videos):
-        truth = _listing(config) if form.numbered else None
+        truth = tasks.listing(config) if form.numbered else None
         return Benchmark(evaluation.task, dataset, truth, scored=False)
     if bare:
         raise ValueError(
@@ -147,13 +133,7 @@ def prepare(
             "of them, or none for result files alone. Look with --mode=check_data."
         )
     if official:
-        root = config.data.root or os.environ.get("STEMSEG_DATA", "")
-        truth = pathlib.Path(root).expanduser() / evaluation.ground_truth
-        if not truth.exists():
-            raise ValueError(
-                f"evaluation.ground_truth: {truth} is not there; expected the official "
-                "annotations of the task, below data.root or STEMSEG_DATA."
-            )
+        truth = tasks.official(config)
         return Benchmark(evaluation.task, dataset, truth, also_at=also_at)
     if form.export is None:
         raise ValueError(
@@ -167,21 +147,6 @@ def prepare(
                 truth = form.export(dataset, partial)
             truth = folder / truth.relative_to(partial)
     return Benchmark(evaluation.task, form.load(folder), truth, also_at=also_at)
-
-
-def _listing(config: ConfigDict) -> pathlib.Path:
-    """The file that numbers the videos of a set without annotations."""
-    evaluation = config.evaluation
-    if evaluation.dataset not in youtube_vis.NAMES:
-        raise ValueError(
-            f"evaluation.dataset={evaluation.dataset!r} is not annotated, and has no "
-            f"numbers of videos for results of {evaluation.task}; expected one of "
-            f"{', '.join(youtube_vis.NAMES)}."
-        )
-    path, _ = youtube_vis.annotation_file(
-        config.data.root, evaluation.split, name=evaluation.dataset
-    )
-    return path
 
 
 def track(model: models.Model, dataset: readers.Dataset) -> Iterator[VideoTracks]:
@@ -226,78 +191,3 @@ def truth(video: readers.Video) -> Callable[[int], Int32[np.ndarray, "H W"]] | N
         return labels
 
     return of_frame
-
-
-def _export_davis(dataset, folder, *, single=False):
-    export.write_davis(dataset, folder, "val", single=single)
-    return folder
-
-
-def _write_davis(folder, videos, truth):
-    del truth
-    for video in videos:
-        davis_results.write(folder, video)
-    return folder
-
-
-def _write_youtube_vis(folder, videos, truth):
-    ids = {video.name: video.id for video in coco_json.read_videos(truth).videos}
-    return ytvis_results.write(folder, videos, ids)
-
-
-def _load_kitti(folder):
-    sequences = sorted(f.stem for f in (folder / "instances_txt").glob("*.txt"))
-    return DATASETS["kitti_mots"](folder, "train", sequences=sequences)
-
-
-def _export_cars(dataset, folder):
-    """What is no pedestrian is a car."""
-    others = {"pedestrian": mots_txt.PEDESTRIAN}
-    kinds = {c: others.get(x, mots_txt.CAR) for c, x in dataset.categories.items()}
-    return export.write_kitti_mots(dataset, folder, classes=kinds)
-
-
-def _write_mots(first_frame, prepared=mots_results.clean):
-    def write(folder, videos, truth):
-        del truth
-        for video in map(prepared, videos):
-            mots_results.write(folder, video, first_frame=first_frame)
-            mots_results.write_scores(folder, video)
-        return folder
-
-    return write
-
-
-_DAVIS = Form(_write_davis, splits=("val",), max_tracks=davis_png.MAX_OBJECTS)
-_YOUTUBE_VIS = Form(
-    _write_youtube_vis,
-    export=lambda dataset, folder: export.write_youtube_vis(dataset, folder, "valid"),
-    load=lambda folder: DATASETS["own"](folder, "valid"),
-    numbered=True,
-    classes=True,
-)
-FORMS = {
-    "davis19": _DAVIS._replace(
-        export=_export_davis, load=lambda folder: DATASETS["davis19"](folder, "val")
-    ),
-    "davis16": _DAVIS._replace(
-        export=functools.partial(_export_davis, single=True),
-        load=lambda folder: DATASETS["davis16"](folder, "val"),
-    ),
-    "ytvis": _YOUTUBE_VIS,
-    "ovis": _YOUTUBE_VIS,
-    "proposals": _YOUTUBE_VIS._replace(classes=False),
-    "kitti_mots": Form(
-        _write_mots(first_frame=0),
-        export=export.write_kitti_mots,
-        load=_load_kitti,
-        classes=True,
-    ),
-    # For systems that tell no classes apart; `clean`, which is STEm-Seg's, is left out.
-    "kitti_mots_cars": Form(
-        _write_mots(first_frame=0, prepared=mots_results.cars),
-        export=_export_cars,
-        load=_load_kitti,
-    ),
-    "mots_challenge": Form(_write_mots(first_frame=1), classes=True),
-}

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, UInt8
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from stemseg_jax import choices, evaluate, models, score
+from stemseg_jax import choices, models, score, tasks
 from stemseg_jax.conversion import merging, parts
 from stemseg_jax.data import found_masks
 from stemseg_jax.data.datasets import folders
@@ -68,7 +68,7 @@ def run(
             fit.
     """
     settings = LINKINGS[choices.known("link", by, LINKINGS)]
-    form = evaluate.FORMS[choices.known("task", task, evaluate.FORMS)]
+    form = tasks.FORMS[choices.known("task", task, tasks.FORMS)]
     truth = pathlib.Path(ground_truth) if ground_truth else None
     if form.numbered and not truth:
         raise ValueError(
@@ -226,7 +226,7 @@ def _pictures(
         yield picture
 
 
-def _check(tracks: VideoTracks, task: str, form: evaluate.Form) -> None:
+def _check(tracks: VideoTracks, task: str, form: tasks.Form) -> None:
     if not tracks.tracks:
         logging.warning(
             "%s: no masks were found (255 is void in a palette image).", tracks.name

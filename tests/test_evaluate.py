@@ -11,7 +11,7 @@ import pytest
 
 from configs import davis, kitti_mots, ytvis
 from configs import moving_shapes as recipe
-from stemseg_jax import evaluate
+from stemseg_jax import evaluate, tasks
 from stemseg_jax.data.datasets import DATASETS, moving_shapes
 from stemseg_jax.formats import rle
 from stemseg_jax.geometry import Geometry
@@ -182,7 +182,7 @@ def truth_as_results(dataset, numbers=None):
 
 @pytest.fixture(params=["davis19", "davis16", "ytvis", "kitti_mots"])
 def benchmark(request, dataset, tmp_path):
-    form = evaluate.FORMS[request.param]
+    form = tasks.FORMS[request.param]
     folder = tmp_path / "ground_truth"
     truth = form.export(dataset, folder)
     return evaluate.Benchmark(request.param, form.load(folder), truth)
@@ -197,7 +197,7 @@ def results(benchmark, numbers=slice(None)):
 
 def test_the_true_foreground_is_perfect_by_the_measure_of_davis16(dataset, tmp_path):
     """Its files: a folder a video, a PNG a frame, 1 in the foreground."""
-    form = evaluate.FORMS["davis16"]
+    form = tasks.FORMS["davis16"]
     truth = form.export(dataset, tmp_path / "ground_truth")
     benchmark = evaluate.Benchmark("davis16", form.load(truth), truth)
     scores = benchmark.score(results(benchmark), tmp_path / "predictions")

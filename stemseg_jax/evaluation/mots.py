@@ -26,7 +26,6 @@ Size = tuple[int, int]  # height, width
 HOTA_FIGURES = ("HOTA", "DetA", "AssA", "LocA")
 # Beside the annotations, of the frames of a sequence.
 FRAMES = ("training/image_02", "image_02", "images", "instances", "training/instances")
-MOST_FRAMES = 10**6  # of a sequence; what a file says it has, is made room for
 CLASSES = {"car": mots_txt.CAR, "pedestrian": mots_txt.PEDESTRIAN}
 
 
@@ -360,7 +359,7 @@ def find_sequences(
             ) from None
         if name not in texts:
             raise ValueError(f"{maps[0]}:{number}: no annotations of sequence {name}")
-        if not 0 < length <= MOST_FRAMES:
+        if not 0 < length <= mots_txt.MOST_FRAMES:
             raise ValueError(f"{maps[0]}:{number}: a sequence of {length} frames")
         sequences[name] = SequenceFile(texts[name], length)
     return sequences, {*texts}
@@ -402,7 +401,7 @@ def _from_seqinfo(
         try:
             info.read_string(files.read_text(folder / "seqinfo.ini"))
             length = info.getint("Sequence", "seqLength")
-            if not 0 < length <= MOST_FRAMES:
+            if not 0 < length <= mots_txt.MOST_FRAMES:
                 raise ValueError(f"{length} frames")
         except (configparser.Error, ValueError) as error:
             raise ValueError(

@@ -11,6 +11,7 @@ from pycocotools import mask as coco
 from stemseg_jax.formats import files, rle
 
 CAR, PEDESTRIAN, IGNORE = 1, 2, 10
+MOST_FRAMES = 10**6  # of a sequence; what a file says it has, is made room for
 IDS_PER_CLASS = 1000  # an id is its class times this, and a number below
 
 

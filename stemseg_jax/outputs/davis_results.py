@@ -1,12 +1,13 @@
 """DAVIS results: a folder a sequence, a palette PNG a frame, labels in its pixels."""
 
+import math
 import pathlib
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt
 
 from stemseg_jax.formats import davis_png, images, rle, whole
-from stemseg_jax.tracks import VideoTracks
+from stemseg_jax.tracks import Track, VideoTracks
 
 
 def write(
@@ -54,9 +55,32 @@ def write(
     return final
 
 
-def paint(video: VideoTracks, frame: int) -> UInt8[np.ndarray, "H W"]:
-    """The label map of one frame; later tracks lie over earlier ones."""
-    labels = np.zeros((video.width, video.height), np.uint8).T
+def read(folder: pathlib.Path) -> VideoTracks:
+    """The tracks of such a folder, whose labels are ids; void is none of them.
+
+    They have no category (0), and their score is not known (NaN).
+
+    Raises:
+        ValueError: There is no PNG, or one that holds no labels, or of another size.
+    """
+    folder = pathlib.Path(folder)
+    names = [path.name for path in images.natural(folder.glob("*.png"))]
+    if not names:
+        raise ValueError(f"{folder}: no PNG in it; expected the labels of each frame.")
+    masks: dict[int, list[rle.Rle | None]] = {}
+    for frame, labels in enumerate(davis_png.read_frames(folder, names)):
+        for id in np.setdiff1d(labels, (0, davis_png.VOID)).tolist():
+            own = masks.setdefault(id, [None] * len(names))
+            own[frame] = rle.encode(labels == id)
+    tracks = (Track(id, 0, math.nan, tuple(own)) for id, own in sorted(masks.items()))
+    return VideoTracks(folder.name, *labels.shape, len(names), tuple(tracks))
+
+
+def paint(video: VideoTracks, frame: int) -> UInt[np.ndarray, "H W"]:
+    """The label map of one frame, in as many bits as the ids need; later tracks lie
+    over earlier ones."""
+    bits = np.min_scalar_type(max((track.id for track in video.tracks), default=0))
+    labels = np.zeros((video.width, video.height), bits).T
     for track in video.tracks:
         mask = track.segmentations[frame]
         if mask is None:

@@ -1,11 +1,12 @@
 """KITTI-MOTS and MOTSChallenge results: tracks that do not overlap, in text files."""
 
+import math
 import pathlib
 from typing import NamedTuple
 
 import numpy as np
 
-from stemseg_jax.formats import mots_txt, rle, track_scores, whole
+from stemseg_jax.formats import files, mots_txt, rle, track_scores, whole
 from stemseg_jax.tracks import Track, VideoTracks
 
 
@@ -72,6 +73,34 @@ def write_scores(folder: pathlib.Path, video: VideoTracks) -> pathlib.Path:
     """Writes `folder/<video>.scores.json`, beside what `write` makes of the same."""
     scores = {_identity(track): float(track.score) for track in video.tracks}
     return track_scores.write(whole.inside(folder, f"{video.name}.txt"), scores)
+
+
+def read(file: pathlib.Path, *, first_frame: int = 0) -> VideoTracks:
+    """The tracks of `<video>.txt`, with the ids that it has; frames up to the last one
+    that it speaks of.
+
+    Scores are those beside it (`write_scores`), or not known (NaN).
+
+    Raises:
+        ValueError: As `mots_txt.read`.
+    """
+    rows = files.read_text(file).split("\n")
+    numbers = (row.split(maxsplit=1)[0] for row in rows if row.strip())
+    last = max((int(n) for n in numbers if n.isdecimal()), default=first_frame)
+    num_frames = min(last, mots_txt.MOST_FRAMES) - first_frame + 1
+    masks: dict[tuple[int, int], list[rle.Rle | None]] = {}
+    size = (1, 1)
+    for frame, lines in enumerate(mots_txt.read(file, num_frames, first_frame)):
+        for line in lines:
+            size = tuple(line.mask["size"])
+            own = masks.setdefault((line.id, line.category), [None] * num_frames)
+            own[frame] = line.mask
+    scores = track_scores.read(file) or {}
+    tracks = (
+        Track(id, category, scores.get(id, math.nan), tuple(own))
+        for (id, category), own in sorted(masks.items())
+    )
+    return VideoTracks(file.stem, *size, num_frames, tuple(tracks))
 
 
 def _identity(track: Track) -> int:

@@ -1,15 +1,17 @@
 """YouTube-VIS and OVIS results: one list of tracks over all videos, as JSON and zip."""
 
+import functools
 import json
 import pathlib
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from stemseg_jax.formats import coco_json, rle, whole
-from stemseg_jax.tracks import VideoTracks
+from stemseg_jax.tracks import Track, VideoTracks
 
 
 def write(
@@ -48,6 +50,61 @@ def write(
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
             target.write(partial, "results.json")
     return final
+
+
+def read(
+    file: pathlib.Path, videos: Mapping[int, coco_json.Video] | None = None
+) -> dict[str, Callable[[], VideoTracks]]:
+    """What gives the tracks of each video, by its name, with ids from 1.
+
+    Args:
+        videos: By id, those of the annotation file. Without it videos with tracks alone
+            are known, and called by their ids.
+
+    Raises:
+        ValueError: There is no such file, or it belongs to other videos.
+    """
+    entries: dict[int, list[coco_json.Entry]] = defaultdict(list)
+    for number, entry in enumerate(coco_json.read_results(file)):
+        where = f"{file}: entry {number}"
+        if videos is not None and entry.video_id not in videos:
+            raise ValueError(
+                f"{where}: video {entry.video_id} is not in the annotation file"
+            )
+        entries[entry.video_id].append((where, entry))
+    if videos is None:
+        return {
+            str(id): functools.partial(_tracks, str(id), own, _size_of(own))
+            for id, own in entries.items()
+        }
+    return {
+        video.name: functools.partial(
+            *(_tracks, video.name, entries[id]),
+            coco_json.VideoSize(video.height, video.width, video.num_frames),
+        )
+        for id, video in videos.items()
+    }
+
+
+def _tracks(
+    name: str, entries: list[coco_json.Entry], size: coco_json.VideoSize
+) -> VideoTracks:
+    masks = coco_json.check_masks(entries, size)
+    tracks = (
+        Track(
+            *(id, entry.category_id, entry.score),
+            tuple(map(own.by_frame.get, range(size.num_frames))),
+        )
+        for id, ((_, entry), own) in enumerate(zip(entries, masks, strict=True), 1)
+    )
+    return VideoTracks(name, *size, tuple(tracks))
+
+
+def _size_of(entries: list[coco_json.Entry]) -> coco_json.VideoSize:
+    """As the first mask says; an entry without any is of no size."""
+    each = [entry.segmentations for _, entry in entries]
+    sizes = (mask.size for masks in each for mask in masks if mask is not None)
+    return coco_json.VideoSize(*next(sizes, (1, 1)), len(each[0]))
 
 
 def _entries(video: VideoTracks, video_id: int) -> Iterable[dict[str, Any]]:

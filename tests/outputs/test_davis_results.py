@@ -111,3 +111,33 @@ def test_foreign_folders_are_checked(tmp_path, video):
     images.write_labels(folder / "00001.png", np.full((4, 6), 255, np.uint8))
     with pytest.raises(ValueError, match="00001.png: pixels of 255"):
         form.check(folder, **size, num_frames=2)
+
+
+def test_what_is_written_is_read(tmp_path, video):
+    """Without what lies under other tracks, and without scores and categories."""
+    read = davis_results.read(davis_results.write(tmp_path, video))
+    assert (read.name, read.height, read.width, read.num_frames) == video[:4]
+    assert [(one.id, one.category) for one in read.tracks] == [(1, 0), (2, 0)]
+    assert all(np.isnan(one.score) for one in read.tracks)
+    for frame in range(2):
+        np.testing.assert_array_equal(
+            davis_results.paint(read, frame), davis_results.paint(video, frame)
+        )
+    assert read.tracks[1].segmentations[1] is None
+
+
+def test_void_is_no_track_and_an_empty_folder_no_video(tmp_path):
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(ValueError, match="dog: no PNG in it"):
+        davis_results.read(tmp_path / "dog")
+    labels = np.array([[0, 255], [7, 7]], np.uint8)
+    images.write_labels(tmp_path / "dog" / "00000.png", labels)
+    (one,) = davis_results.read(tmp_path / "dog").tracks
+    assert one.id == 7
+
+
+def test_ids_are_painted_in_as_many_bits_as_they_need(video):
+    far = video.tracks[0]._replace(id=2001)
+    painted = davis_results.paint(video._replace(tracks=(far, *video.tracks[1:])), 0)
+    assert painted.dtype == np.uint16 and set(np.unique(painted)) == {0, 1, 2001}
+    assert davis_results.paint(video, 0).dtype == np.uint8

@@ -186,3 +186,38 @@ def test_a_good_foreign_file_passes(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match="0009.txt: no readable"):
         form.read(tmp_path / "0009.txt", num_frames=1)
+
+
+def test_what_is_written_is_read(tmp_path, video):
+    """With the ids of the file, and frames as far as it speaks of them."""
+    longer = video._replace(
+        num_frames=3,
+        tracks=tuple(
+            one._replace(segmentations=(*one.segmentations, None), score=one.id / 4)
+            for one in video.tracks
+        ),
+    )
+    for first_frame in (0, 1):
+        file = mots_results.write(tmp_path, longer, first_frame=first_frame)
+        read = mots_results.read(file, first_frame=first_frame)
+        assert (read.name, read.height, read.width, read.num_frames) == video[:4]
+        tracks = [(one.id, one.category) for one in read.tracks]
+        assert tracks == [(1002, 1), (2001, 2)]
+        assert all(np.isnan(one.score) for one in read.tracks)
+        masks = [[mask is not None for mask in t.segmentations] for t in read.tracks]
+        assert masks == [[True, False], [True, True]]
+    mots_results.write_scores(tmp_path, longer)
+    scores = [one.score for one in mots_results.read(file, first_frame=1).tracks]
+    assert scores == [0.5, 0.25]
+
+
+def test_an_empty_file_is_a_video_without_tracks(tmp_path):
+    (tmp_path / "0003.txt").write_text("")
+    assert mots_results.read(tmp_path / "0003.txt").tracks == ()
+
+
+def test_a_frame_beyond_all_reason_is_refused(tmp_path):
+    line = form.Line(10**9, 1001, 1, rle.encode(box(0, 0, 2, 2)))
+    (tmp_path / "0003.txt").write_text(f"{line}\n")
+    with pytest.raises(ValueError, match="0003.txt:1: expected `frame id"):
+        mots_results.read(tmp_path / "0003.txt")

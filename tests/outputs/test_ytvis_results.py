@@ -137,3 +137,41 @@ def test_what_is_no_result_file_is_named(tmp_path, content, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match="none.json: no readable JSON"):
         coco_json.check(tmp_path / "none.json", SIZES, {1, 4})
+
+
+def plain(video):
+    """Which can be compared."""
+    tracks = [
+        (*one[:3], [mask and (*mask["size"], mask["counts"]) for mask in one[3]])
+        for one in video.tracks
+    ]
+    return *video[:4], tracks
+
+
+def listed(name="dog", length=3):
+    names = [f"{name}/{t}.jpg" for t in range(length)]
+    return {7: coco_json.Video(7, 8, 9, names), 3: coco_json.Video(3, 8, 9, ["cat/0"])}
+
+
+def test_what_is_written_is_read(tmp_path, video):
+    """With ids from 1 in the order of the file; a video without tracks is there."""
+    file = ytvis_results.write(tmp_path, [video], IDS)
+    found = ytvis_results.read(file, listed())
+    assert found.keys() == {"dog", "cat"} and found["cat"]().tracks == ()
+    assert plain(found["dog"]()) == plain(video)
+
+
+def test_without_the_annotations_videos_are_called_by_their_numbers(tmp_path, video):
+    file = ytvis_results.write(tmp_path, [video], IDS)
+    found = ytvis_results.read(file)
+    assert found.keys() == {"7"}
+    assert plain(found["7"]()) == plain(video._replace(name="7"))
+
+
+def test_results_of_other_videos_are_refused(tmp_path, video, entry):
+    file = ytvis_results.write(tmp_path, [video], IDS)
+    with pytest.raises(ValueError, match="entry 0: video 7 is not in the annotation"):
+        ytvis_results.read(file, {3: listed()[3]})
+    found = ytvis_results.read(file, listed(length=2))
+    with pytest.raises(ValueError, match="entry 0, video 7: 3 segmentations for 2"):
+        found["dog"]()
