@@ -21,6 +21,7 @@ from stemseg_jax import (
     score,
     sheets,
 )
+from stemseg_jax.evaluation.scored import main_figure
 from stemseg_jax.formats import whole
 from stemseg_jax.structures import Variables
 from stemseg_jax.systems import base
@@ -29,7 +30,6 @@ FOLDER = "validation"  # in that of the run, with annotations, results, and
 RECORD = "best.json"  # the highest value so far and its step,
 BEST = "best"  # whose checkpoint this one beside it holds
 COLUMNS, WIDTH = 3, 240  # frames of a video in the picture, and pixels of each
-MAIN = ("J&F-Mean", "AP", "sMOTSA")  # figures by which runs are compared
 
 
 class Validated(NamedTuple):
@@ -106,8 +106,8 @@ class Validation:
                 scored = score.read(benchmark.task, benchmark.truth, results)
                 figures = scored.figures()
         (figures, *_) = hosts.gathered(figures)
-        if value(figures) > self._best:
-            self._best = value(figures)
+        if (value := main_figure(figures)) > self._best:
+            self._best = value
             self._record(step)
             self._saved.save(step, state, self._config)
         picture = sheets.sheet(
@@ -145,10 +145,3 @@ class Validation:
 def here(variables: Variables) -> Variables:
     """The same on a device of this host alone."""
     return jax.device_put(jax.device_get(variables))
-
-
-def value(figures: Mapping[str, float]) -> float:
-    """The one figure of a task that says which weights are better."""
-    found = [x for name, x in figures.items() if name.split()[-1] in MAIN]
-    known = [x for x in found if math.isfinite(x)]  # a class may be in no video
-    return float(np.mean(known)) if known else -math.inf

@@ -124,15 +124,6 @@ def test_what_has_no_annotations_is_refused(tmp_path):
         validation.Validation(config, system, tmp_path, 0)
 
 
-def test_one_figure_says_which_weights_are_better():
-    assert validation.value({"J&F-Mean": 0.5, "J-Mean": 0.4}) == 0.5
-    assert validation.value({"AP": 0.2, "AP50": 0.4}) == 0.2
-    classes = {"car sMOTSA": 0.6, "car MOTSA": 0.7, "pedestrian sMOTSA": 0.2}
-    assert validation.value(classes) == pytest.approx(0.4)
-    assert validation.value(classes | {"pedestrian sMOTSA": -math.inf}) == 0.6
-    assert validation.value({"AP": math.nan}) == -math.inf
-
-
 def test_without_it_nothing_is_asked(tmp_path):
     config = config_of()
     config.evaluation.every = 0

@@ -59,13 +59,15 @@ def score(
             frames.append({ONE: found})
             video_of_frame.append(place)
     rankings = ap.rank(frames)
+    names = tuple(annotations.names[video] for video in videos)
     return Scored(
-        videos=tuple(annotations.names[video] for video in videos),
+        videos=names,
         figures=functools.partial(_figures, rankings, np.array(video_of_frame)),
         table=lambda: ytvis_tables.table(rankings, {ONE: "proposals"}),
         report=lambda: {
             **ytvis_tables.figures(rankings),
             **ytvis_tables.figures_by_range(rankings),
+            "per_video": _per_video(videos, names, frames, video_of_frame),
         },
     )
 
@@ -76,6 +78,21 @@ def _figures(rankings, video_of_frame, weights=None) -> Figures:
     """
     each = None if weights is None else np.asarray(weights)[video_of_frame]
     return ytvis_tables.figures(rankings, each)
+
+
+def _per_video(
+    videos: Sequence[int],
+    names: Sequence[str],
+    frames: Sequence[dict[int, ap.Matches]],
+    video_of_frame: Sequence[int],
+) -> dict[str, Figures]:
+    own = [[] for _ in names]
+    for place, frame in zip(video_of_frame, frames, strict=True):
+        own[place].append(frame)
+    return {
+        name: {"video_id": video, **ytvis_tables.figures(ap.rank(its))}
+        for video, name, its in zip(videos, names, own, strict=True)
+    }
 
 
 def _match_frame(

@@ -66,7 +66,8 @@ def score(
         figures=functools.partial(ytvis_tables.figures, rankings),
         table=functools.partial(ytvis_tables.table, rankings, annotations.categories),
         report=functools.partial(
-            ytvis_tables.report, videos, rankings, annotations.categories
+            *(ytvis_tables.report, videos, rankings),
+            *(annotations.categories, annotations.names),
         ),
     )
 

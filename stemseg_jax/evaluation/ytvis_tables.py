@@ -82,8 +82,10 @@ def report(
     videos: Mapping[int, Mapping[int, ap.Matches]],
     rankings: Mapping[int, ap.Ranking],
     categories: Mapping[int, str],
+    names: Mapping[int, str],
 ) -> dict:
-    """All figures, and those of each category under its id.
+    """All figures, those of each category under its id, and of each video by its name:
+    the mean over the categories that it has objects of, as if there were no other.
 
     `precision` and `recall` are [threshold, category, range, number of predictions];
     `iou` holds a matrix [prediction, object] for "video/category".
@@ -114,6 +116,10 @@ def report(
         **figures(rankings),
         **figures_by_range(rankings),
         "per_category": per_category,
+        "per_video": {
+            names[video]: {"video_id": video, **figures(ap.rank([matches]))}
+            for video, matches in videos.items()
+        },
         "precision": curves(ap.average_precision).tolist(),
         "recall": curves(ap.final_recall).tolist(),
         "iou": {

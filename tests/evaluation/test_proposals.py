@@ -153,3 +153,16 @@ def test_nothing_found_and_the_command(tmp_path, capsys):
     )
     assert json.loads(target.read_text())["AP50"] == 0
     assert "AP75" in capsys.readouterr().out
+
+
+def test_each_video_has_figures_of_its_own(tmp_path):
+    truth, found, *_ = files(tmp_path, np.random.default_rng(3))
+    scored = proposals.score(truth, found)
+    own = scored.report()["per_video"]
+    assert own.keys() == {"video1", "video2", "video3"}
+    for place, one in enumerate(own.values()):
+        assert one["video_id"] == place + 1
+        weights = np.eye(3, dtype=int)[place]
+        assert scored.figures(weights) == pytest.approx(
+            {name: one[name] for name in scored.figures()}
+        )

@@ -304,3 +304,21 @@ def test_a_result_file_in_place_of_the_annotations(files):
     truth = files.folder / "truth.json"
     with pytest.raises(ValueError, match="expected `array`, got `object`"):
         ytvis.score(truth, truth)
+
+
+def test_each_video_has_figures_of_its_own(tmp_path):
+    """Right in the first, wrong in the second, and nothing to be found in the third."""
+    files = Files(tmp_path, num_videos=3)
+    for video in (1, 2):
+        files.add_object([box(0, 10)] * 2, video=video)
+    files.add_prediction([box(0, 10)] * 2, 0.9, video=1)
+    files.add_prediction([box(20, 10)] * 2, 0.8, video=2)
+    files.add_prediction([box(20, 10)] * 2, 0.7, video=3)
+    scored = files.score()
+    own = scored.report()["per_video"]
+    assert [*own] == ["v1", "v2", "v3"]
+    assert [one["video_id"] for one in own.values()] == [1, 2, 3]
+    assert [one["AP"] for one in own.values()] == [pytest.approx(1), 0, -1]
+    for place, one in enumerate(own.values()):  # as if there were no other
+        weights = np.eye(3, dtype=int)[place]
+        assert scored.figures(weights) == {k: one[k] for k in scored.figures()}
