@@ -21,7 +21,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0 AND CC-BY-NC-4.0",  # the latter: weights/
     packages=find_packages(include=["stemseg_jax", "stemseg_jax.*", "configs"]),
-    package_data={"stemseg_jax": ["weights/*.safetensors", "weights/LICENCE.md"]},
+    package_data={
+        "stemseg_jax": [
+            *("weights/*.safetensors", "weights/LICENCE.md"),
+            "outputs/templates/*",
+        ]
+    },
     # Where messages speak of docs/: in an environment, below this folder.
     data_files=[("share/doc/stemseg_jax/docs", sorted(map(str, PAGES)))],
     python_requires=">=3.11",
@@ -34,6 +39,7 @@ setup(
         "h5py",
         "jax>=0.10,<0.13",
         "jaxtyping",
+        "jinja2>=3.1",
         "ml-collections>=1.1",
         "msgspec>=0.19",
         "numpy>=2.0",
@@ -61,6 +67,7 @@ setup(
             "build>=1.6",
             "hypothesis",
             "nbmake",
+            "playwright>=1.49",
             "pytest",
             "pytest-xdist",
             "ruff",

@@ -170,4 +170,5 @@ def print_summary(config: ConfigDict, scores: dict, folder: pathlib.Path) -> Non
         f"\nScores    {folder}/scores.json"
         f"\nPictures  {folder}/{sheets.SHEET}"
         f"\nVideos    {folder}/overlays/ (truth on the left, model on the right)"
+        f"\nOne page  stemseg --mode=report --input={folder}"
     )

@@ -6,6 +6,7 @@ python -m stemseg_jax.main --config=configs/ytvis.py --workdir=runs/ytvis
 import os
 import pathlib
 import re
+import shlex
 import sys
 
 from absl import app, flags, logging
@@ -18,6 +19,7 @@ MODES = {
     "evaluate": "score --checkpoint on the config's dataset",
     "predict": "label the videos of --input",
     "demo": "train, score and show a small model on built-in data",
+    "report": "one page of HTML to look at, of the run or the predictions in --input",
     "score": "score --results files of any method",
     "track_masks": "link masks of single frames, --input, that any method found",
     "check_data": "look for faults in the folder --input",
@@ -48,10 +50,14 @@ _INPUT = flags.DEFINE_multi_string(
     "input",
     None,
     "predict: video file, folder of frames or videos, or glob, as often as you like; "
-    "check_data: a folder; track_masks: a folder of palette images or a COCO file.",
+    "check_data: a folder; track_masks: a folder of palette images or a COCO file; "
+    "report: the folder of a run, or one that predict wrote.",
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Where predictions (default: predicted/) or pictures go."
+    "output",
+    None,
+    "Where predictions (default: predicted/), pictures, or the report (default: "
+    "report.html in --input) go.",
 )
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "predict: label anew what the same weights labelled before."
@@ -81,6 +87,9 @@ _SHOTS = flags.DEFINE_bool(
 )
 _REJOIN = flags.DEFINE_float(
     "rejoin", None, "predict: seconds after which a lost object may be found again."
+)
+_VIDEOS = flags.DEFINE_integer(
+    "videos", 12, "report: so many are shown, the worst first."
 )
 _TASK = flags.DEFINE_string(
     "task",
@@ -178,6 +187,8 @@ def dispatch(mode: str) -> int | None:
         return check_data.run(folders[0], _JSON.value)
     if mode == "track_masks":
         return _track_masks()
+    if mode == "report":
+        return _report()
     if mode == "demo":
         from stemseg_jax import demo
 
@@ -253,6 +264,27 @@ def _track_masks() -> None:
         checkpoint=_CHECKPOINT.value or "real",
         config=_CONFIG.value,
         json_file=_JSON.value,
+    )
+
+
+def _report() -> None:
+    from stemseg_jax import report
+    from stemseg_jax.report import run_folder
+
+    if len(folders := _required(_INPUT)) > 1:
+        raise app.UsageError("--mode=report takes one --input.")
+    config = _CONFIG.value
+    if _overrides:
+        config = run_folder.evaluated(pathlib.Path(folders[0]))
+        if config is None:
+            raise app.UsageError(f"{folders[0]} has no config: {_overrides[0]}")
+        config = _overridden(config)
+    report.run(
+        folders[0],
+        output=_OUTPUT.value,
+        videos=_VIDEOS.value,
+        config=config,
+        command=shlex.join(["stemseg", *sys.argv[1:]]),
     )
 
 

@@ -17,7 +17,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from stemseg_jax import hosts
-from stemseg_jax.formats import whole
+from stemseg_jax.formats import metrics_jsonl, whole
 
 WRITES = ("config.json", "metrics.jsonl")
 PEAK = "peak_bytes_in_use"  # of a device, where it tells
@@ -212,19 +212,9 @@ class Log:
     def _open_lines(self) -> Any:
         """metrics.jsonl without what lies beyond the step that the run resumes at."""
         path = self._folder / "metrics.jsonl"
-        text = path.read_bytes().decode(errors="replace") if path.exists() else ""
-        kept = []
-        for number, line in enumerate(text.rpartition("\n")[0].splitlines(), start=1):
-            try:
-                before = json.loads(line)["step"] <= self._start
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f"{path}, line {number} is damaged: {line[:80]!r}, expected the "
-                    "figures of a step. Take this line out, or move the file away."
-                ) from error
-            if before:
-                kept.append(line)
-        return whole.write_text(path, "".join(line + "\n" for line in kept)).open("a")
+        lines = metrics_jsonl.read(path)
+        kept = [f"{line}\n" for line, own in lines if own["step"] <= self._start]
+        return whole.write_text(path, "".join(kept)).open("a")
 
 
 def _by_dataset(each: Any, names: Sequence[str]) -> dict[str, float]:

@@ -40,6 +40,7 @@ SCRIPTS = {
     "export_weights",
     "benchmark",
     "demo",
+    "report",
 }
 
 MAY_IMPORT = {
@@ -90,9 +91,10 @@ MAY_IMPORT = {
     "sheets": {"data", "formats", "outputs", "tracks"},
     "validation": {
         *("checkpoints", "evaluate", "hosts", "models", "score", "sheets"),
-        "device_memory",
+        *("device_memory", "evaluation"),
         *("formats", "structures", "systems"),
     },
+    "tasks": {"data", "formats", "outputs", "tracks"},
     "pipelining": set(),
     "interruption": set(),
     # One video, from its frames to its files.
@@ -111,9 +113,10 @@ MAY_IMPORT = {
     **dict.fromkeys(SCRIPTS, SCRIPT),
     "train": {"run_log", "profiling", "interruption", "validation", *SCRIPT},
     "predict": {"predictor", "results", *SCRIPT},
-    "evaluate": {"score", *SCRIPT},  # a model is scored like any result file
-    "track_masks": {"evaluate", "score", *SCRIPT},
-    "demo": {"train", "evaluate", "predict", "track_masks", "sheets", *SCRIPT},
+    "evaluate": {"score", "tasks", *SCRIPT},  # a model is scored like any result file
+    "track_masks": {"score", "tasks", *SCRIPT},
+    "demo": {"train", "evaluate", "tasks", "track_masks", "sheets", *SCRIPT},
+    "report": {"tasks", "choices", "evaluation", "formats", "tracks", *HOST},
     "studies": {"train", "evaluate", "sheets", *SCRIPT},
     "main": {
         *("models", "options", "data", "results", "compilation", "hosts", "ranges"),
@@ -129,6 +132,9 @@ WITHOUT_JAX = {
     "geometry",
     "outputs",
     "ranges",
+    "report",
+    "score",
+    "tasks",
     "tracks",
 }
 OWN = "stemseg_jax"

@@ -120,6 +120,8 @@ def test_every_config_trains_and_evaluates(name, smoke_run):
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
     assert not run(smoke(name), f"--workdir={workdir}", "--mode=evaluate")
     scores = json.loads((workdir / "scores.json").read_text())
+    evaluated = json.loads((workdir / "evaluated.json").read_text())
+    assert evaluated == json.loads(config_of(name).to_json_best_effort())
     videos, categories = scores.get("per_sequence"), scores.get("per_category")
     assert len(videos) == 2 if videos else len(categories) == 4
     if start:  # what is frozen is still what the run began with
@@ -425,6 +427,30 @@ def test_an_online_system_labels_a_folder_of_frames(smoke_run, frames, tmp_path,
     written = tmp_path / ("clip" if count == 11 else "0")
     assert len(list((written / "masks").glob("*.png"))) == count
     assert tracks_json.read(written / "tracks.json").video.num_frames == count
+
+
+def test_a_report_of_a_run(trained, tmp_path, monkeypatch):
+    page = tmp_path / "page.html"
+    report = ("--mode=report", f"--input={trained}", f"--output={page}")
+    assert not run(*report, "--videos=1")
+    text = page.read_text()
+    assert f"stemseg {' '.join(report)} --videos=1" in text and "lovasz" in text
+    # Of the config that lies there, by way of the console script.
+    root = f"--config.data.root={tmp_path}"
+    assert not without_config(monkeypatch, *report, root)
+    assert root in page.read_text()
+
+
+def test_what_a_report_cannot_be_of(tmp_path, monkeypatch, capsys):
+    with pytest.raises(app.UsageError, match="report .*needs --input"):
+        run("--mode=report")
+    with pytest.raises(app.UsageError, match="--mode=report takes one --input"):
+        run("--mode=report", "--input=a", "--input=b")
+    given = ("--mode=report", f"--input={tmp_path}")
+    assert run(*given) == 1
+    assert "holds nothing. Expected a run's folder" in capsys.readouterr().err
+    with pytest.raises(app.UsageError, match="has no config: --config.data.root=x"):
+        without_config(monkeypatch, *given, "--config.data.root=x")
 
 
 def test_a_misspelt_option_is_refused():
