@@ -68,7 +68,8 @@ def compared(
             yield side_by_side.tile(pictures), times[t]
 
     rate = (len(times) - 1) / (times[-1] - times[0]) / each
-    return film.film(frames(), fps=rate, poster=len(shown) // 2)
+    poster = _fullest([tracks for _, tracks in named], shown)
+    return film.film(frames(), fps=rate, poster=poster)
 
 
 def of_file(path: pathlib.Path, *, longest: int) -> film.Film:
@@ -106,6 +107,14 @@ def true_tracks(video: readers.Video) -> VideoTracks | None:
     )
     size = video.height, video.width, video.num_frames
     return VideoTracks(video.name, *size, tuple(tracks))
+
+
+def _fullest(each: Sequence[VideoTracks], shown: Sequence[int]) -> int:
+    """The place in `shown` of the frame with the most objects, near the middle."""
+    masks = [track.segmentations for tracks in each for track in tracks.tracks]
+    counts = [sum(own[t] is not None for own in masks) for t in shown]
+    middle = (len(shown) - 1) / 2
+    return max(range(len(shown)), key=lambda k: (counts[k], -abs(k - middle)))
 
 
 class _Artist:

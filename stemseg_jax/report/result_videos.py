@@ -37,7 +37,7 @@ def shown(results: run_folder.Results, *, most: int) -> room.Shown:
         return _video(sources, name, anchor, figures.get(name, {}))
 
     order = f"of the {results.title}, " + (
-        "the lowest score first" if figures else "which has no scores of videos"
+        "the lowest score first" if figures else "without scores of single videos"
     )
     filled = room.fill(names, draw, most=most, order=order)
     return filled._replace(note=f"{filled.note} {sources.lost}".strip())

@@ -105,7 +105,7 @@ def _facts(
         facts |= _best_validation(series)
     if results:
         evaluation = results.config.evaluation
-        facts["scored on"] = f"{evaluation.dataset} {evaluation.split}"
+        facts["dataset"] = f"{evaluation.dataset} {evaluation.split}"
         scores = score_tables.of_set(results.scores)
         facts |= {
             name: scores[name] for name in [score_tables.main_name(scores)] if name

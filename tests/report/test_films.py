@@ -9,6 +9,7 @@ from stemseg_jax.formats import rle
 from stemseg_jax.outputs import page, video
 from stemseg_jax.outputs.film import Film
 from stemseg_jax.report import films, room
+from stemseg_jax.tracks import Track, VideoTracks
 
 SIZE = {"height": 48, "width": 64}
 
@@ -70,6 +71,20 @@ def test_frames_truth_and_found_are_side_by_side(monkeypatch):
     monkeypatch.setattr(films, "MOST_FRAMES", 2)  # each third: 0 and 3
     thinned = films.compared(source, truth, truth, **options)
     assert length(thinned) == (2, pytest.approx(3, abs=0.01))
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [(["#...#", "#...."], 0), (["#####"], 2), (["....."], 2), ([], 2), ([".#.##"], 1)],
+)
+def test_the_poster_has_the_most_objects(seen, expected):
+    mask = rle.encode(np.ones((2, 2), bool))
+    tracks = [
+        Track(k, 0, 1.0, tuple(mask if c == "#" else None for c in own))
+        for k, own in enumerate(seen)
+    ]
+    video = VideoTracks("clip", 2, 2, 5, tuple(tracks))
+    assert films._fullest([video], range(5)) == expected
 
 
 def test_masks_of_another_size_are_refused():

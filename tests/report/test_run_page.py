@@ -161,7 +161,7 @@ def test_a_run_that_was_only_validated_shows_that(copy):
     (copy / "scores.json").unlink()
     page = page_of(copy)
     assert page.tables == [] and len(page.videos) == 3
-    assert "of the last validation, which has no scores" in page.videos_note
+    assert "of the last validation, without scores" in page.videos_note
     assert [group.title for group in page.videos[0].groups] == [
         "true objects",
         "found tracks",
