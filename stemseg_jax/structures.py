@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int32, UInt8
 
 Scalar = Float[Array, ""]
+Side = int | Any  # of an array; a symbol where a network is exported for all sizes
 Variables = dict[str, Any]  # Flax collections: {"params": ..., "constants": ...}
 Collections = dict[str, Any]  # the same without "params"
 

@@ -1,5 +1,7 @@
 """3-D convolution in the form that is fast where it runs."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -73,8 +75,8 @@ def _native(x: Array, kernel: Array) -> Array:
 
 
 def _auto(x: Array, kernel: Array) -> Array:
-    on_cpu = jax.default_backend() == "cpu"
-    return over_frames(x, kernel, padding=(1, 1)) if on_cpu else _native(x, kernel)
+    on_cpu = functools.partial(_on_cpu, padding=(1, 1), form="auto")
+    return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=_native)
 
 
 FORMS = {
@@ -101,10 +103,18 @@ def over_frames(
             "auto" takes "sum" for wide maps on CPU, where a row of "concat" leaves the
             cache. On CPU both have gradients as `ops.convolution` has them.
     """
-    on_cpu = jax.default_backend() == "cpu"
+    elsewhere = "concat" if form == "auto" else form
+    return jax.lax.platform_dependent(
+        *(x, kernel),
+        cpu=functools.partial(_on_cpu, padding=padding, form=form),
+        default=functools.partial(_plain, padding=padding, form=elsewhere),
+    )
+
+
+def _on_cpu(x: Array, kernel: Array, padding: tuple[int, int], form: str) -> Array:
     if form == "auto":
-        form = "sum" if on_cpu and x.shape[-1] >= WIDE else "concat"
-    return (_with_products if on_cpu else _plain)(x, kernel, padding, form)
+        form = "sum" if x.shape[-1] >= WIDE else "concat"
+    return _with_products(x, kernel, padding, form)
 
 
 def _plain(x: Array, kernel: Array, padding: tuple[int, int], form: str) -> Array:
@@ -120,8 +130,8 @@ def _plain(x: Array, kernel: Array, padding: tuple[int, int], form: str) -> Arra
         # Output o sees the frame o + k - before, if there is one.
         first, end = max(before - k, 0), min(frames + before - k, outputs)
         if first < end:
-            seen = x[:, first + k - before : end + k - before]
-            part = _in_2d(seen, kernel[k])
+            seen = (first + k - before, end + k - before)
+            part = _in_2d(jax.lax.slice_in_dim(x, *seen, axis=1), kernel[k])
             total = total + _padded(part, (first, outputs - end))
     size = (x.shape[0], outputs, *x.shape[2:4], kernel.shape[-1])
     return jnp.broadcast_to(total, size)
@@ -164,4 +174,5 @@ def _in_2d(x: Float[Array, "B T h w c"], kernel: Float[Array, "3 3 c C"]) -> Arr
 def _neighbours(x: Array, reach: int) -> Array:
     """So many frames in a row, side by side."""
     frames = x.shape[1] - reach + 1
-    return jnp.concatenate([x[:, k : k + frames] for k in range(reach)], axis=-1)
+    seen = [jax.lax.slice_in_dim(x, k, k + frames, axis=1) for k in range(reach)]
+    return jnp.concatenate(seen, axis=-1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
@@ -173,9 +174,7 @@ def _sum_of_three(x: Array, axis: int, step: int) -> Array:
     length = x.shape[axis]
     widths = [(1, 1) if a == axis else (0, 0) for a in range(x.ndim)]
     padded = jnp.pad(x, widths)
-    index = [slice(None)] * x.ndim
-    total = 0
-    for shift in range(3):
-        index[axis] = slice(shift, shift + length, step)
-        total = total + padded[tuple(index)]
-    return total
+    return sum(
+        jax.lax.slice_in_dim(padded, shift, shift + length, step, axis)
+        for shift in range(3)
+    )

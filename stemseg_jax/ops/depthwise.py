@@ -32,7 +32,12 @@ def convolve(
             "auto" takes "shifted" on CPU and "native" elsewhere.
     """
     if form == "auto":
-        form = "shifted" if jax.default_backend() == "cpu" else "native"
+        return jax.lax.platform_dependent(
+            x,
+            kernel,
+            cpu=lambda x, kernel: _shifted(x, kernel, stride, padding),
+            default=lambda x, kernel: _native(x, kernel, stride, padding),
+        )
     return FORMS[form](x, kernel, stride, padding)
 
 
@@ -54,10 +59,14 @@ def _shifted(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
         (size - taps) // stride + 1
         for size, taps in zip(x.shape[1:3], kernel.shape, strict=False)
     )
-    return sum(
-        kernel[i, j, 0] * x[:, i::stride, j::stride][:, :height, :width]
-        for i, j in _taps(kernel)
-    )
+
+    def seen(i: int, j: int) -> Array:
+        # Where sizes are symbols, x[:, i::stride, j::stride] would be a gather.
+        bottom, right = i + (height - 1) * stride + 1, j + (width - 1) * stride + 1
+        ends = (x.shape[0], bottom, right, x.shape[3])
+        return jax.lax.slice(x, (0, i, j, 0), ends, (1, stride, stride, 1))
+
+    return sum(kernel[i, j, 0] * seen(i, j) for i, j in _taps(kernel))
 
 
 def _forward(x, kernel, stride, padding):

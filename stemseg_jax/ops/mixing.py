@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from stemseg_jax import choices
+from stemseg_jax.structures import Side
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class Mixing:
         return self.bandwidths + self.free
 
     def grid(
-        self, size: tuple[int, int, int], time_scale: float | Float[Array, ""] = 1.0
+        self, size: tuple[int, Side, Side], time_scale: float | Float[Array, ""] = 1.0
     ) -> Float[Array, "T h w E"]:
         """What is added to the head's output: coordinates or, without one, 0."""
         axes = coordinates(size, time_scale)
@@ -51,7 +52,7 @@ class Mixing:
 
 
 def coordinates(
-    size: tuple[int, int, int], time_scale: float | Float[Array, ""] = 1.0
+    size: tuple[int, Side, Side], time_scale: float | Float[Array, ""] = 1.0
 ) -> Float[Array, "T h w 3"]:
     """(t, y, x) of every cell of a map.
 
@@ -88,9 +89,11 @@ def spacing(size: tuple[int, int]) -> Float[Array, "2"]:
     return jnp.array([2 * extent / max(length - 1, 1) for extent, length in pairs])
 
 
-def _extents(size: tuple[int, int]) -> tuple[float, float]:
+def _extents(
+    size: tuple[Side, Side],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     height, width = size
-    return max(1.0, height / width), max(1.0, width / height)
+    return jnp.maximum(1.0, height / width), jnp.maximum(1.0, width / height)
 
 
 MIXINGS = {

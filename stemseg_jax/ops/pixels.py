@@ -36,7 +36,7 @@ class Convention:
     def normalise(self, images: Array) -> Float[Array, "*frames H W 3"]:
         """RGB images in 0..255 -> network input; 0 is the mean colour."""
         images = jnp.asarray(images, jnp.float32)
-        images = images if self.order == "rgb" else images[..., ::-1]
+        images = images if self.order == "rgb" else jnp.flip(images, -1)
         return (images - jnp.array(self.mean)) / jnp.array(self.std)
 
 

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32
 
+from stemseg_jax.structures import Side
+
 
 def linear(
-    x: Float[Array, "B *size C"], size: tuple[int, ...]
+    x: Float[Array, "B *size C"], size: tuple[Side, ...]
 ) -> Float[Array, "B *new C"]:
     """Bilinear or trilinear, over all axes between the first and the last.
 
@@ -20,7 +22,7 @@ def linear(
 
 
 def linear_corners(
-    x: Float[Array, "*B h w C"], size: tuple[int, int]
+    x: Float[Array, "*B h w C"], size: tuple[Side, Side]
 ) -> Float[Array, "*B H W C"]:
     """Bilinear with aligned corners: the outermost cells keep their place.
 
@@ -28,16 +30,15 @@ def linear_corners(
     `mixing.coordinates`, enlarged, is the grid of the larger map.
     """
     *batch, h, w, C = x.shape
-    old, new = np.array((h, w)), np.array(size)
-    assert (new >= old).all(), (x.shape, size)
+    assert size[0] >= h and size[1] >= w, (x.shape, size)
+    old, new = (jnp.array(sides, jnp.float32) for sides in ((h, w), size))
     # A single cell, which has no corners, fills the whole.
-    scale = np.where(old > 1, (new - 1) / np.maximum(old - 1, 1), new)
+    scale = jnp.where(old > 1, (new - 1) / jnp.maximum(old - 1, 1), new)
     # The function below counts from the cells' borders, half a cell before them.
-    shift = np.where(old > 1, 0.5 - 0.5 * scale, 0)
+    shift = jnp.where(old > 1, 0.5 - 0.5 * scale, 0)
     flat = x.reshape(-1, h, w, C)
     flat = jax.image.scale_and_translate(
-        *(flat, (len(flat), *size, C), (1, 2)),
-        *(jnp.asarray(scale), jnp.asarray(shift)),
+        *(flat, (flat.shape[0], *size, C), (1, 2), scale, shift),
         method="linear",
         antialias=False,
     )

@@ -40,6 +40,19 @@ def test_shifted_maps_and_their_gradients_are_those_of_the_grouped_convolution(
         np.testing.assert_allclose(ours, native, rtol=1e-4, atol=1e-5)
 
 
+def test_auto_takes_the_form_that_is_fast_where_it_runs():
+    around = ((1, 1), (1, 1))
+    traced = jax.jit(
+        lambda x, kernel: depthwise.convolve(x, kernel, stride=1, padding=around)
+    ).trace(jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 1, 2)))
+
+    def is_grouped(platform):
+        lowered = traced.lower(lowering_platforms=(platform,)).as_text()
+        return "stablehlo.convolution" in lowered
+
+    assert is_grouped("cuda") and is_grouped("tpu") and not is_grouped("cpu")
+
+
 def test_half_precision_stays_half_precision():
     x = jnp.ones((1, 4, 4, 2), jnp.bfloat16)
     kernel = jnp.ones((3, 3, 1, 2), jnp.bfloat16)
