@@ -1,6 +1,7 @@
 """Writes a checkpoint as one .safetensors file with its config inside."""
 
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -16,6 +17,19 @@ def run(
 ) -> None:
     """Writes what any checkpoint holds; it loads back without other flags.
 
+    Raises:
+        ValueError: If there is no checkpoint, it belongs to another model, or a value
+            is beyond float16.
+    """
+    model = models.load(config, checkpoint)
+    write(model, output, half=half)
+    millions = models.size(model.variables) / 1e6
+    logging.info("%s: %.2f M values", output, millions)
+
+
+def write(model: models.Model, output: str | pathlib.Path, *, half: bool) -> None:
+    """A release of a model.
+
     The config goes without what names places on this machine: `data.root`,
     `data.packed`, `init_from` and `evaluation.ground_truth`.
 
@@ -23,10 +37,8 @@ def run(
         half: Values as float16, which a file of half the size holds.
 
     Raises:
-        ValueError: If there is no checkpoint, it belongs to another model, or a value
-            is beyond float16.
+        ValueError: A value is beyond float16.
     """
-    model = models.load(config, checkpoint)
     variables = jax.device_get(model.variables)
     if half:
         variables = jax.tree.map_with_path(_half, variables)
@@ -35,8 +47,6 @@ def run(
         config.data.root, config.init_from = None, ""
         config.data.packed = config.evaluation.ground_truth = ""
     release.write(output, variables, json.loads(config.to_json_best_effort()))
-    millions = models.size(variables) / 1e6
-    logging.info("%s: %.2f M values", output, millions)
 
 
 def _half(path, values: np.ndarray) -> np.ndarray:

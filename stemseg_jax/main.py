@@ -26,6 +26,7 @@ MODES = {
     "show_data": "draw what the network is fed",
     "pack": "pack the config's datasets into ArrayRecord files",
     "export_weights": "write --checkpoint as .safetensors",
+    "export": "write the network of --checkpoint as StableHLO",
     "benchmark": "time each stage on its own",
 }
 SHARED = ("train", "evaluate")  # by several hosts
@@ -124,6 +125,14 @@ _ALSO_AT = flags.DEFINE_list(
 _HALF = flags.DEFINE_bool(
     "half", False, "export_weights: values as float16, half the size."
 )
+_PLATFORMS = flags.DEFINE_list(
+    "platforms", ["cpu", "cuda", "tpu"], "export: what the network is to run on."
+)
+_SIZE = flags.DEFINE_list(
+    "size",
+    [],
+    "export: height,width or batch,height,width, if they are not to be free.",
+)
 _JSON = flags.DEFINE_string("json", None, "Where to write every figure in full.")
 _HOSTS = flags.DEFINE_string(
     "hosts",
@@ -176,7 +185,7 @@ def dispatch(mode: str) -> int | None:
             task=_required(_TASK),
             ground_truth=_required(_GROUND_TRUTH),
             results=_required(_RESULTS),
-            also_at=_size(),
+            also_at=_whole_numbers(_ALSO_AT, "height,width"),
             json_file=_JSON.value,
         )
     if mode == "check_data":
@@ -197,6 +206,8 @@ def dispatch(mode: str) -> int | None:
         return demo.run(config, workdir=_WORKDIR.value or "runs/demo")
 
     checkpoint = _CHECKPOINT.value
+    if mode.startswith("export"):
+        _required(_CHECKPOINT)
     if mode == "predict" and not _CONFIG.value:
         checkpoint = checkpoint or _WORKDIR.value or "real"
     config = _CONFIG.value or _config_of(checkpoint)
@@ -242,6 +253,16 @@ def dispatch(mode: str) -> int | None:
             checkpoint=_required(_CHECKPOINT),
             output=_required(_OUTPUT),
             half=_HALF.value,
+        )
+    if mode == "export":
+        from stemseg_jax import export
+
+        return export.run(
+            config,
+            checkpoint=_required(_CHECKPOINT),
+            output=_required(_OUTPUT),
+            platforms=_PLATFORMS.value,
+            size=_whole_numbers(_SIZE, "height,width or batch,height,width"),
         )
     from stemseg_jax import benchmark
 
@@ -360,11 +381,11 @@ def _check(config: ConfigDict, mode: str, *, origin: str) -> None:
         pipeline.check(config)
 
 
-def _size() -> list[int]:
-    given = _ALSO_AT.value
-    if not all(side.isdecimal() for side in given):
-        raise app.UsageError(f"--also_at={','.join(given)}: expected height,width.")
-    return [int(side) for side in given]
+def _whole_numbers(flag: flags.FlagHolder, expected: str) -> list[int]:
+    if not all(number.isdecimal() for number in flag.value):
+        given = ",".join(flag.value)
+        raise app.UsageError(f"--{flag.name}={given}: expected {expected}.")
+    return [int(number) for number in flag.value]
 
 
 def _required(flag: flags.FlagHolder):

@@ -189,8 +189,8 @@ def load(config: ConfigDict, checkpoint: str) -> Model:
         ValueError: If there is no checkpoint, or it belongs to another model.
     """
     loaded = read(checkpoint)
-    if checkpoint in packaged.TERMS:
-        logging.info("Weights %r, %s", checkpoint, packaged.TERMS[checkpoint])
+    if terms := packaged.terms(checkpoint):
+        logging.info("Weights %s, %s", checkpoint, terms)
     of = loaded.config["system"] if loaded.config else config.system
     if of != config.system:
         raise ValueError(

@@ -38,6 +38,7 @@ SCRIPTS = {
     "show_data",
     "pack",
     "export_weights",
+    "export",
     "benchmark",
     "demo",
     "report",
@@ -113,6 +114,7 @@ MAY_IMPORT = {
     **dict.fromkeys(SCRIPTS, SCRIPT),
     "train": {"run_log", "profiling", "interruption", "validation", *SCRIPT},
     "predict": {"predictor", "results", *SCRIPT},
+    "export": {"export_weights", *SCRIPT},
     "evaluate": {"score", "tasks", *SCRIPT},  # a model is scored like any result file
     "track_masks": {"score", "tasks", *SCRIPT},
     "demo": {"train", "evaluate", "tasks", "track_masks", "sheets", *SCRIPT},

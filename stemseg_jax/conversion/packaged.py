@@ -21,6 +21,16 @@ def locate(checkpoint: str) -> pathlib.Path:
     return find(name) if name.startswith(SCHEME) else pathlib.Path(checkpoint)
 
 
+def terms(checkpoint: str) -> str:
+    """On which terms weights in this package may be used, by whatever name or path;
+    empty of others."""
+    for name, place in SHIPPED.items():
+        inside = place.removeprefix(SCHEME)
+        if checkpoint == name or pathlib.Path(checkpoint).as_posix().endswith(inside):
+            return TERMS[name]
+    return ""
+
+
 def find(name: str) -> pathlib.Path:
     """The file or folder of an installed package; nothing is imported.
 

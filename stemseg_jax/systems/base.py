@@ -3,11 +3,13 @@
 from collections.abc import Generator, Iterator
 from typing import Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from jaxtyping import Array, Key, UInt8
 from ml_collections import ConfigDict
 
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
+from stemseg_jax.systems.steps import Step
 from stemseg_jax.tracks import Frame, LabelledFrames, Stages, TrackStatistics
 
 
@@ -58,6 +60,16 @@ class System(Protocol):
 
         Raises:
             ValueError: If there is no frame, or frames differ in size.
+        """
+
+    def steps(
+        self, variables: Variables, frames: jax.ShapeDtypeStruct
+    ) -> dict[str, Step]:
+        """The parts of the network that `track` calls, by name.
+
+        Args:
+            variables: Their shapes will do.
+            frames: uint8 [B H W 3]. Sizes may be symbols; H and W are multiples of 32.
         """
 
     def stages(

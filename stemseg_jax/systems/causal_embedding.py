@@ -36,6 +36,7 @@ from stemseg_jax.modules.skip_encoder import SkipEncoder
 from stemseg_jax.modules.upsampling_decoder import UpsamplingDecoder
 from stemseg_jax.ops import pixels
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
+from stemseg_jax.systems import steps
 from stemseg_jax.tracking import (
     embedding_memory,
     label_codes,
@@ -50,6 +51,7 @@ TEMPORAL = ("causal", "none")
 PARTS = ("embedding", "foreground")  # that train, together or one after the other
 SPANS = ("clip", "frame")  # over which the embedding of an object is to be one
 IDENTITIES = ("embedding", "overlap")
+PAST = ("past0", "past1")  # of the temporal model, as exported
 
 # ----------------------------------------------------------------------------- network
 
@@ -317,6 +319,41 @@ class CausalEmbedding:
     def _normalise(self, frames):
         return self.network.encoder.convention.normalise(frames)
 
+    def steps(
+        self, variables: Variables, frames: jax.ShapeDtypeStruct
+    ) -> dict[str, steps.Step]:
+        """Maps of the next frame of each of B videos; what is an object in B frames."""
+
+        def look(variables: Variables, arrays: steps.Arrays) -> steps.Arrays:
+            images = self._normalise(arrays["frames"])[:, None]
+            past = tuple(arrays[name] for name in PAST if name in arrays)
+            maps, past = self.network.apply(variables, images, past, method="look")
+            maps = jax.tree.map(lambda x: x[:, 0], maps)
+            said = {"embeddings": maps.embeddings, "depth": self._depth(maps)}
+            said = {name: x for name, x in said.items() if x is not None}
+            return said | dict(zip(PAST, past, strict=False))
+
+        def foreground(variables: Variables, arrays: steps.Arrays) -> steps.Arrays:
+            images = self._normalise(arrays["frames"])
+            logits = self.network.apply(variables, images, method="foreground")
+            return {"foreground_logits": logits}
+
+        squeezed = ", squeezed to {} x {}".format(*self.exact) if self.exact else ""
+        meaning = {
+            "frames": steps.IMAGES["frames"] + squeezed,
+            **dict.fromkeys(PAST, "what the frame before gave; 0 for the first one"),
+            "embeddings": "of each pixel: near one another if they are of one object, "
+            "over the last frames",
+            "depth": "of each pixel, from {:g} to {:g}".format(*self.depth_range),
+            "foreground_logits": "above 0 if a pixel is more likely of an object",
+        }
+        first = steps.Step(look, {"frames": frames}, meaning)
+        past = {k: x for k, x in first.gives(variables).items() if k in PAST}
+        return {
+            "look": first._replace(takes=first.takes | past),
+            "foreground": first._replace(apply=foreground),
+        }
+
     # -------------------------------------------------------------------------- loss
 
     def loss(
@@ -476,7 +513,8 @@ class CausalEmbedding:
         K, settings = self.clustering.max_instances, self.tracking
         see = functools.partial(self.network.apply, variables)
         maps, past = see(images[None], state.past, method="look")
-        embeddings = maps.embeddings[0, 0].astype(jnp.float32)
+        maps = jax.tree.map(lambda x: x[0, 0], maps)
+        embeddings = maps.embeddings.astype(jnp.float32)
         logits = see(images, method="foreground")[0]
         probabilities = nn.sigmoid(logits.astype(jnp.float32))
         seen = probabilities > settings.foreground_threshold
@@ -524,10 +562,10 @@ class CausalEmbedding:
             },
         )
 
-    def _depth(self, maps: Maps) -> Float[Array, "H W"] | None:
+    def _depth(self, maps: Maps) -> Float[Array, "*B H W"] | None:
         if maps.disparity_logits is None:
             return None
-        disparity = nn.sigmoid(maps.disparity_logits[0, 0].astype(jnp.float32))
+        disparity = nn.sigmoid(maps.disparity_logits.astype(jnp.float32))
         nearest, farthest = self.depth_range
         return depth.disparity_to_depth(disparity, nearest=nearest, farthest=farthest)
 

@@ -26,7 +26,7 @@ from stemseg_jax.modules.encoder import Encoder, Pyramid
 from stemseg_jax.modules.recipes import Recipe
 from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
-from stemseg_jax.systems import volumes
+from stemseg_jax.systems import steps, volumes
 from stemseg_jax.tracking import label_codes, statistics, windows
 from stemseg_jax.tracks import Frame, LabelledFrames, Stage, Stages, TrackStatistics
 
@@ -67,7 +67,7 @@ class Network(nn.Module):
     def __call__(self, images: Float[Array, "B T H W 3"]) -> Float[Array, "B T h w"]:
         return self.decode(self.encode(images))
 
-    def encode(self, images: Float[Array, "B T H W 3"]) -> Pyramid:
+    def encode(self, images: Float[Array, "*B H W 3"]) -> Pyramid:
         """Features of normalised frames, each frame on its own."""
         return self.encoder(images)
 
@@ -138,6 +138,17 @@ class Saliency:
 
     def _normalise(self, frames):
         return self.network.encoder.convention.normalise(frames)
+
+    def steps(
+        self, variables: Variables, frames: jax.ShapeDtypeStruct
+    ) -> dict[str, steps.Step]:
+        """Features of frames, the foreground of windows."""
+        logits = "foreground_logits"
+        return volumes.parts(
+            *(self.network, variables, frames),
+            named=lambda maps: {logits: maps},
+            meaning={logits: "above 0 if a cell is more likely of the foreground"},
+        )
 
     # -------------------------------------------------------------------------- loss
 

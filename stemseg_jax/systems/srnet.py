@@ -30,6 +30,7 @@ from stemseg_jax.modules.encoder import STRIDE, Encoder, Pyramid
 from stemseg_jax.ops import gaussian, heatmap, mixing, pixels, resize
 from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
+from stemseg_jax.systems import steps
 from stemseg_jax.tracking import association, label_codes, online, statistics
 from stemseg_jax.tracks import Frame, LabelledFrames, Stages, TrackStatistics
 
@@ -233,6 +234,33 @@ class SRNet:
 
     def _normalise(self, frames):
         return self.network.encoder.convention.normalise(frames)
+
+    def steps(
+        self, variables: Variables, frames: jax.ShapeDtypeStruct
+    ) -> dict[str, steps.Step]:
+        """Features of frames; maps of frames, given those before."""
+        encode = steps.encode(self.network, frames)
+        features = encode.gives(variables)
+        peaks = jax.ShapeDtypeStruct(features["stride4"].shape[:3], jnp.float32)
+
+        def decode(variables: Variables, arrays: steps.Arrays) -> steps.Arrays:
+            given = steps.pyramid(arrays), arrays["past"], arrays["heatmap"]
+            maps = self.network.apply(variables, *given, method="decode")
+            return steps.named(maps)
+
+        takes = {**features, "past": features["stride32"], "heatmap": peaks}
+        meaning = steps.LEVELS | {
+            "past": "stride32 of the frame before; of the first frame its own",
+            "heatmap": "0 to 1: a Gaussian peak for each object of the frame before, "
+            "at its centre; 0 everywhere for the first frame",
+            "embeddings": "of each cell: the centre (y, x) of its object, and free "
+            "dimensions; the shorter side of a frame spans -1 to 1",
+            "log_bandwidths": steps.bandwidths(self.free_std),
+            "objectness": "0 to 1: how well a cell stands for its object",
+            "tracking": "(y, x) from the centre of its object to where that was",
+            "class_logits": "background first",
+        }
+        return {"encode": encode, "decode": steps.Step(decode, takes, meaning)}
 
     # -------------------------------------------------------------------------- loss
 

@@ -32,7 +32,7 @@ from stemseg_jax.modules.recipes import Recipe
 from stemseg_jax.ops import gaussian, mixing, resize
 from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
-from stemseg_jax.systems import volumes
+from stemseg_jax.systems import steps, volumes
 from stemseg_jax.tracking import label_codes, statistics, stitching, windows
 from stemseg_jax.tracks import (
     Frame,
@@ -124,7 +124,7 @@ class Network(nn.Module):
     def __call__(self, images: Float[Array, "B T H W 3"]) -> Maps:
         return self.decode(self.encode(images))
 
-    def encode(self, images: Float[Array, "B T H W 3"]) -> Pyramid:
+    def encode(self, images: Float[Array, "*B H W 3"]) -> Pyramid:
         """Features of normalised frames, each frame on its own."""
         return self.encoder(images)
 
@@ -258,6 +258,24 @@ class STEmSeg:
 
     def _normalise(self, frames):
         return self.network.encoder.convention.normalise(frames)
+
+    def steps(
+        self, variables: Variables, frames: jax.ShapeDtypeStruct
+    ) -> dict[str, steps.Step]:
+        """Features of frames, maps of windows."""
+        spec = mixing.get(self.network.mixing)
+        axes = [*spec.coordinates, *spec.plain * ["plain"], *spec.free * ["free"]]
+        meaning = {
+            "embeddings": f"of each cell, along {', '.join(axes)}: near one another if "
+            "cells are of one object, over all frames of a window",
+            "log_bandwidths": steps.bandwidths(self.free_std),
+            "seediness": "0 to 1: how well a cell stands for its object",
+            "class_logits": "background first",
+            "foreground_logits": "above 0 if a cell is more likely of an object",
+        }
+        return volumes.parts(
+            *(self.network, variables, frames), named=steps.named, meaning=meaning
+        )
 
     # -------------------------------------------------------------------------- loss
 

@@ -40,6 +40,7 @@ from stemseg_jax.modules.refiner import Refiner
 from stemseg_jax.ops import crops, mask_noise, pixels, resize
 from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
+from stemseg_jax.systems import steps
 from stemseg_jax.tracking import (
     association,
     first_frame,
@@ -54,6 +55,20 @@ from stemseg_jax.tracks import Frame, LabelledFrames, Stages, TrackStatistics
 PARTS = ("discovery", "refiner", "embedding")  # that train, one after the other
 SIGMA = 10.0  # pixels, of the peak of a centre
 COARSE = 2  # of the backbone's maps: stride 16, in which targets are looked for
+# Of what exported steps take and give.
+MEANING = {
+    "before": "the frame before, as frames; the first frame itself",
+    "foreground": "0 to 1: what is an object; taken: of the frame before, 0 beyond the "
+    "picture, and everywhere for the first frame",
+    "logits": "of the foreground, or of classes with the background first",
+    "heatmap": "near 1 at the centres of objects, near 0 elsewhere",
+    "offsets": "of each pixel to the centre of its object, (y, x) in pixels",
+    "views": "as frames, warped to a square in which targets are looked for",
+    "scores": "0 to 1: of each target, what its own model says of stride16",
+    "mask_logits": "of each target, over the square",
+    "crops": "as frames, the boxes of objects warped to a square",
+    "vectors": "what crops look like, to be compared by their cosine",
+}
 # A target model for training is smaller and sees all pixels alike: FRTM's code.
 IN_TRAINING = target_model.Settings(
     channels=32,
@@ -315,6 +330,54 @@ class TargetAware:
         """Fresh variables of all parts; they do not depend on the clips."""
         images = jnp.zeros((1, *batch.frames.shape[2:]))
         return self.network.init(key, images, images.shape[1:3], self.tracking.crop)
+
+    def steps(
+        self, variables: Variables, frames: jax.ShapeDtypeStruct
+    ) -> dict[str, steps.Step]:
+        """What finds objects, and as far as targets are followed: the features in which
+        they are looked for, their masks, and what crops look like."""
+        see, normalise = self.network.apply, self.convention.normalise
+
+        def discover(variables: Variables, arrays: steps.Arrays) -> steps.Arrays:
+            before = normalise(arrays["before"]), arrays["foreground"][..., None]
+            maps = see(
+                *(variables, normalise(arrays["frames"])),
+                jnp.concatenate(before, axis=-1),
+                method="discover",
+            )
+            return {**steps.named(maps), "foreground": maps.foreground()}
+
+        def refine(variables: Variables, arrays: steps.Arrays) -> steps.Arrays:
+            looked, size = steps.pyramid(arrays), (self.tracking.size,) * 2
+            logits = see(variables, looked, arrays["scores"], size, method="refine")
+            return {"mask_logits": logits}
+
+        def of_squares(name, side, method, named) -> steps.Step:
+            def apply(variables: Variables, arrays: steps.Arrays) -> steps.Arrays:
+                return named(see(variables, normalise(arrays[name]), method=method))
+
+            size = (frames.shape[0], side, side, 3)
+            return steps.Step(apply, {name: shape(size, frames.dtype)}, meaning)
+
+        shape, meaning = jax.ShapeDtypeStruct, steps.IMAGES | steps.LEVELS | MEANING
+        foreground = shape(frames.shape[:3], jnp.float32)
+        pairs = {"frames": frames, "before": frames, "foreground": foreground}
+        found = {"discover": steps.Step(discover, pairs, meaning)}
+        tracking = self.tracking
+        if not tracking.targets:
+            return found
+        look = of_squares("views", tracking.size, "look", steps.of_pyramid)
+        found["look"] = look
+        if tracking.refiner:
+            takes = look.gives(variables)
+            B, h, w, _ = takes[[*steps.LEVELS][COARSE]].shape
+            takes["scores"] = shape((B, tracking.max_tracks, h, w), jnp.float32)
+            found["refine"] = steps.Step(refine, takes, meaning)
+        if tracking.verification:
+            found["embed"] = of_squares(
+                *("crops", tracking.crop, "embed"), lambda x: {"vectors": x}
+            )
+        return found
 
     # -------------------------------------------------------------------------- loss
 

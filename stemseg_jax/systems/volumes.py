@@ -7,7 +7,7 @@ one's work is under way.
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -20,6 +20,7 @@ from stemseg_jax.geometry import Geometry, Size, SizeRule
 from stemseg_jax.modules.encoder import STRIDE, Encoder, Pyramid
 from stemseg_jax.ops import pixels, resize
 from stemseg_jax.structures import Variables
+from stemseg_jax.systems import steps
 from stemseg_jax.tracking import label_codes, statistics, windows
 from stemseg_jax.tracks import Frame, LabelledFrames, Stage, Stages
 
@@ -29,8 +30,9 @@ class Network(Protocol):
     """A Flax module, whose methods `apply` calls."""
 
     encoder: Encoder
+    num_frames: int
 
-    def encode(self, images: Float[Array, "B T H W 3"]) -> Pyramid:
+    def encode(self, images: Float[Array, "*B H W 3"]) -> Pyramid:
         """Features of normalised frames, each frame on its own."""
 
     def decode(self, pyramid: Pyramid) -> Any:
@@ -170,6 +172,35 @@ def _decode(
     pyramid = jax.tree.map(lambda *levels: jnp.stack(levels, axis=1), *pyramids)
     maps = network.apply(variables, pyramid, method="decode")
     return jax.tree.map(lambda x: x[0], maps)
+
+
+def parts(
+    network: Network,
+    variables: Variables,
+    frames: jax.ShapeDtypeStruct,
+    *,
+    named: Callable[[Any], steps.Arrays],
+    meaning: Mapping[str, str],
+) -> dict[str, steps.Step]:
+    """`System.steps` of such a network.
+
+    Args:
+        named: Its maps by name.
+        meaning: Of these.
+    """
+    encode = steps.encode(network, frames)
+
+    def of_window(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        B, *size = x.shape
+        return jax.ShapeDtypeStruct((B, network.num_frames, *size), x.dtype)
+
+    def decode(variables: Variables, features: steps.Arrays) -> steps.Arrays:
+        pyramid = steps.pyramid(features)
+        return named(network.apply(variables, pyramid, method="decode"))
+
+    takes = jax.tree.map(of_window, encode.gives(variables))
+    meaning = steps.LEVELS | meaning
+    return {"encode": encode, "decode": steps.Step(decode, takes, meaning)}
 
 
 # ------------------------------------------------------------ what windows say together
