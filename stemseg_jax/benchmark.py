@@ -119,10 +119,12 @@ def _training(config: ConfigDict, timer: Timer) -> Iterator[Row]:
         flops=_flops(forward, state.params),
     )
     yield row
+    # There gradients of kernels are loops (ops/convolution.py), of which XLA counts one.
+    on_cpu = jax.default_backend() == "cpu"
     both, slopes = timer(
         "forward, loss, backward",
         lambda: gradient(state.params),
-        flops=_flops(gradient, state.params),
+        flops=None if on_cpu else _flops(gradient, state.params),
     )
     yield both
     yield timer("optimiser", lambda: optimise(slopes, state))[0]
