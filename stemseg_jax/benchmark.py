@@ -8,13 +8,15 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import UInt8
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -22,6 +24,7 @@ from stemseg_jax import models, optimization, parallel, train
 from stemseg_jax.data import pipeline
 from stemseg_jax.formats import images, whole
 from stemseg_jax.outputs import collector, davis_results, report
+from stemseg_jax.structures import PackedClips
 from stemseg_jax.tracks import Stage
 
 REPEATS = 5
@@ -29,6 +32,7 @@ VIDEO_FRAMES = 40
 SIDE = 2048  # of the matrices whose product is the peak
 
 Row = dict[str, str | float | None]
+Image = UInt8[np.ndarray, "H W 3"]
 
 
 def run(config: ConfigDict, *, json_file: str | None = None) -> None:
@@ -42,12 +46,13 @@ def run(config: ConfigDict, *, json_file: str | None = None) -> None:
     product of matrices, measured here in the model's precision.
     """
     device = jax.devices()[0]
-    timer = Timer(_peak(jnp.dtype(config.model.dtype)))
+    peak = matrix_peak(config.model.dtype, side=SIDE)
+    timer = Timer(peak, repeats=REPEATS)
     rows = [*_training(config, timer), *_tracking(config, timer)]
-    memory = _memory(device)
+    memory = peak_memory()
     print(
         f"{device.device_kind} ({device.platform}), jax {jax.__version__}, "
-        f"{config.model.dtype}; a product of matrices: {timer.peak:.0f} GFLOP/s"
+        f"{config.model.dtype}; a product of matrices: {peak:.0f} GFLOP/s"
     )
     print(report.table(rows))
     for place, most in memory.items():
@@ -57,7 +62,7 @@ def run(config: ConfigDict, *, json_file: str | None = None) -> None:
             "device": device.device_kind,
             "jax": jax.__version__,
             "dtype": config.model.dtype,
-            "GFLOP/s of a product": timer.peak,
+            "GFLOP/s of a product": peak,
             "peak memory": memory,
             "stages": rows,
         }
@@ -65,19 +70,20 @@ def run(config: ConfigDict, *, json_file: str | None = None) -> None:
 
 
 class Timer(NamedTuple):
-    peak: float  # GFLOP/s
+    peak: float | None  # GFLOP/s, if there is to be a share of it
+    repeats: int
 
     def __call__(
         self, name: str, work: Callable[[], Any], *, flops: float | None = None
     ) -> tuple[Row, Any]:
         """The row of a stage, and what it gives."""
         seconds = []
-        for _ in tqdm(range(1 + REPEATS), desc=name, leave=False):
+        for _ in tqdm(range(1 + self.repeats), desc=name, leave=False):
             begin = time.perf_counter()
             given = jax.block_until_ready(work())
             seconds.append(time.perf_counter() - begin)
         median = statistics.median(seconds[1:])
-        share = flops and flops / median / 1e9 / self.peak
+        share = flops and self.peak and flops / median / 1e9 / self.peak
         row = {
             "stage": name,
             "compile (s)": max(seconds[0] - median, 0.0),
@@ -90,73 +96,97 @@ class Timer(NamedTuple):
         return row, given
 
 
-def _training(config: ConfigDict, timer: Timer) -> Iterator[Row]:
-    """Of one forward pass and its share of an update."""
-    clips = config.optim.clips_per_device
-    batches = pipeline.training_batches(config, batch_size=clips)
-    yield timer("read a batch", lambda: next(batches))[0]
+def updates(config: ConfigDict, clips: PackedClips, timer: Timer) -> Iterator[Row]:
+    """An update of fresh weights in all, first, and then its parts.
+
+    Args:
+        clips: Of the host, [B ...]; all in one forward pass.
+    """
     where = parallel.shardings(jax.devices()[:1])
-    batch = parallel.to_global(models.clips(next(batches)), where, passes=1)
+    batch = parallel.to_global(clips, where, passes=1)
     config, system, variables = models.initial(config)
     tx = optimization.optimizer(
         config.optim, variables["params"], frozen=system.frozen_modules()
     )
-    state = train.first_state(variables, tx, decay=config.optim.average_decay)
-    keys = jax.random.split(jax.random.key(0), clips)
-
-    def loss(params):
-        first = jax.tree.map(lambda x: x[0], batch).unpacked()
-        return system.loss({**variables, "params": params}, first, keys)[0]
-
-    def optimise(gradient, state):
-        return tx.update(gradient, state.optimizer, state.params)
-
-    forward, gradient = jax.jit(loss), jax.jit(jax.grad(loss))
-    optimise = jax.jit(optimise)
-    row, _ = timer(
-        "forward, loss",
-        lambda: forward(state.params),
-        flops=_flops(forward, state.params),
+    new_state = functools.partial(
+        train.first_state, tx=tx, decay=config.optim.average_decay
     )
-    yield row
+    # Copies, each of which can be given up.
+    state = jax.jit(new_state, out_shardings=where.replicated)(variables)
+    del variables
+    update = parallel.jit_step(train.update_of(config, system, tx), where)
+
+    def next_update():
+        nonlocal state
+        state, metrics = update(state, batch)  # the old one is given up
+        return metrics
+
+    yield timer("an update in all", next_update)[0]
+    keys = jax.random.split(jax.random.key(0), len(clips.valid))
+
+    def loss(params, collections, batch):
+        first = jax.tree.map(lambda x: x[0], batch).unpacked()
+        return system.loss({"params": params, **collections}, first, keys)[0]
+
+    given = (state.params, state.collections, batch)
+    forward, gradient = jax.jit(loss), jax.jit(jax.grad(loss))
     # There gradients of kernels are loops (ops/convolution.py), of which XLA counts one.
     on_cpu = jax.default_backend() == "cpu"
-    both, slopes = timer(
-        "forward, loss, backward",
-        lambda: gradient(state.params),
-        flops=None if on_cpu else _flops(gradient, state.params),
+    of_forward = flops(forward, *given)
+    of_both = None if on_cpu else flops(gradient, *given)
+    yield timer("forward, loss", lambda: forward(*given), flops=of_forward)[0]
+    row, slopes = timer(
+        "forward, loss, backward", lambda: gradient(*given), flops=of_both
     )
-    yield both
-    yield timer("optimiser", lambda: optimise(slopes, state))[0]
-    update = jax.jit(train.update_of(config, system, tx))
-    yield timer("an update in all", lambda: update(state, batch))[0]
+    yield row
+    optimise = jax.jit(tx.update)
+    given = (slopes, state.optimizer, state.params)
+    yield timer("optimiser", lambda: optimise(*given))[0]
 
 
-def _tracking(config: ConfigDict, timer: Timer) -> Iterator[Row]:
-    """From files of frames to files of masks."""
-    clip = next(pipeline.training_batches(config, batch_size=1))["frames"][0]
-    video = [np.asarray(clip[index % len(clip)]) for index in range(VIDEO_FRAMES)]
+def untrained(config: ConfigDict) -> models.Model:
+    """Fresh weights, changed so that they find something to track."""
     config = config.copy_and_resolve_references()
     with config.unlocked():
         config.update(config.benchmark.changes)
-    model = models.initial(config)
-    yield _decoding(video, timer)
+    return models.initial(config)
+
+
+def stages(model: models.Model, video: Sequence[Image], timer: Timer) -> Iterator[Row]:
+    """Those of `systems.base.System.stages`."""
     given = None
-    stages = model.system.stages(model.variables, np.stack(video))
+    parts = model.system.stages(model.variables, np.stack(video))
     with contextlib.suppress(StopIteration):
         while True:
-            stage = stages.send(given)
+            stage = parts.send(given)
             row, given = timer(
                 f"{stage.name} ({stage.frames} frames)",
                 functools.partial(stage.function, *stage.arguments),
                 flops=_of_stage(stage),
             )
             yield row
+
+
+def _training(config: ConfigDict, timer: Timer) -> Iterator[Row]:
+    clips = config.optim.clips_per_device
+    batches = pipeline.training_batches(config, batch_size=clips)
+    row, batch = timer("read a batch", lambda: next(batches))
+    yield row
+    yield from updates(config, models.clips(batch), timer)
+
+
+def _tracking(config: ConfigDict, timer: Timer) -> Iterator[Row]:
+    """From files of frames to files of masks."""
+    clip = next(pipeline.training_batches(config, batch_size=1))["frames"][0]
+    video = [np.asarray(clip[index % len(clip)]) for index in range(VIDEO_FRAMES)]
+    model = untrained(config)
+    yield _decoding(video, timer)
+    yield from stages(model, video, timer)
     row, (labels, found) = timer(
         f"track {VIDEO_FRAMES} frames", lambda: model.track(video)
     )
     yield row
-    chosen = collector.select(found, **config.selection)
+    chosen = collector.select(found, **model.config.selection)
     row, tracks = timer(
         f"restore {len(chosen)} tracks", lambda: labels.tracks("video", chosen)
     )
@@ -183,21 +213,32 @@ def _decoding(video: list[np.ndarray], timer: Timer) -> Row:
 
 def _of_stage(stage: Stage) -> float | None:
     if stage.one_frame is None:
-        return _flops(jax.jit(stage.function), *stage.arguments)
+        return flops(jax.jit(stage.function), *stage.arguments)
     function, arguments = stage.one_frame
-    flops = _flops(jax.jit(function), *arguments)
-    return flops and flops * stage.frames
+    of_one = flops(jax.jit(function), *arguments)
+    return of_one and of_one * stage.frames
 
 
-def _flops(function: Callable, *arguments: Any) -> float | None:
-    """By XLA's count, which has loops once, whatever their length."""
-    cost = function.lower(*arguments).cost_analysis()
+def flops(function: Callable, *arguments: Any) -> float | None:
+    """Of a jitted function, by XLA's count, which has loops once, however long; none
+    where JAX_PLATFORMS leaves out the CPU.
+
+    Args:
+        arguments: Or their shapes.
+    """
+    try:  # the plugins that GPUs and TPUs come with do not count
+        host = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
+    shapes = jax.eval_shape(lambda *arguments: arguments, *arguments)
+    with jax.default_device(host):
+        cost = function.lower(*shapes).cost_analysis()
     return float(cost["flops"]) if cost and "flops" in cost else None
 
 
-def _peak(dtype: jnp.dtype) -> float:
-    """GFLOP/s of a product of two matrices."""
-    matrix = jnp.ones((SIDE, SIDE), dtype)
+def matrix_peak(dtype: DTypeLike, *, side: int) -> float:
+    """GFLOP/s of a product of two square matrices."""
+    matrix = jnp.ones((side, side), dtype)
     product = jax.jit(lambda a: a @ a)
     jax.block_until_ready(product(matrix))
     seconds = []
@@ -205,11 +246,11 @@ def _peak(dtype: jnp.dtype) -> float:
         begin = time.perf_counter()
         jax.block_until_ready(product(matrix))
         seconds.append(time.perf_counter() - begin)
-    return 2 * SIDE**3 / min(seconds) / 1e9
+    return 2 * side**3 / min(seconds) / 1e9
 
 
-def _memory(device: jax.Device) -> dict[str, float | None]:
+def peak_memory() -> dict[str, float | None]:
     """The most that was in use: MB of the device, where it tells, and of the host."""
-    on_device = (device.memory_stats() or {}).get("peak_bytes_in_use")
+    on_device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     on_host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"device (MB)": on_device and on_device / 2**20, "host (MB)": on_host}

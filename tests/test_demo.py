@@ -3,6 +3,8 @@
 import json
 import pathlib
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
@@ -127,8 +129,9 @@ def test_the_benchmark_times_every_stage(monkeypatch, capsys, tmp_path):
     found = json.loads(file.read_text())
     rows = {row["stage"]: row for row in found["stages"]}
     assert [name for name in rows if not name.startswith("restore")] == [
-        *("read a batch", "forward, loss", "forward, loss, backward", "optimiser"),
-        *("an update in all", "decode 40 JPEGs", "preprocess (8 frames)"),
+        *("read a batch", "an update in all"),
+        *("forward, loss", "forward, loss, backward", "optimiser"),
+        *("decode 40 JPEGs", "preprocess (8 frames)"),
         *("encode (8 frames)", "decode heads (8 frames)", "add up windows (8 frames)"),
         *("cluster (8 frames)", "cluster, stitch, sum up (4 frames)"),
         *("track 40 frames", "write 40 PNGs"),
@@ -147,6 +150,21 @@ def test_the_benchmark_times_every_stage(monkeypatch, capsys, tmp_path):
     assert both is None or 2 * forward < both < 4 * forward
     assert found["peak memory"]["host (MB)"] > 100
     assert "peak memory, host (MB)" in printed
+
+
+def test_flops_are_counted_by_the_host(monkeypatch):
+    product = jax.jit(lambda a, b: a @ b)
+    a, b = jnp.ones((3, 4)), jnp.ones((4, 5))
+    there = jax.device_put((a, b), jax.devices()[-1])
+    assert benchmark.flops(product, a, b) == 2 * 3 * 4 * 5
+    assert benchmark.flops(product, *there) == 2 * 3 * 4 * 5
+    assert benchmark.flops(product, *jax.eval_shape(lambda: (a, b))) == 2 * 3 * 4 * 5
+
+    def none(**_):
+        raise RuntimeError("Unknown backend cpu")
+
+    monkeypatch.setattr(jax, "local_devices", none)
+    assert benchmark.flops(product, a, b) is None
 
 
 def test_generic_scripts_name_no_key_of_one_system():

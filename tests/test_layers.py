@@ -112,6 +112,7 @@ MAY_IMPORT = {
         *("data", "formats", "tracking"),
     },
     **dict.fromkeys(SCRIPTS, SCRIPT),
+    "benchmark": {"train", *SCRIPT},
     "train": {"run_log", "profiling", "interruption", "validation", *SCRIPT},
     "predict": {"predictor", "results", *SCRIPT},
     "export": {"export_weights", *SCRIPT},
