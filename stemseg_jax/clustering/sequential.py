@@ -169,23 +169,23 @@ def _search(embeddings, bandwidths, seediness, foreground, settings, free):
     free = jnp.asarray(free, bandwidths.dtype)
 
     def go_on(state):
-        labels, seeds, _, count, rounds = state
-        good = seeds & (labels < 0) & (goodness >= least)
-        return good.any() & (count < K) & (rounds < ROUNDS_PER_SLOT * K)
+        *_, top, count, rounds = state
+        return (top >= least) & (count < K) & (rounds < ROUNDS_PER_SLOT * K)
 
     def step(state):
-        labels, seeds, slots, count, rounds = state
+        labels, left, slots, top, count, rounds = state
         unassigned = foreground & (labels < 0)
 
         def catch(centre, bandwidth):
             distance = _distance(embeddings, centre, bandwidth, settings)
             return unassigned & (jnp.exp(-distance / 2) > settings.primary_threshold)
 
-        seed = _first_highest(jnp.where(seeds & unassigned, goodness, -jnp.inf))
+        # As argmax, which on a CPU is six times slower.
+        seed = jnp.where(left == top, jnp.arange(len(left)), len(left)).min()
         centre = embeddings[:, seed]
         bandwidth = jnp.concatenate([bandwidths[:, seed], free])
         caught = catch(centre, bandwidth)
-        seeds = (seeds & ~caught).at[seed].set(False)
+        left = jnp.where(caught, -jnp.inf, left).at[seed].set(-jnp.inf)
         slot = count
         if refined:
             centre = _mean(embeddings, caught)
@@ -200,14 +200,16 @@ def _search(embeddings, bandwidths, seediness, foreground, settings, free):
         )
         # What is discarded has the label K until the search ends.
         labels = jnp.where(caught & ((slot < K) | discard), slot, labels)
-        return labels, seeds, slots, count + (slot < K), rounds + 1
+        left = jnp.where(labels < 0, left, -jnp.inf)
+        return labels, left, slots, left.max(), count + (slot < K), rounds + 1
 
     labels = jnp.full(seediness.shape, -1, jnp.int32)
     zeros = jnp.zeros((K, len(embeddings)), embeddings.dtype)
     slots = _Slots(zeros, zeros, jnp.zeros(K, seediness.dtype))
     if labels.size:  # without points there is nothing to trace `step` on
-        start = labels, foreground, slots, 0, 0
-        labels, _, slots, count, _ = lax.while_loop(go_on, step, start)
+        left = jnp.where(foreground, goodness, -jnp.inf)  # how good a seed each may be
+        start = labels, left, slots, left.max(), 0, 0
+        labels, _, slots, _, count, _ = lax.while_loop(go_on, step, start)
         return jnp.where(labels == K, -1, labels), slots, count
     return labels, slots, 0
 
@@ -241,12 +243,6 @@ def _distance(embeddings, centre, bandwidth, settings):
     """Squared; the authors' program takes the root here, but not in training."""
     squared = gaussian.squared_distances(embeddings.T, centre, bandwidth)
     return jnp.sqrt(squared) if settings.rule == "released" else squared
-
-
-def _first_highest(values):
-    """As argmax, which on a CPU is six times slower."""
-    places = jnp.arange(len(values))
-    return jnp.where(values == values.max(), places, len(values)).min()
 
 
 def _mean(values, chosen):
