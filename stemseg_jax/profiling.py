@@ -15,9 +15,9 @@ FOLDER = "profile"  # in that of the run
 class Trace:
     """Records the updates from `first` to `last`, both counted from 1, of one host.
 
-    It lies in `folder/profile`, a new part of it each time. Of a run that goes on in
-    between, those that are left. An update that compiles is better left out: the first,
-    and the first of each canvas.
+    It lies in `folder/profile`, a new part of it each time. A run that is resumed
+    between them records the rest. An update that compiles is better left out: the
+    first, and the first of each canvas.
 
     Args:
         steps: First and last, or none.

@@ -45,6 +45,7 @@ class Stage(NamedTuple):
     # Where that is no function that XLA can see through, one that is, with arguments:
     # the same work for one frame.
     one_frame: tuple[Callable, tuple] | None = None
+    counted: bool = True  # False: it is made of loops, whose FLOPs XLA does not count
 
 
 Stages = Generator[Stage, Any, Any]  # takes what each stage gives

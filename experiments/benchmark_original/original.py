@@ -6,6 +6,8 @@ import sys
 import types
 from unittest import mock
 
+import numpy as np
+
 # Imported by its modules for training data, and not needed here.
 ABSENT = (
     *("imgaug", "imgaug.augmenters", "imgaug.augmentables"),
@@ -82,8 +84,15 @@ def clusterer(original):
     )
 
 
-def track(original, model, frames, folder, *, threshold: float) -> None:
-    """From frames (BGR) to PNGs, in the order of its main program."""
+def masks(original, model, frames, folder: pathlib.Path, *, levels) -> pathlib.Path:
+    """From RGB frames to the folder of PNGs, in the order of its main program.
+
+    Args:
+        levels: The seediness of the foreground, and the least of a seed.
+    """
+    threshold, least = levels
+    original.cfg.CLUSTERING.update_param("MIN_SEEDINESS_PROB", least)
+    frames = [np.ascontiguousarray(frame[..., ::-1]) for frame in frames]
     generator = types.SimpleNamespace(seediness_fg_threshold=threshold)
     indices, _ = original.get_subsequence_frames(
         len(frames), original.cfg.INPUT.NUM_FRAMES, "davis"
@@ -104,3 +113,4 @@ def track(original, model, frames, folder, *, threshold: float) -> None:
         *(sequence, places, labels, counts, lifetimes, None, masks.shape[-2:], 4.0),
         *(20, original.device),
     )
+    return folder / "results" / "video"

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32, UInt32
 
+from stemseg_jax import choices
+
 
 def hinge(
     logits: Float[Array, "*points"],
@@ -19,7 +21,8 @@ def hinge(
     max(error, 0) times what the point adds to the Jaccard loss of the set of points
     before it. These weights are constant with respect to the logits. Not divided by the
     number of points. Without a valid point the loss is 0; without a positive one it is
-    the largest error. Memory is linear in the points, of which there may be 2^31.
+    the largest error. Memory is linear in the points, of which there may be fewer than
+    2^31.
 
     Args:
         logits: Positive inside the mask, for example 2 p - 1.
@@ -36,19 +39,20 @@ def hinge(
     """
     if form == "auto":
         form = "ranks" if jax.default_backend() == "cpu" else "permutation"
+    weigh = FORMS[choices.known("form", form, FORMS)]
     logits, labels = logits.ravel(), labels.ravel()
     valid = jnp.ones_like(labels) if valid is None else valid.ravel()
     labels = labels & valid
     errors = jnp.where(valid, 1 - jnp.where(labels, logits, -logits), 0)
     costs = jax.nn.relu(errors)
-    weights = FORMS[form](lax.stop_gradient(costs), labels)
+    weights = weigh(lax.stop_gradient(costs), labels)
     return jnp.vdot(costs, weights)
 
 
 def _by_permutation(
     costs: Float[Array, "P"], labels: Bool[Array, "P"]
 ) -> Float[Array, "P"]:
-    """The weight of each point; those without a cost, which come last, may have any."""
+    """The weight of each point. Those without a cost come last, and need none."""
     order = jnp.argsort(~_code(costs, labels), stable=False)
     positive = labels[order].astype(jnp.int32)
     places = jnp.arange(len(order))
@@ -56,7 +60,7 @@ def _by_permutation(
     weights = _weights(
         positive == 1, before, places - before, jnp.ones_like(places), positive.sum()
     )
-    return jnp.zeros_like(costs).at[order].set(weights, unique_indices=True)
+    return jnp.zeros_like(weights).at[order].set(weights, unique_indices=True)
 
 
 def _by_ranks(costs: Float[Array, "P"], labels: Bool[Array, "P"]) -> Float[Array, "P"]:
@@ -66,7 +70,7 @@ def _by_ranks(costs: Float[Array, "P"], labels: Bool[Array, "P"]) -> Float[Array
     positive = (~ordered & 1).astype(jnp.int32)
     places = jnp.arange(len(ordered))
     before = jnp.cumsum(positive) - positive
-    # Where the run of equal points ends; what is computed holds where it begins.
+    # Where each run of equal points ends. Weights are right at its first place.
     is_last = jnp.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]
     ends = lax.cummin(jnp.where(is_last, places + 1, len(ordered)), reverse=True)
     weights = _weights(
@@ -128,7 +132,7 @@ def _first_places(
 
     def halve(ends):
         low, high = ends
-        middle = (low + high) // 2
+        middle = low + (high - low) // 2
         is_before = ordered[middle] < codes
         is_open = low < high
         low = jnp.where(is_open & is_before, middle + 1, low)

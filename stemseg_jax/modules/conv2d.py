@@ -1,4 +1,4 @@
-"""Flax's 2-D convolution with gradients that are fast where they are taken."""
+"""Flax's 2-D convolution, with gradients as `ops.convolution` has them."""
 
 import functools
 

@@ -19,8 +19,9 @@ class Conv3D(nn.Module):
 
     Attributes:
         form: "native" is XLA's 3-D convolution; the others are made of convolutions in
-            2-D, see `over_frames`: the same parameters, the same numbers, three to five
-            times as fast on CPU. "auto" takes one of these there, "native" elsewhere.
+            2-D, see `over_frames`: the same parameters and, up to rounding, the same
+            numbers, several times as fast on CPU. "auto" takes one of these there,
+            "native" elsewhere.
     """
 
     features: int

@@ -13,6 +13,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from stemseg_jax import choices
+
+FORMS = ("native", "products")
 AXES = ("NHWC", "HWIO", "NHWC")
 Padding = tuple[tuple[int, int], tuple[int, int]]  # before and after, of rows, columns
 
@@ -30,21 +33,34 @@ def general_dilated(
 
     Args:
         form: "native" has XLA's gradients, "products" has matrix products; "auto" takes
-            "products" on CPU and "native" elsewhere. A convolution with dilation or
-            groups is native.
+            "products" on CPU and "native" elsewhere. What has dilation, groups, a
+            precision or other axes than `AXES` is native.
     """
     if form == "auto":
         form = "products" if jax.default_backend() == "cpu" else "native"
-    groups = options.get("feature_group_count", 1)
-    dilations = [options.get(f"{side}_dilation") for side in ("lhs", "rhs")]
-    plain = groups == 1 and all(set(d or (1,)) == {1} for d in dilations)
-    if form == "native" or not plain:
+    if choices.known("form", form, FORMS) == "native" or not _is_plain(
+        x, kernel, **options
+    ):
         return lax.conv_general_dilated(x, kernel, strides, padding, **options)
     if isinstance(padding, str):
         sizes = x.shape[1:3], kernel.shape[:2]
         padding = lax.padtype_to_pads(*sizes, strides, padding)
     padding = tuple((int(before), int(after)) for before, after in padding)
     return _products(x, kernel, tuple(strides), padding)
+
+
+def _is_plain(
+    x: Array, kernel: Array, *, dimension_numbers: Any = None, **options: Any
+) -> bool:
+    axes, own = (
+        lax.conv_dimension_numbers(x.shape, kernel.shape, numbers)
+        for numbers in (dimension_numbers, AXES)
+    )
+    # Of those that Flax passes; whatever else there is, is not known here.
+    ones = [options.pop(f"{side}_dilation", None) or (1,) for side in ("lhs", "rhs")]
+    ones.append((options.pop("feature_group_count", 1),))
+    others = any(value is not None for value in options.values())
+    return axes == own and all(set(one) == {1} for one in ones) and not others
 
 
 def _plain(x, kernel, strides, padding):
@@ -80,7 +96,7 @@ def slope_of_kernel(
     """
     taps, (rows, columns) = kernel.shape[:2], slope.shape[1:3]
     dtype = jnp.promote_types(kernel.dtype, jnp.float32)
-    # Of 16 bits, products are added up in 16 bits here.
+    # Else XLA adds up products of 16 bits in 16 bits.
     x = jnp.pad(x, ((0, 0), *padding, (0, 0))).astype(dtype)
     slope = slope.astype(dtype)
 

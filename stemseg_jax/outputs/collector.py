@@ -222,6 +222,6 @@ def _category(track: TrackStatistics, category_from: str) -> int:
     if classes is None and track.logits is not None:
         raise ValueError(
             f"{option}={category_from!r}: votes were not counted while the model "
-            "tracked; give it this option before it does."
+            "tracked; set this option when the model is loaded."
         )
     return 0 if classes is None else 1 + int(np.argmax(classes[1:]))

@@ -414,6 +414,9 @@ class STEmSeg:
             chosen = points.foreground > self.tracking.foreground_threshold
             return self._cluster(points, chosen)
 
+        def stitch(memory, slots, next_id):
+            return self._stitch(memory, slots, slots >= 0, known, next_id)
+
         def label(maps, memory, next_id):
             return self._label(maps, memory, zero, known, next_id)
 
@@ -423,11 +426,12 @@ class STEmSeg:
             FrameMemory(frame.sums, labels, first.ids)
             for frame, labels in zip(memory, first.labels, strict=True)
         )
-        yield Stage("cluster", jax.jit(cluster), (maps, memory), T)
-        new = T - self.tracking.overlap
-        yield Stage(
-            "cluster, stitch, sum up", label, (maps, memory, first.next_id), new
-        )
+        work = jax.jit(cluster), (maps, memory)
+        slots, _ = yield Stage("cluster", *work, T, counted=False)
+        work = jax.jit(stitch), (memory, slots, first.next_id)
+        yield Stage("stitch", *work, T, counted=False)
+        work, new = (label, (maps, memory, first.next_id)), T - self.tracking.overlap
+        yield Stage("cluster, stitch, sum up", *work, new, counted=False)
 
     @property
     def _labels_full_size(self) -> bool:
@@ -471,17 +475,7 @@ class STEmSeg:
         is_real = (jnp.arange(T) >= repeats)[:, None, None]
         chosen = is_real & (points.foreground > self.tracking.foreground_threshold)
         slots, seeds = self._cluster(points, chosen)
-        stitched = stitching.stitch(
-            jnp.stack([frame.labels for frame in memory]),
-            slots,
-            chosen,
-            known,
-            next_id,
-            num_slots=K,
-            max_alive=K * windows.labelling_windows(T, self.tracking.overlap),
-            settings=self.stitching,
-            known_ids=jnp.stack([frame.ids for frame in memory]),
-        )
+        stitched = self._stitch(memory, slots, chosen, known, next_id)
         shown, unassigned = slots, chosen
         if self.clustering.rule == "refined":
             shown = self._full_size(slots, points.foreground, known)
@@ -500,6 +494,27 @@ class STEmSeg:
             stitched.next_id,
             stitched.ids,
             sums,
+        )
+
+    def _stitch(
+        self,
+        memory: tuple[FrameMemory, ...],
+        slots: Int32[Array, "T _ _"],
+        chosen: Bool[Array, "T _ _"],
+        known: Int32[Array, ""],
+        next_id: Int32[Array, ""],
+    ) -> stitching.Stitched:
+        T, K = len(memory), self.clustering.max_instances
+        return stitching.stitch(
+            jnp.stack([frame.labels for frame in memory]),
+            slots,
+            chosen,
+            known,
+            next_id,
+            num_slots=K,
+            max_alive=K * windows.labelling_windows(T, self.tracking.overlap),
+            settings=self.stitching,
+            known_ids=jnp.stack([frame.ids for frame in memory]),
         )
 
     def _points(self, maps: Maps, foreground: Float[Array, "T h w"]) -> Points:

@@ -145,13 +145,40 @@ def test_costs_of_any_size_are_put_in_order(value_and_gradient, scale):
     np.testing.assert_allclose(value, reference(logits, labels), rtol=1e-5)
     errors = 1 - np.where(labels, logits, -logits)
     assert (np.asarray(gradient)[errors <= 0] == 0).all()
+    for other in GRADIENTS.values() if scale > 1 else ():  # else many are equal
+        _, expected = other(jnp.asarray(logits), jnp.asarray(labels))
+        np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-9)
+
+
+def test_counts_are_integers(form):
+    """Those of floats end at 2^24."""
+    jaxpr = jax.make_jaxpr(FORMS[form])(jnp.zeros(5), jnp.zeros(5, bool))
+    counted = [line for line in str(jaxpr).splitlines() if " = cumsum[" in line]
+    assert counted and all(line.split(":")[1].startswith("i32") for line in counted)
+
+
+def test_memory_is_linear_in_the_points(form):
+    gradient = jax.jit(jax.value_and_grad(FORMS[form]))
+
+    def needed(points):
+        points = jax.ShapeDtypeStruct((points,), jnp.float32)
+        labels = jax.ShapeDtypeStruct(points.shape, bool)
+        compiled = gradient.lower(points, labels).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert needed(40_000) <= 4.1 * needed(10_000)
+
+
+def test_a_form_of_another_name_is_refused():
+    with pytest.raises(ValueError, match="'rank'.*'permutation', 'ranks'|permutation"):
+        lovasz.hinge(jnp.zeros(3), jnp.zeros(3, bool), form="rank")
 
 
 def test_counts_beyond_those_of_floats_are_exact():
     """2^24 + 1 is no float32."""
     one, many = jnp.ones(1, jnp.int32), jnp.array([2**24 + 1])
     weight = lovasz._weights(one == 1, many, many, one, many[0])
-    np.testing.assert_allclose(weight, 1 / (2 * (2**24 + 1)), rtol=1e-7)
+    np.testing.assert_allclose(weight, 1 / (2 * (2**24 + 1)), rtol=6e-8)
     weight = lovasz._weights(one == 0, many - 1, many, one, many[0])  # one is missed
     union = 2 * (2**24 + 1)
     np.testing.assert_allclose(weight, 1 / (union * (union + 1)), rtol=3e-7)

@@ -102,6 +102,31 @@ def test_groups_and_dilation_are_native(dilated):
     np.testing.assert_array_equal(products[0], expected)
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"precision": lax.Precision.HIGHEST},
+        {"dimension_numbers": ("NHWC", "OIHW", "NHWC")},
+        {"batch_group_count": 2, "dimension_numbers": convolution.AXES},
+    ],
+)
+def test_what_products_do_not_know_is_native(option):
+    x, kernel = arrays(inputs=4, outputs=4)
+    if "OIHW" in option.get("dimension_numbers", ()):
+        kernel = kernel.transpose(3, 2, 0, 1)
+    case = x, kernel, (1, 1), "SAME"
+    options = {**OPTIONS, **option}
+    found = convolution.general_dilated(*case, form="products", **options)
+    expected = lax.conv_general_dilated(*case, **options)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_form_of_another_name_is_refused():
+    x, kernel = arrays()
+    with pytest.raises(ValueError, match="'product'.*native"):
+        convolution.general_dilated(x, kernel, (1, 1), "SAME", form="product")
+
+
 def test_auto_takes_the_form_that_is_fast_here(monkeypatch):
     x, kernel = arrays()
 
