@@ -33,8 +33,9 @@ def run(
     """Scores a checkpoint on `config.evaluation` and prints the table.
 
     Writes `workdir/predictions/`, `workdir/evaluated.json` (the config) and, with every
-    figure, `workdir/scores.json` (or `json_file`), and returns these figures. Several
-    hosts share the videos; the first one writes, and alone has the figures.
+    figure, `workdir/scores.json` (or `json_file`), and returns these figures. Scores
+    and annotations of an earlier evaluation go with its predictions. Several hosts
+    share the videos; the first one writes, and alone has the figures.
     """
     folder = pathlib.Path(workdir)
     writes = (tasks.EVALUATED, *([] if json_file else ["scores.json"]))
@@ -45,10 +46,14 @@ def run(
         figures = {}
         with hosts.together():  # the others wait, and hear how it ended
             if hosts.is_first():
-                figures = benchmark.score(videos, folder / "predictions", json_file)
+                results = benchmark.write(videos, folder / "predictions")
+                whole.discard(folder, "scores.json", WRITER)
+                if not (benchmark.scored or config.evaluation.ground_truth):
+                    whole.discard(folder, "ground_truth", WRITER)
                 whole.claim(folder, *writes)
                 text = config.to_json_best_effort(indent=2)
                 whole.write_text(folder / tasks.EVALUATED, text + "\n")
+                figures = benchmark.figures(results, json_file)
                 if figures and not json_file:
                     score.write_json(folder / "scores.json", figures)
         return figures
@@ -72,13 +77,18 @@ class Benchmark(NamedTuple):
         folder: pathlib.Path,
         json_file: str | pathlib.Path | None = None,
     ) -> dict[str, Any]:
-        """Writes the results of all videos to `folder` and scores these files.
+        """Writes the results of all videos to `folder` and scores these files."""
+        return self.figures(self.write(videos, folder), json_file)
+
+    def figures(
+        self, results: pathlib.Path, json_file: str | pathlib.Path | None = None
+    ) -> dict[str, Any]:
+        """Scores what `write` gave.
 
         Without annotations the files are what there is to show: no figures.
         """
-        results = self.write(videos, folder)
         if not self.scored:
-            logging.warning("No annotations to score with; the results: %s", folder)
+            logging.warning("No annotations to score with; the results: %s", results)
             return {}
         return score.figures(
             task=self.task,

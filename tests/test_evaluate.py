@@ -11,7 +11,7 @@ import pytest
 
 from configs import davis, kitti_mots, ytvis
 from configs import moving_shapes as recipe
-from stemseg_jax import evaluate, tasks
+from stemseg_jax import evaluate, models, tasks
 from stemseg_jax.data.datasets import DATASETS, moving_shapes
 from stemseg_jax.formats import rle
 from stemseg_jax.geometry import Geometry
@@ -264,6 +264,38 @@ def test_annotations_that_are_not_ours_are_not_replaced(tmp_path):
         for name, content in before.items()
         if name != "ground_truth/.stemseg_jax"
     }
+
+
+def evaluated(monkeypatch, config, folder, **options):
+    """By a model that copies the truth; the names in the folder."""
+    monkeypatch.setattr(models, "load", lambda *_: coloured.model_of(Copies()))
+    evaluate.run(config, checkpoint="", workdir=str(folder), **options)
+    return {path.name for path in folder.glob("[!.]*")}
+
+
+def test_old_scores_do_not_stay_beside_new_predictions(tmp_path, monkeypatch):
+    config, folder = recipe.get_config("smoke"), tmp_path / "run"
+    new = {"predictions", "evaluated.json"}
+    scored = {"ground_truth", "scores.json", *new}
+    assert evaluated(monkeypatch, config, folder) == scored
+    elsewhere = str(tmp_path / "elsewhere.json")
+    left = evaluated(monkeypatch, config, folder, json_file=elsewhere)
+    assert left == scored - {"scores.json"}
+    assert evaluated(monkeypatch, config, folder) == scored
+    root = folders.davis(tmp_path / "data")
+    lists = root / "DAVIS/ImageSets/2017"
+    (lists / "train.txt").rename(lists / "test-dev.txt")
+    shutil.rmtree(root / "DAVIS/Annotations_unsupervised")
+    config = config_of(davis, root, split="test-dev", ground_truth="")
+    assert evaluated(monkeypatch, config, folder) == new
+
+
+def test_scores_of_somebody_else_stay(tmp_path, monkeypatch):
+    (tmp_path / "scores.json").write_text("mine")
+    elsewhere = str(tmp_path / "elsewhere.json")
+    config = recipe.get_config("smoke")
+    evaluated(monkeypatch, config, tmp_path, json_file=elsewhere)
+    assert (tmp_path / "scores.json").read_text() == "mine"
 
 
 # --------------------------------------------------------- the truth, given to a system

@@ -148,6 +148,8 @@ def test_nothing_in_the_folder_names_a_folder_of_this_machine(exported):
     folder, _ = exported("ovis")
     for file in folder.iterdir():
         data = file.read_bytes()
+        if file.suffix == ".safetensors":  # random numbers may spell anything
+            data = data[8 : 8 + int.from_bytes(data[:8], "little")]
         assert b".py" not in data and str(folder.parent).encode() not in data
     assert jax.config.jax_traceback_in_locations_limit == LIMIT
 

@@ -120,6 +120,19 @@ def claim(folder: str | pathlib.Path, *names: str, resumed: bool = False) -> Non
     write_text(folder / CLAIMED, "".join(f"{name}\n" for name in claimed))
 
 
+def discard(folder: str | pathlib.Path, name: str, writer: str) -> None:
+    """Removes `folder/name` if it is a file that was claimed, or a folder that `writer`
+    wrote; what is not ours stays."""
+    path = pathlib.Path(folder) / name
+    if path.is_symlink():
+        return
+    if path.is_file() and name in _claimed(path.parent):
+        path.unlink()
+    marker = path / MARKER
+    if marker.is_file() and marker.read_text() == f"{writer}\n":
+        shutil.rmtree(path)
+
+
 def _refuse_unclaimed(folder: pathlib.Path, names: Collection[str]) -> None:
     for name in sorted({*names} - _claimed(folder)):
         if os.path.lexists(folder / name):

@@ -41,7 +41,7 @@ def plot(name: str, values: Series, *, logarithmic: bool = False) -> Plot | None
     """A plot of what is finite; None if nothing is.
 
     An axis holds 0 if it is not logarithmic. A value that is not finite
-    is a gap. Of many points each few are averaged.
+    is a gap. Of many points each few are averaged, as far as they are finite.
 
     Args:
         logarithmic: If all is above 0 and the values are of several magnitudes.
@@ -74,10 +74,14 @@ def plot(name: str, values: Series, *, logarithmic: bool = False) -> Plot | None
 
 
 def _thinned(values: Series) -> tuple[list[tuple[int, float]], int]:
-    """At most `MOST_POINTS`, means of as many each, at the last of their steps."""
+    """At most `MOST_POINTS`, means of what is finite in as many each, at the last of
+    their steps."""
     each = math.ceil(len(values) / MOST_POINTS)
     groups = [values[k : k + each] for k in range(0, len(values), each)] if each else []
-    return [
-        (group[-1][0], float(np.mean([value for _, value in group])))
-        for group in groups
-    ], each
+    return [(group[-1][0], _mean(value for _, value in group)) for group in groups], each
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Of those that are finite; NaN if none is."""
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else math.nan

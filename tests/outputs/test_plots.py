@@ -62,3 +62,13 @@ def test_many_points_are_averaged():
     assert {value for _, value in drawn.points} == {0.5}
     steps = [step for step, _ in drawn.points]
     np.testing.assert_array_equal(steps, np.arange(4, 1001, 4))
+
+
+def test_of_points_that_are_averaged_only_a_group_without_any_is_a_gap():
+    values = [(step, NAN if step % 4 == 1 else 0.5) for step in range(1, 1001)]
+    values[4:8] = [(step, NAN) for step in range(5, 9)]
+    drawn = plots.plot("loss", values)
+    assert {value for _, value in drawn.points} == {0.5}
+    steps = [step for step, _ in drawn.points]
+    np.testing.assert_array_equal(steps, [4, *range(12, 1001, 4)])
+    assert drawn.path.count("M") == 2
