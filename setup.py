@@ -10,7 +10,12 @@ VERSION = re.search(
     r'__version__ = "(.+)"', (HERE / "stemseg_jax/__init__.py").read_text()
 ).group(1)
 
-PAGES = [page.relative_to(HERE) for page in (HERE / "docs").glob("[!i]*.md")]
+OF_THE_SITE = ("index.md", "extending.md", "changelog.md")  # Sphinx fills them
+PAGES = [
+    page.relative_to(HERE)
+    for page in (HERE / "docs").glob("*.md")
+    if page.name not in OF_THE_SITE
+]
 DOCS = ["furo>=2025.12.19", "matplotlib>=3.11", "myst-parser>=5.2", "sphinx>=9.0"]
 
 setup(
@@ -71,7 +76,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
-            "setuptools>=68",
+            "setuptools>=77",
             "tensorboard",
         ],
     },

@@ -54,13 +54,14 @@ def run(
     frames = _frames(size)
     with whole.folder(output, WRITER) as partial:
         model = models.load(config, checkpoint)
-        export_weights.write(model, partial / WEIGHTS, half=False)
+        terms = packaged.terms(checkpoint)
+        export_weights.write(model, partial / WEIGHTS, half=False, terms=terms)
         manifest = {
             "stemseg_jax": __version__,
             "jax": jax.__version__,
             "platforms": platforms,
             "system": model.config.system,
-            "weights": {"file": WEIGHTS, "terms": packaged.terms(checkpoint)},
+            "weights": {"file": WEIGHTS, "terms": terms},
             "categories": dict(model.categories),
             "frames": _about_frames(model.config),
             "steps": {},

@@ -9,7 +9,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from stemseg_jax import models
-from stemseg_jax.conversion import release
+from stemseg_jax.conversion import packaged, release
 
 
 def run(
@@ -22,12 +22,14 @@ def run(
             is beyond float16.
     """
     model = models.load(config, checkpoint)
-    write(model, output, half=half)
+    write(model, output, half=half, terms=packaged.terms(checkpoint))
     millions = models.size(model.variables) / 1e6
     logging.info("%s: %.2f M values", output, millions)
 
 
-def write(model: models.Model, output: str | pathlib.Path, *, half: bool) -> None:
+def write(
+    model: models.Model, output: str | pathlib.Path, *, half: bool, terms: str = ""
+) -> None:
     """A release of a model.
 
     The config goes without what names places on this machine: `data.root`,
@@ -35,6 +37,7 @@ def write(model: models.Model, output: str | pathlib.Path, *, half: bool) -> Non
 
     Args:
         half: Values as float16, which a file of half the size holds.
+        terms: Of use, which go along.
 
     Raises:
         ValueError: A value is beyond float16.
@@ -46,7 +49,8 @@ def write(model: models.Model, output: str | pathlib.Path, *, half: bool) -> Non
     with config.unlocked(), config.ignore_type():
         config.data.root, config.init_from = None, ""
         config.data.packed = config.evaluation.ground_truth = ""
-    release.write(output, variables, json.loads(config.to_json_best_effort()))
+    content = json.loads(config.to_json_best_effort())
+    release.write(output, variables, content, terms=terms)
 
 
 def _half(path, values: np.ndarray) -> np.ndarray:

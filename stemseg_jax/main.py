@@ -290,13 +290,13 @@ def _track_masks() -> None:
 
 def _report() -> None:
     from stemseg_jax import report
-    from stemseg_jax.report import run_folder
+    from stemseg_jax.report import run_folder, writing
 
     if len(folders := _required(_INPUT)) > 1:
         raise app.UsageError("--mode=report takes one --input.")
     config = _CONFIG.value
     if _overrides:
-        config = run_folder.evaluated(pathlib.Path(folders[0]))
+        config = run_folder.evaluated(writing.folder_of(folders[0]))
         if config is None:
             raise app.UsageError(f"{folders[0]} has no config: {_overrides[0]}")
         config = _overridden(config)

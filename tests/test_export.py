@@ -324,5 +324,17 @@ def test_weights_with_terms_take_them_along(tmp_path):
     assert manifest["frames"]["padding"] == [128, 128, 128]
     assert packaged.terms(str(packaged.locate("real"))) == packaged.terms("real")
     # They are a checkpoint of ours, too.
-    own = models.read(str(tmp_path / "served/weights.safetensors"))
+    weights = str(tmp_path / "served/weights.safetensors")
+    assert packaged.terms(weights) == packaged.terms("real")
+    own = models.read(weights)
     assert own.config["system"] == "stemseg"
+
+
+def test_a_release_made_of_weights_with_terms_has_them_too(checkpoint, tmp_path):
+    """Wherever it lies, and so a release that is made of that one."""
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    for source, output in (("real", first), (first, second)):
+        given = f"--checkpoint={source}", f"--output={output}"
+        assert not run("--mode=export_weights", *given)
+    assert packaged.terms(str(second)) == packaged.terms("real") != ""
+    assert packaged.terms(str(checkpoint("davis16"))) == ""

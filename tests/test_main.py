@@ -451,6 +451,19 @@ def test_what_a_report_cannot_be_of(tmp_path, monkeypatch, capsys):
     assert "holds nothing. Expected a run's folder" in capsys.readouterr().err
     with pytest.raises(app.UsageError, match="has no config: --config.data.root=x"):
         without_config(monkeypatch, *given, "--config.data.root=x")
+    missing = ("--mode=report", f"--input={tmp_path / 'none'}", "--config.data.root=x")
+    assert without_config(monkeypatch, *missing) == 1
+    assert "none: no such folder. Expected a run's" in capsys.readouterr().err
+
+
+def test_options_of_a_report_are_of_the_run_whose_predictions_are_named(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "config.json").write_text(config_of("davis").to_json_best_effort())
+    (tmp_path / "predictions").mkdir()
+    given = ("--mode=report", f"--input={tmp_path / 'predictions'}", "--videos=0")
+    assert not without_config(monkeypatch, *given, "--config.data.root=elsewhere")
+    assert (tmp_path / "report.html").exists()
 
 
 def test_a_misspelt_option_is_refused():

@@ -6,6 +6,8 @@ Those in this package have a name of one word besides.
 import importlib.util
 import pathlib
 
+from stemseg_jax.conversion import release
+
 SCHEME = "package:"
 SHIPPED = {"real": "package:stemseg_jax/weights/real.safetensors"}
 TERMS = {"real": "trained on DAVIS: for non-commercial research (docs/model_card.md)"}
@@ -22,8 +24,10 @@ def locate(checkpoint: str) -> pathlib.Path:
 
 
 def terms(checkpoint: str) -> str:
-    """On which terms weights in this package may be used, by whatever name or path;
+    """On which terms weights in this package, or a release made of them, may be used;
     empty of others."""
+    if own := release.terms(locate(checkpoint)):
+        return own
     for name, place in SHIPPED.items():
         inside = place.removeprefix(SCHEME)
         if checkpoint == name or pathlib.Path(checkpoint).as_posix().endswith(inside):

@@ -1,7 +1,7 @@
 """Our own release form: a .safetensors file with the config in its metadata.
 
 Beside the config stand the digests of all tensors and of itself: a file that is not
-what was written is refused.
+what was written is refused. There, too, are the terms of use, if there are any.
 """
 
 import hashlib
@@ -38,13 +38,18 @@ class Config(msgspec.Struct):
 
 
 def write(
-    path: str | pathlib.Path, variables: dict[str, Any], config: dict[str, Any]
+    path: str | pathlib.Path,
+    variables: dict[str, Any],
+    config: dict[str, Any],
+    *,
+    terms: str = "",
 ) -> None:
     """Writes variables and the config they belong to; a file is whole or not there.
 
     Args:
         variables: {"params": ..., "constants": ...}; tensors are called "params/...".
         config: What JSON can say.
+        terms: On which the weights may be used.
     """
     flat = traverse_util.flatten_dict(variables, sep="/")
     tensors = {name: np.array(value, order="C") for name, value in flat.items()}
@@ -54,6 +59,8 @@ def write(
         "config": text,
         "digests": json.dumps(_digests(tensors, text)),
     }
+    if terms:
+        metadata["terms"] = terms
     with whole.file(path) as partial:
         partial.write_bytes(safetensors.numpy.save(tensors, metadata))
 
@@ -90,6 +97,15 @@ def read(path: pathlib.Path) -> sources.Loaded | dict[str, np.ndarray]:
         conventions=None,
         config=_config(path, metadata),
     )
+
+
+def terms(path: pathlib.Path) -> str:
+    """On which terms a release may be used; empty if it names none, and of all else."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return (file.metadata() or {}).get("terms", "")
+    except (OSError, safetensors.SafetensorError):
+        return ""
 
 
 def _config(path: pathlib.Path, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Writes the page of a folder."""
 
 import datetime
+import os
 import pathlib
 
 from absl import logging
@@ -39,7 +40,7 @@ def run(
     """
     if videos < 0:
         raise ValueError(f"--videos={videos}: expected 0 or more.")
-    folder = _folder(source)
+    folder = folder_of(source)
     path = pathlib.Path(output) if output else _beside(folder)
     refuse_foreign(path)
     if predicted := predicted_folder.find(folder):
@@ -64,6 +65,25 @@ def run(
     return path
 
 
+def folder_of(source: str) -> pathlib.Path:
+    """The folder a page is of, with a name even if it is given as `.` or `..`: of the
+    predictions of a run, that of the run, which has the scores.
+
+    Raises:
+        ValueError: There is none.
+    """
+    folder = pathlib.Path(os.path.abspath(source))
+    if not folder.exists():
+        raise ValueError(f"{source}: no such folder. {_expected()}")
+    if not folder.is_dir():
+        around = folder.parent
+        known = run_folder.holds_run(around) or predicted_folder.find(around)
+        hint = f" Perhaps {around} is meant?" if known else ""
+        raise ValueError(f"{source}: is a file. {_expected()}{hint}")
+    own = folder.name == "predictions" and run_folder.holds_run(folder.parent)
+    return folder.parent if own else folder
+
+
 def refuse_foreign(path: pathlib.Path) -> None:
     """To be called before the work that ends in a page.
 
@@ -81,19 +101,6 @@ def refuse_foreign(path: pathlib.Path) -> None:
         f"{path} is there already, and none of our reports; only these are replaced. "
         "Name another file by --output=FILE.html, or move it away."
     )
-
-
-def _folder(source: str) -> pathlib.Path:
-    folder = pathlib.Path(source)
-    if not folder.exists():
-        raise ValueError(f"{source}: no such folder. {_expected()}")
-    if not folder.is_dir():
-        around = folder.parent
-        known = run_folder.holds_run(around) or predicted_folder.find(around)
-        hint = f" Perhaps {around} is meant?" if known else ""
-        raise ValueError(f"{source}: is a file. {_expected()}{hint}")
-    own = folder.name == "predictions" and run_folder.holds_run(folder.parent)
-    return folder.parent if own else folder  # it is the run that has the scores
 
 
 def _beside(folder: pathlib.Path) -> pathlib.Path:

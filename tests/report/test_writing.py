@@ -44,6 +44,24 @@ def test_predictions_of_a_run_are_those_of_its_report(copy):
     assert "J&amp;F-Mean" in page.read_text()
 
 
+def test_folders_that_are_given_by_dots_have_their_names(tmp_path, monkeypatch):
+    folder = folders.write_predicted(tmp_path / "out" / "clip")
+    (folder / "panels").mkdir()
+    for place, source in ((folder, "."), (folder / "panels", "..")):
+        monkeypatch.chdir(place)
+        page = report.run(source)
+        assert page == tmp_path / "out" / "clip_report.html"
+        assert '<h3>clip</h3>' in page.read_text()
+        page.unlink()
+    monkeypatch.chdir(tmp_path / "out")
+    assert report.run(".") == tmp_path / "out" / "report.html"
+
+
+def test_predictions_are_given_by_a_dot(copy, monkeypatch):
+    monkeypatch.chdir(copy / "predictions")
+    assert report.run(".", videos=0) == copy / "report.html"
+
+
 def test_another_file(copy, tmp_path):
     path = tmp_path / "new" / "page.html"
     assert report.run(str(copy), output=str(path), videos=0) == path
