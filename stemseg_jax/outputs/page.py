@@ -18,7 +18,7 @@ Value = str | float | int | None  # None: there is none
 
 
 class Table(NamedTuple):
-    """Rows that a click on a column's name sorts.
+    """Rows, which the reader can sort by a click on a column's name.
 
     Attributes:
         rows: One mapping a row, one column a key, in order of appearance.

@@ -78,7 +78,9 @@ def _thinned(values: Series) -> tuple[list[tuple[int, float]], int]:
     their steps."""
     each = math.ceil(len(values) / MOST_POINTS)
     groups = [values[k : k + each] for k in range(0, len(values), each)] if each else []
-    return [(group[-1][0], _mean(value for _, value in group)) for group in groups], each
+    return [
+        (group[-1][0], _mean(value for _, value in group)) for group in groups
+    ], each
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -33,11 +33,12 @@ Version 1 is read, too: it has none of `times`, `score`, `scored_by`, `evidence`
 """
 
 import io
+import itertools
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Literal, NamedTuple, TextIO
+from typing import Annotated, Literal, NamedTuple, TextIO
 
 import msgspec
 
@@ -99,12 +100,19 @@ def read(path: pathlib.Path) -> TracksFile:
     """What `write` wrote, checked.
 
     Raises:
-        ValueError: If this is no such file, or a mask does not fit its video.
+        ValueError: If this is no such file, the video has no frames or no time passes
+            in it, or a mask does not fit it.
     """
     content = declared.read(path, _File)
     header = content.video
     if header.times is not None and len(header.times) != header.num_frames:
         raise ValueError(f"{path}: {_uneven('times', len(header.times), header)}")
+    for frame, (before, time) in enumerate(itertools.pairwise(header.times or ()), 1):
+        if time <= before:
+            raise ValueError(
+                f"{path}: frame {frame} is at {time} s, after one at {before} s; "
+                "expected times that increase."
+            )
     tracks = []
     for entry in content.tracks:
         where = f"{path}: track {entry.id}"
@@ -135,8 +143,8 @@ class _Video(msgspec.Struct):
     name: str
     height: declared.Side
     width: declared.Side
-    num_frames: declared.Count
-    fps: float
+    num_frames: Annotated[int, msgspec.Meta(ge=1, le=10**6)]
+    fps: Annotated[float, msgspec.Meta(gt=0)]
     times: list[float] | None = None
 
 

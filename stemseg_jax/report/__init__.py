@@ -7,7 +7,7 @@ predicted_folder   what --mode=predict left of each video
 predicted_page     the page of that
 score_tables       the figures of any task, video by video, the worst first
 result_videos      the videos of a run with their time lines
-films              frames, truth and what was found, side by side
+films              a video of three pictures: the frame, true objects, found objects
 
 All is read from files: neither a model nor jax is needed.
 """

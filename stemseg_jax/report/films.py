@@ -13,16 +13,20 @@ from stemseg_jax.formats import rle
 from stemseg_jax.outputs import davis_results, film, overlay, side_by_side
 from stemseg_jax.tracks import Track, VideoTracks
 
-SLOWEST, FASTEST = 2, 10  # frames a second, of datasets, which say nothing of it
-SECONDS = 4  # that a video of few frames lasts, between these two
-MOST_FRAMES = 600  # of a film; of longer videos each n-th is taken
-TILE = 480  # pixels of the longer side of each picture,
-SHORTER, LONGER = 240, 960  # unless the shorter one would be less than it might
-DARK = 40  # behind masks without frames
+# Datasets give no frame rate: a video is shown in so many seconds, but with no fewer
+# and no more frames a second than these.
+SECONDS = 4
+SLOWEST, FASTEST = 2, 10
+MOST_FRAMES = 600  # of a film; of a longer video every n-th frame is taken
+# A picture is shrunk until its longer side has TILE pixels. If its shorter side would
+# then have fewer than SHORTER, the longer one may have up to LONGER.
+TILE = 480
+SHORTER, LONGER = 240, 960
+DARK = 40  # grey level behind masks without frames
 
 
 def stride(num_frames: int) -> int:
-    """Each which frame is shown."""
+    """Every n-th frame is shown; gives n."""
     return max(math.ceil(num_frames / MOST_FRAMES), 1)
 
 
@@ -41,6 +45,8 @@ def compared(
     times: Sequence[float | int],
 ) -> film.Film:
     """Frames, the true objects if there are any, and the found ones, side by side.
+
+    There is one frame at least.
 
     Args:
         video: What has the frames; without it masks are drawn over nothing.

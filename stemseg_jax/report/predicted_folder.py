@@ -39,6 +39,12 @@ class Predicted(NamedTuple):
         there = [self.folder / name for name in FILMS if (self.folder / name).exists()]
         return there[0] if there else None
 
+    def scores(self) -> list[float]:
+        """Of all tracks; masks alone have none."""
+        path = self.folder / "tracks.json"
+        found = tracks_json.read(path).video.tracks if path.exists() else ()
+        return [track.score for track in found]
+
     def tracks(self) -> tracks_json.TracksFile | None:
         """What was found: of tracks.json, or else of the masks, which say less."""
         if (path := self.folder / "tracks.json").exists():

@@ -2,13 +2,16 @@
 
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from stemseg_jax.outputs import film, lanes, page, tracks_json
 from stemseg_jax.report import films, room
 from stemseg_jax.report.predicted_folder import FILMS, Predicted
+
+Read = TypeVar("Read")
 
 
 def page_of(
@@ -55,8 +58,8 @@ def page_of(
 
 def _row(one: Predicted) -> dict[str, page.Value]:
     """What the table says of a video."""
-    made, read = one.made, _read(one, [])
-    scores = [track.score for track in read.video.tracks] if read else []
+    made, faults = one.made, _faults(one)
+    scores = _read(one.scores, faults) or []
     known = [score for score in scores if np.isfinite(score)]
     return {
         "frames": made.num_frames,
@@ -64,14 +67,14 @@ def _row(one: Predicted) -> dict[str, page.Value]:
         "mean score": float(np.mean(known)) if known else None,
         "lowest": min(known, default=None),
         "left out": sum(made.left_out.values()),
-        "fault": "; ".join(_faults(one)) or None,
+        "fault": "; ".join(faults) or None,
     }
 
 
-def _read(one: Predicted, faults: list[str]) -> tracks_json.TracksFile | None:
+def _read(what: Callable[[], Read], faults: list[str]) -> Read | None:
     try:
-        return one.tracks()
-    except ValueError as error:
+        return what()
+    except (ValueError, OSError) as error:
         faults.append(f"What was found cannot be read: {error}")
         return None
 
@@ -88,7 +91,7 @@ def _doubt(one: Predicted, row: dict[str, page.Value]) -> tuple[bool, float]:
 
 def _video(one: Predicted, anchor: str, row: dict[str, page.Value]) -> page.Video:
     faults = _faults(one)
-    read = _read(one, faults)
+    read = _read(one.tracks, faults)
     notes = [f"{n} track(s) left out: {why}" for why, n in one.made.left_out.items()]
     drawn = _film(one, read, faults, notes)
     groups = []

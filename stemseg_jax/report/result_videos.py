@@ -69,7 +69,7 @@ def _video(
     if video is None and not sources.lost:
         faults.append("The dataset has no video of this name.")
     found = _found(sources, name, video, faults)
-    if found is None:
+    if found is None or not found.num_frames:
         return told._replace(faults=faults)
     truth = _truth(video, faults)
     times = films.clock(found.num_frames)
@@ -93,7 +93,7 @@ def _found(
             found = sources.found[name]()
         else:
             faults.append("There are no results of this video.")
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         faults.append(f"What was found cannot be read: {error}")
     if video is None:
         return found if found and found.tracks else None

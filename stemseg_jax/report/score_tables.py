@@ -55,9 +55,15 @@ def check(scores: Mapping[str, Any], where: str) -> None:
 
 
 def of_videos(scores: Mapping[str, Any]) -> dict[str, Figures]:
-    """The figures of each video, by its name; the main one first."""
+    """The figures of each video, by its name; the main one first.
+
+    If the videos have several classes, each has their mean, even one of a single class.
+    """
     videos = scores.get("per_sequence") or scores.get("per_video") or {}
-    return {name: of_set(own) for name, own in videos.items()}
+    found = {name: of_set(own) for name, own in videos.items()}
+    if mean := _mean({k: None for own in found.values() for k in own}):
+        found = {name: {mean: main_figure(x), **x} for name, x in found.items()}
+    return found
 
 
 def names(scores: Mapping[str, Any]) -> dict[str, str]:
@@ -78,9 +84,8 @@ def of_set(scores: Mapping[str, Any]) -> Figures:
             found |= {k: _known(k, v) for k, v in own.items()}
         elif name != "video_id" and not isinstance(value, dict | list | bool):
             found[COUNTS.get(name, name)] = _known(name, value)
-    word = main_name(found).split()[-1:]
-    if sum(name.split()[-1:] == word for name in found) > 1:
-        found = {f"mean {word[0]}": main_figure(found), **found}
+    if mean := _mean(found):
+        found = {mean: main_figure(found), **found}
     return found
 
 
@@ -138,6 +143,13 @@ def partners(scores: Mapping[str, Any], video: str) -> dict[int, Partner]:
     """By the ids of objects; only DAVIS has any."""
     own = scores.get("per_sequence", {}).get(video, {})
     return {one.id: one for one in msgspec.convert(own, _Video).objects}
+
+
+def _mean(figures: Mapping[str, Value]) -> str:
+    """What the mean of the main figures is called; empty if there are not several."""
+    word = main_name(figures).split()[-1:]
+    several = sum(name.split()[-1:] == word for name in figures) > 1
+    return f"mean {word[0]}" if word and several else ""
 
 
 def _known(name: str, value: Any) -> Value:

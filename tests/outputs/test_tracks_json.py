@@ -94,6 +94,12 @@ def test_an_older_file_stays_if_writing_fails(path, video):
             lambda c: c["tracks"][1]["segmentations"].pop(),
             "track 2 has 2 .* has 3 frames",
         ),
+        (lambda c: c["video"].update(num_frames=0), r"num_frames: expected .* >= 1"),
+        (lambda c: c["video"].update(fps=0), r"fps: expected `float` > 0"),
+        (
+            lambda c: c["video"].update(times=[0, 0.5, 0.5]),
+            "frame 2 is at 0.5 s, after one at 0.5 s; expected times that increase",
+        ),
         (lambda c: c["video"].update(height=21), r"track 1: .*\[20, 30\]"),
         (
             lambda c: c["tracks"][0]["segmentations"][2].update(counts="1"),

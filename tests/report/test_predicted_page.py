@@ -70,12 +70,22 @@ def test_a_broken_overlay_is_told_and_masks_are_shown(output):
 
 def test_broken_tracks_are_told_and_the_overlay_is_shown(output):
     (output / "sure" / "tracks.json").write_text("{")
-    (video,) = (v for v in page_of(output).videos if v.name == "sure")
+    page = page_of(output)
+    (video,) = (v for v in page.videos if v.name == "sure")
+    (row,) = (row for row in page.tables[0].rows if row["video"] == "sure")
     (fault,) = video.faults
+    assert row["fault"] == fault and row["mean score"] is None
     assert (
         fault.startswith("What was found cannot be read: ") and "tracks.json" in fault
     )
     assert video.film and not video.groups
+
+
+def test_for_a_row_no_mask_is_read(output, monkeypatch):
+    (output / "sure" / "tracks.json").unlink()
+    (output / "sure" / "masks").mkdir()
+    monkeypatch.setattr(predicted_folder.davis_results, "read", None)
+    assert len(page_of(output, most=0).tables[0].rows) == 3
 
 
 def test_a_record_that_is_damaged_is_named(output):
@@ -121,5 +131,5 @@ def test_a_score_that_is_not_known_is_none(tmp_path):
     images.write_labels(folder / "masks" / "00000.png", np.ones((48, 64), np.uint8))
     page = page_of(tmp_path / "out")
     (row,) = page.tables[0].rows
-    assert row["mean score"] is None and row["tracks"] == 1
+    assert row["fault"] is None and row["mean score"] is None and row["tracks"] == 1
     assert [lane.id for lane in page.videos[0].groups[0].lanes] == [1]

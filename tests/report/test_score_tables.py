@@ -34,6 +34,21 @@ def test_classes_have_a_mean_over_those_that_are_known():
     assert score_tables.main_name(score_tables.of_set(MOTS)) == "mean sMOTSA"
 
 
+def test_rows_are_sorted_by_the_column_that_is_marked():
+    """Though only one video has both classes, or none has."""
+    car, person = {"car": {"sMOTSA": 0.75}}, {"pedestrian": {"sMOTSA": 0.5}}
+    both = {"car": {"sMOTSA": 0.25}, "pedestrian": {"sMOTSA": 0.875}}
+    for videos, expected in (
+        ({"a": car, "b": both, "c": person}, [0.5, 0.5625, 0.75]),
+        ({"a": car, "c": person}, [0.5, 0.75]),
+    ):
+        (table,) = score_tables.tables({"per_sequence": videos}, {})
+        assert table.sorted_by == table.columns[1] == "mean sMOTSA"
+        assert [row["mean sMOTSA"] for row in table.rows] == expected
+    (table,) = score_tables.tables({"per_sequence": {"a": car}}, {})
+    assert table.sorted_by == "car sMOTSA" and "mean sMOTSA" not in table.columns
+
+
 def test_minus_one_is_what_nobody_annotated():
     scores = {"AP": -1.0, "AR1": -1, "per_video": {"v": {"video_id": 4, "AP": 0.5}}}
     assert score_tables.of_set(scores) == {"AP": None, "AR1": None}

@@ -51,7 +51,7 @@ def test_folders_that_are_given_by_dots_have_their_names(tmp_path, monkeypatch):
         monkeypatch.chdir(place)
         page = report.run(source)
         assert page == tmp_path / "out" / "clip_report.html"
-        assert '<h3>clip</h3>' in page.read_text()
+        assert "<h3>clip</h3>" in page.read_text()
         page.unlink()
     monkeypatch.chdir(tmp_path / "out")
     assert report.run(".") == tmp_path / "out" / "report.html"
