@@ -18,6 +18,8 @@ def experiment(monkeypatch):
     """Its modules, which know each other as scripts do."""
     monkeypatch.syspath_prepend(str(FOLDER))
     names = ("cases", "operations", "networks", "table", "run")
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
     yield argparse.Namespace(**{name: importlib.import_module(name) for name in names})
     for name in names:  # others may have modules of these names, too
         del sys.modules[name]

@@ -266,6 +266,10 @@ class Remembering:
 
     def track(self, variables, frames): ...
 
+    def steps(self, variables, frames): ...
+
+    def stages(self, variables, images): ...
+
 
 @pytest.fixture
 def remembering(monkeypatch):

@@ -1,8 +1,8 @@
 """Exported steps beside the model's own programs. See README.md."""
 
+import argparse
 import functools
 import pathlib
-import sys
 import time
 
 import jax
@@ -65,4 +65,8 @@ def timed(step: str, own, *given, rounds: int = 9):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", help="what --mode=export wrote")
+    parser.add_argument("checkpoint", help="what it was made of")
+    options = parser.parse_args()
+    main(options.folder, options.checkpoint)
