@@ -2,7 +2,7 @@
 
 import argparse
 import pathlib
-import resource
+import re
 
 import numpy as np
 
@@ -20,7 +20,9 @@ def main() -> None:
     work = of_part(options, frames, levels)
     for _ in range(2):
         work()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # ru_maxrss would be that of the process that began this one, if that had more.
+    status = pathlib.Path("/proc/self/status").read_text()
+    print(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024)
 
 
 def ours(options, frames, levels):
