@@ -34,6 +34,7 @@ def test_the_parts_of_a_system_run_one_after_the_other(name, changes, expected):
     for row in rows:
         assert 0 < row["from"] <= row["median (s)"] <= row["to"]
         if row["GFLOP"] is not None:
-            assert row["of the peak"] == row["GFLOP"] / row["median (s)"]
+            share = row["GFLOP"] / row["median (s)"]
+            assert row["of the peak"] == pytest.approx(share)
     counted = {row["stage"].split()[0] for row in rows if row["GFLOP"]}
     assert counted >= {"encode", "decode"} & {name.split()[0] for name in expected}

@@ -21,14 +21,14 @@ Padding = tuple[tuple[int, int], tuple[int, int]]  # before and after, of rows, 
 
 
 def general_dilated(
-    x: Float[Array, "B H W c"],
-    kernel: Float[Array, "k l _ C"],
+    x: Float[Array, "_ _ _ _"],
+    kernel: Float[Array, "_ _ _ _"],
     strides: tuple[int, int],
     padding: Any,
     *,
     form: str = "auto",
     **options: Any,
-) -> Float[Array, "B h w C"]:
+) -> Float[Array, "_ _ _ _"]:
     """As `jax.lax.conv_general_dilated`, for `flax.linen.Conv.conv_general_dilated`.
 
     Args:
