@@ -415,7 +415,7 @@ class STEmSeg:
             return self._cluster(points, chosen)
 
         def stitch(memory, slots, next_id):
-            return self._stitch(memory, slots, slots >= 0, known, next_id)
+            return self._stitch(memory, slots, slots >= 0, jnp.asarray(known), next_id)
 
         def label(maps, memory, next_id):
             return self._label(maps, memory, zero, known, next_id)
