@@ -1,6 +1,5 @@
 """Each stage of a config timed on its own: `--mode=benchmark --config=...`."""
 
-import contextlib
 import functools
 import json
 import pathlib
@@ -158,15 +157,17 @@ def stages(model: models.Model, video: Sequence[Image], timer: Timer) -> Iterato
     """Those of `systems.base.System.stages`."""
     given = None
     parts = model.system.stages(model.variables, np.stack(video))
-    with contextlib.suppress(StopIteration):
-        while True:
+    while True:
+        try:
             stage = parts.send(given)
-            row, given = timer(
-                f"{stage.name} ({stage.frames} frames)",
-                functools.partial(stage.function, *stage.arguments),
-                flops=_of_stage(stage),
-            )
-            yield row
+        except StopIteration:
+            return
+        row, given = timer(
+            f"{stage.name} ({stage.frames} frames)",
+            functools.partial(stage.function, *stage.arguments),
+            flops=_of_stage(stage),
+        )
+        yield row
 
 
 def _training(config: ConfigDict, timer: Timer) -> Iterator[Row]:

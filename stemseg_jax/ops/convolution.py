@@ -1,9 +1,9 @@
 """2-D convolution whose gradients are fast where they are taken.
 
 On a CPU, XLA takes the gradient with respect to a kernel as a convolution with a window
-as large as the map: 2 to 6 times slower than the matrix products that it is. Here it is
-one product for each row of the kernel, frame by frame, so that a frame's maps stay in
-the cache. experiments/convolutions has figures.
+as large as the map: slower than the matrix products that it is, and much slower where
+the kernel is 1x1. Here it is one product for each row of the kernel, frame by frame, so
+that a frame's maps stay in the cache. experiments/convolutions has figures.
 """
 
 from typing import Any

@@ -10,16 +10,6 @@ from stemseg_jax.report import run_folder, run_page
 from tests.report import folders
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return folders.write_run(tmp_path_factory.mktemp("runs") / "shapes")
-
-
-@pytest.fixture
-def copy(run, tmp_path):
-    return shutil.copytree(run, tmp_path / "copy")
-
-
 def page_of(folder, config=None, most=12):
     return run_page.page_of(folder, config, most=most)
 

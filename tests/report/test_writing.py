@@ -1,7 +1,6 @@
 """Where the page goes, what is refused, and that nothing else is lost."""
 
 import re
-import shutil
 import subprocess
 import sys
 
@@ -9,16 +8,6 @@ import pytest
 
 from stemseg_jax import report
 from tests.report import folders
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return folders.write_run(tmp_path_factory.mktemp("runs") / "shapes")
-
-
-@pytest.fixture
-def copy(run, tmp_path):
-    return shutil.copytree(run, tmp_path / "copy")
 
 
 def test_it_lies_in_the_folder_and_is_written_anew(copy, capsys):
