@@ -41,7 +41,7 @@ def put_in(app, page, source):
         return
     path = ROOT / ELSEWHERE[page]
     app.env.note_dependency(str(path))
-    text = path.read_text().replace("](docs/", "](")
+    text = path.read_text().replace("](docs/", "](").replace("](colab/", "](../colab/")
     for name, file in ELSEWHERE.items():
         text = text.replace(f"]({file})", f"]({name}.md)")
     source[0] = f"{text}\n{source[0]}"

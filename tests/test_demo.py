@@ -1,5 +1,7 @@
-"""The demo and the benchmark at a size of seconds, and the notebook that shows them."""
+"""The demo and the benchmark at a size of seconds."""
 
+import contextlib
+import io
 import json
 import pathlib
 
@@ -22,35 +24,16 @@ KEYS = ["model", *RULES, *LINKED, "random_class", "untrained", "one_object"]
 
 
 @pytest.fixture(scope="module")
-def notebook(tmp_path_factory):
-    """The notebook, run on the smallest demo, and what it left."""
-    nbformat, nbclient = map(pytest.importorskip, ("nbformat", "nbclient"))
-    content = nbformat.read(ROOT / "colab/stemseg_jax.ipynb", as_version=4)
-    folder = tmp_path_factory.mktemp("notebook")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STEMSEG_NOTEBOOK_VARIANT", "smoke")
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("TMPDIR", str(folder))
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # as conftest.py does
-        nbclient.NotebookClient(
-            content, timeout=1200, resources={"metadata": {"path": str(folder)}}
-        ).execute()
-    (scores,) = folder.glob("*/scores.json")
-    return content, scores.parent
+def workdir(tmp_path_factory):
+    """What the smallest demo leaves."""
+    folder = tmp_path_factory.mktemp("demo")
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        demo.run(moving_shapes.get_config("smoke"), workdir=str(folder))
+    (folder / "said.txt").write_text(said.getvalue())
+    return folder
 
 
-def test_the_notebook_checks_versions_and_defines_nothing(notebook):
-    content, _ = notebook
-    code = [cell for cell in content.cells if cell.cell_type == "code"]
-    assert "jax.__version__" in code[0].source and "stemseg_jax" in code[0].source
-    lines = [line for cell in code for line in cell.source.splitlines()]
-    assert not any(line.startswith(("def ", "class ")) for line in lines)
-    (picture,) = [o for o in code[-1].outputs if o.output_type != "stream"]
-    assert "image/png" in picture.data
-
-
-def test_the_demo_ends_in_scores_and_pictures(notebook):
-    content, workdir = notebook
+def test_the_demo_ends_in_scores_and_pictures(workdir):
     scores = json.loads((workdir / "scores.json").read_text())
     assert [*scores] == KEYS and scores["model"] == scores["refined"]
     for name, figures in scores.items():
@@ -64,8 +47,7 @@ def test_the_demo_ends_in_scores_and_pictures(notebook):
         assert np.asarray(sheet).std() > 10
     overlays = [*(workdir / "overlays").glob("*.mp4")]
     assert len(overlays) == 2 and all(file.stat().st_size for file in overlays)
-    outputs = [o for cell in content.cells for o in cell.get("outputs", ())]
-    said = "".join(o.text for o in outputs if o.output_type == "stream")
+    said = (workdir / "said.txt").read_text()
     assert "model, refined clustering (scores.json: model)" in said
     assert "perfect foreground as one object" in said
 

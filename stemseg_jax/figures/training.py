@@ -1,0 +1,77 @@
+"""The curves of a run, drawn anew below the cell of a notebook while it trains."""
+
+import contextlib
+import math
+import os
+import pathlib
+import threading
+from collections.abc import Iterator
+
+from IPython import display
+from matplotlib import figure
+
+from stemseg_jax.outputs import plots
+from stemseg_jax.report import run_folder, run_page, score_tables
+
+GROUPS = ("Loss", "Optimisation", "Validation")  # of `run_page.CURVES`
+GRADIENT = "gradient_norm"
+COLUMNS = 4
+
+
+@contextlib.contextmanager
+def watched(workdir: str | os.PathLike, *, every: float = 3.0) -> Iterator[None]:
+    """Shows the curves of the run in `workdir` while the body trains it.
+
+        with training.watched(workdir):
+            train.run(config, workdir)
+
+    Args:
+        every: Seconds from one drawing to the next.
+    """
+    folder, ended = pathlib.Path(workdir), threading.Event()
+    shown = display.display(curves(folder), display_id=True)
+
+    def redraw():
+        while not ended.wait(every):
+            shown.update(curves(folder))
+
+    watcher = threading.Thread(target=redraw, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+        shown.update(curves(folder))
+
+
+def curves(workdir: str | os.PathLike) -> figure.Figure:
+    """What the run has logged: the loss, its terms, its gradient, and validations.
+
+    Raises:
+        ValueError: The log is damaged.
+    """
+    series = plots.series(run_folder.log(pathlib.Path(workdir)))
+    plotted = run_page.curves(series)
+    validated = [plot.name for plot in plotted.get("Validation", ())]
+    main = score_tables.main_name(dict.fromkeys(validated))
+    drawn = [
+        plot
+        for group in GROUPS
+        for plot in plotted.get(group, ())
+        if "/" not in plot.name and (group == "Loss" or plot.name in (main, GRADIENT))
+    ]
+    rows = max(math.ceil(len(drawn) / COLUMNS), 1)
+    fig = figure.Figure(figsize=(10, 1.7 * rows), layout="constrained")
+    if not drawn:
+        fig.text(0.5, 0.5, "no update is logged yet", ha="center", va="center")
+        return fig
+    axes = fig.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axis, plot in zip(axes, drawn, strict=False):
+        axis.plot(*zip(*plot.points, strict=True), linewidth=1.2)
+        axis.set_title(plot.name, fontsize=9)
+        axis.set_yscale("log" if plot.logarithmic else "linear")
+        axis.tick_params(labelsize=7)
+    for axis in axes[len(drawn) :]:
+        axis.axis("off")
+    return fig
