@@ -179,8 +179,8 @@ class Saliency:
     ) -> Generator[LabelledFrames, None, dict[int, TrackStatistics]]:
         """One track: what is foreground at full size.
 
-        Frames come out as late as those of STEm-Seg: at most three window lengths after
-        they came.
+        Frames come out as late as those of STEm-Seg: at most three window lengths, and
+        a group of frames, after they came.
         """
         memory: dict[int, volumes.Sums] = {}
         blank = pending = None
@@ -218,9 +218,7 @@ class Saliency:
     ) -> Stages:
         """As the contract has it, of a window in the middle of a video."""
         T = self.network.num_frames
-        logits = yield from volumes.stages(
-            self.network, variables, images[:T], self.sizes
-        )
+        logits = yield from volumes.stages(self.network, variables, images, self.sizes)
         known = np.int32(self.tracking.overlap)
 
         def add_up(sums, logits):

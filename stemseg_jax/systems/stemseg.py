@@ -349,6 +349,7 @@ class STEmSeg:
         most two window lengths after it came. They come out when the next window's
         work is under way, so that the device does not wait while the host fetches: at
         most three window lengths after the frame, and all when the video has ended.
+        Added to this is the wait for the rest of its group, see `volumes.GROUP`.
 
         Source: STEm-Seg, Sec. 3.3 and 3.4.
         """
@@ -400,9 +401,7 @@ class STEmSeg:
     ) -> Stages:
         """As the contract has it, of a window in the middle of a video."""
         T = self.network.num_frames
-        maps = yield from volumes.stages(
-            self.network, variables, images[:T], self.sizes
-        )
+        maps = yield from volumes.stages(self.network, variables, images, self.sizes)
         blank, next_id = self._blank(maps)
         zero, known = np.int32(0), np.int32(self.tracking.overlap)
 

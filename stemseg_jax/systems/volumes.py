@@ -6,6 +6,7 @@ one's work is under way.
 """
 
 import functools
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
@@ -23,6 +24,11 @@ from stemseg_jax.structures import Variables
 from stemseg_jax.systems import steps
 from stemseg_jax.tracking import label_codes, statistics, windows
 from stemseg_jax.tracks import Frame, LabelledFrames, Stage, Stages
+
+# Frames that are encoded together, at most: enough that each program fills an
+# accelerator. The features of so many more frames take memory, and the first frame of a
+# group waits for seven others, which matters to a live stream.
+GROUP = 8
 
 
 @runtime_checkable
@@ -68,8 +74,9 @@ def decoded(
     """
     features: dict[int, Pyramid] = {}
     waiting: list[windows.Window] = []
-    for groups, progress in windows.schedule(frames, num_frames, overlap):
-        for group in groups:
+    schedule = windows.schedule(frames, num_frames, overlap, group=_group_size())
+    for group, progress in schedule:
+        if group is not None:
             geometry = sizes.geometry(group.images.shape[1:3], stride=stride)
             pyramids = _encode_group(network, variables, group, geometry.resized)
             features.update(zip(group.indices, pyramids, strict=False))
@@ -81,8 +88,7 @@ def decoded(
         waiting += progress.complete
         waiting = [window for window in waiting if window not in progress.final]
         needed = [progress.keep_from, *(window.start for window in waiting)]
-        if groups or complete or progress.final:
-            yield Decoded(geometry, complete, progress.final, min(needed))
+        yield Decoded(geometry, complete, progress.final, min(needed))
 
 
 def forget(by_frame: dict[int, Any], oldest: int) -> None:
@@ -96,15 +102,22 @@ def stages(
     images: UInt8[np.ndarray, "T H W 3"],
     sizes: SizeRule,
 ) -> Stages:
-    """`System.stages` up to the maps of a window of these frames, which it returns."""
-    T, resized = len(images), sizes.geometry(images.shape[1:3], stride=1).resized
+    """`System.stages` up to the maps of a window, which it returns.
+
+    Whole groups of frames are encoded, as in `decoded`: perhaps more than the window's.
+    """
+    T, group = network.num_frames, _group_size()
+    frames = math.ceil(T / group) * group
+    groups = np.split(images[np.arange(frames) % len(images)], frames // group)
+    resized = sizes.geometry(images.shape[1:3], stride=1).resized
     convention = network.encoder.convention
 
-    def prepare(images):
-        return pixels.prepare(images, resized, convention)
+    def prepare(groups):
+        return [pixels.prepare(images, resized, convention) for images in groups]
 
-    def encode(prepared):
-        return _frame_by_frame(lambda x: _encode(network, variables, x), prepared)
+    def encode(groups):
+        of_group = functools.partial(_encode, network, variables)
+        return [x for images in groups for x in _frame_by_frame(of_group, images)]
 
     def encode_one(variables, prepared):
         return _encode(network, variables, prepared)
@@ -112,10 +125,17 @@ def stages(
     def decode(variables, pyramids):
         return _decode(network, variables, pyramids)
 
-    prepared = yield Stage("preprocess", prepare, (images,), T)
-    one = (encode_one, (variables, prepared[:1]))
-    pyramids = yield Stage("encode", encode, (prepared,), T, one)
-    return (yield Stage("decode heads", decode, (variables, tuple(pyramids)), T))
+    prepared = yield Stage("preprocess", prepare, (groups,), frames)
+    one = (encode_one, (variables, prepared[0][:1]))
+    pyramids = yield Stage("encode", encode, (prepared,), frames, one)
+    return (yield Stage("decode heads", decode, (variables, tuple(pyramids[:T])), T))
+
+
+def _group_size() -> int:
+    """On a CPU one frame for each thread, see `_frame_by_frame`."""
+    if jax.default_backend() != "cpu":
+        return GROUP
+    return min(os.cpu_count() or 1, GROUP)
 
 
 def _encode_group(

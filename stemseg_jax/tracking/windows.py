@@ -48,7 +48,6 @@ class Window(NamedTuple):
 class Progress(NamedTuple):
     """What one more frame, or the end of the video, makes possible."""
 
-    groups: list[range]  # frames to encode together; the video's last may be short
     complete: list[Window]  # all frames are there
     final: list[Window]  # and no later window will share a frame with them
     keep_from: int  # frames before this one are in no later window
@@ -63,25 +62,33 @@ class Group(NamedTuple):
 
 
 def schedule(
-    frames: Iterator[Frame], size: int, overlap: int
-) -> Iterator[tuple[list[Group], Progress]]:
+    frames: Iterator[Frame], size: int, overlap: int, *, group: int
+) -> Iterator[tuple[Group | None, Progress]]:
     """What each frame, and then the end of the video, makes possible.
+
+    Groups know nothing of windows. All frames of a group come with the first of them;
+    what each makes possible comes one by one, so that no more is decoded at a time than
+    if frames came alone.
 
     Raises:
         ValueError: If there is no frame, or frames differ in size.
     """
     planner = Planner(size, overlap)
-    arrived: list[np.ndarray] = []
-    for frame in itertools.chain(of_one_size(frames), [None]):
-        if frame is not None:
-            arrived.append(frame.image)
-        progress = planner.end() if frame is None else planner.arrive()
-        groups = []
-        for indices in progress.groups:
-            missing = [arrived[-1]] * (planner.group - len(indices))
-            groups.append(Group(indices, np.stack(arrived + missing)))
-            arrived = []
-        yield groups, progress
+    frames = of_one_size(frames)
+    while taken := _take(frames, group, first=planner.arrived):
+        yield taken, planner.arrive()
+        for _ in taken.indices[1:]:
+            yield None, planner.arrive()
+    yield None, planner.end()
+
+
+def _take(frames: Iterator[Frame], group: int, *, first: int) -> Group | None:
+    images = [frame.image for frame in itertools.islice(frames, group)]
+    if not images:
+        return None
+    indices = range(first, first + len(images))
+    missing = [images[-1]] * (group - len(images))
+    return Group(indices, np.stack(images + missing))
 
 
 def windows(length: int, size: int, overlap: int) -> list[Window]:
@@ -102,11 +109,6 @@ def starts(length: int, size: int, overlap: int) -> list[int]:
     return regular
 
 
-def group_size(size: int, overlap: int) -> int:
-    """Frames to encode at a time, so that windows are made of whole groups."""
-    return math.gcd(size, size - overlap)
-
-
 def labelling_windows(size: int, overlap: int) -> int:
     """Of how many earlier windows a window can hold labels, at most."""
     return max(math.ceil((size - 1) / (size - overlap)), 1)
@@ -119,33 +121,27 @@ class Planner:
         check(size, overlap)
         self.size = size
         self.stride = size - overlap
-        self.group = group_size(size, overlap)
         self.arrived = 0
-        self._encoded = 0
         self._last = None
         self._waiting = []
 
     def arrive(self) -> Progress:
         """One more frame is there."""
         self.arrived += 1
-        groups = []
-        if self.arrived % self.group == 0:
-            groups = [self._take_group()]
         complete = []
         start = self.arrived - self.size
         if start >= 0 and start % self.stride == 0:
             complete = [self._open(start)]
-        return self._progress(groups, complete, self._earliest_later_start())
+        return self._progress(complete, self._earliest_later_start())
 
     def end(self) -> Progress:
         """No more frames come; call it once."""
         if self.arrived == 0:
             raise ValueError("The video has no frames.")
-        groups = [self._take_group()] if self._encoded < self.arrived else []
         complete = []
         if self._last is None or self._last.end < self.arrived:
             complete = [self._open(self.arrived - self.size)]
-        return self._progress(groups, complete, self.arrived)
+        return self._progress(complete, self.arrived)
 
     def _earliest_later_start(self):
         """Of the windows still to come, whenever the video may end."""
@@ -158,15 +154,10 @@ class Planner:
         self._waiting.append(self._last)
         return self._last
 
-    def _take_group(self):
-        group = range(self._encoded, self.arrived)
-        self._encoded = self.arrived
-        return group
-
-    def _progress(self, groups, complete, later):
+    def _progress(self, complete, later):
         final = [window for window in self._waiting if window.end <= later]
         self._waiting = self._waiting[len(final) :]
-        return Progress(groups, complete, final, max(later, 0))
+        return Progress(complete, final, max(later, 0))
 
 
 def check(size: int, overlap: int) -> None:

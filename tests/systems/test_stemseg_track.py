@@ -71,13 +71,15 @@ def watched(frames, pulled):
 
 
 def prompt(parts, pulled, size):
-    """The same parts; a frame's labels come at most three window lengths after it."""
+    """The same parts; a frame's labels come at most three window lengths, and the rest
+    of its group, after it."""
+    most = 3 * size + volumes._group_size() - 1
     while True:
         try:
             part = next(parts)
         except StopIteration as end:
             return end.value
-        assert len(pulled) - part.first <= 3 * size
+        assert len(pulled) - part.first <= most
         yield part
 
 
@@ -163,6 +165,38 @@ def test_equals_the_plain_tracker(case):
     assert (check(system, nothing, config) <= 0).all()
 
 
+@pytest.mark.parametrize("group", [1, 3, 8])
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_groups_of_any_size_give_the_same(backend, group, monkeypatch):
+    case, sizes, encode = CASES[1], [], volumes._encode
+
+    def watched_encode(network, variables, images):
+        sizes.append(len(images))
+        return encode(network, variables, images)
+
+    monkeypatch.setattr(volumes, "_group_size", lambda: group)
+    monkeypatch.setattr(volumes, "_encode", watched_encode)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    config = config_of(case)
+    system = painted.system(config)
+    for length in (1, 3, 4, 11):
+        cells = painted.paint(length, crowd(length))
+        sizes.clear()
+        check(system, painted.Video(cells, *case.size), config)
+        groups = -(-length // group)
+        assert sizes == ([1] * length if backend == "cpu" else [group] * groups)
+
+
+@pytest.mark.parametrize(("cores", "group"), [(1, 1), (4, 4), (64, 8), (None, 1)])
+def test_a_group_is_a_frame_for_each_core_or_what_fills_a_card(
+    cores, group, monkeypatch
+):
+    monkeypatch.setattr(volumes.os, "cpu_count", lambda: cores)
+    assert volumes._group_size() == group
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert volumes._group_size() == volumes.GROUP
+
+
 # ----------------------------------------------------------------------- seen by hand
 
 
@@ -207,7 +241,8 @@ def test_objects_that_cross_enter_leave_and_return(calm):
     assert spans[5] == (5, 11) and spans[6] == (9, 11)
 
 
-def test_only_a_few_frames_are_held_however_long_the_video(calm):
+def test_only_a_few_frames_are_held_however_long_the_video(calm, monkeypatch):
+    monkeypatch.setattr(volumes, "_group_size", lambda: 3)
     images = []
 
     def frames(count):
@@ -360,4 +395,4 @@ def test_device_memory_does_not_grow_with_the_video(calm):
         ]
 
     alive(20)  # what is made once is made
-    assert max(alive(300)[-5:]) <= max(alive(60)[-5:])
+    assert max(alive(300)) <= max(alive(60))

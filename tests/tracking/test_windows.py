@@ -1,7 +1,6 @@
 """Windows of videos of known and of unknown length."""
 
 import json
-import math
 import pathlib
 
 import numpy as np
@@ -74,12 +73,6 @@ def test_labels_come_from_at_most_so_many_earlier_windows():
         assert most == windows.labelling_windows(size, overlap) or overlap == 0
 
 
-def test_windows_are_made_of_whole_groups_of_frames():
-    assert windows.group_size(8, 4) == 4
-    assert windows.group_size(16, 6) == 2
-    assert windows.group_size(8, 5) == 1
-
-
 # ------------------------------------------------------------------------- streaming
 
 
@@ -136,18 +129,36 @@ def _was_complete(start, size, overlap):
     return start >= 0 and start % (size - overlap) == 0
 
 
+def scheduled(length, size, overlap, group):
+    """(frames pulled, group or none, progress) as `schedule` has it."""
+    pulled = []
+
+    def frames():
+        for k in range(length):
+            pulled.append(k)
+            yield Frame(k, np.full((1, 2, 3), k, np.uint8))
+
+    for given, progress in windows.schedule(frames(), size, overlap, group=group):
+        yield len(pulled), given, progress
+
+
 @pytest.mark.parametrize(("size", "overlap"), SIZES)
-def test_groups_are_encoded_before_a_window_needs_them(size, overlap):
-    group = math.gcd(size, size - overlap)
-    for length in range(1, 3 * size + 2):
-        encoded = []
-        for _, step in stream(length, size, overlap):
-            for frames in step.groups:
-                encoded += frames
-                assert len(frames) == group or encoded[-1] == length - 1
-            for window in step.complete:
-                assert set(window.frames) <= set(encoded)
-        assert encoded == list(range(length))
+def test_groups_of_any_size_change_no_window_and_come_before_one_needs_them(
+    size, overlap
+):
+    for length in range(1, 2 * size + 3):
+        one_by_one = [step for _, step in stream(length, size, overlap)]
+        for group in range(1, size + 3):
+            steps, encoded = [], []
+            for pulled, given, step in scheduled(length, size, overlap, group):
+                steps.append(step)
+                if given is not None:
+                    encoded += given.indices
+                assert pulled == len(encoded)  # and no more are waited for
+                for window in step.complete:
+                    assert set(window.frames) <= set(encoded)
+            assert steps == one_by_one
+            assert encoded == list(range(length))
 
 
 # --------------------------------------------------------------------------- refusals
@@ -179,17 +190,13 @@ def test_windows_equal_the_whole_recorded_table():
 
 
 @pytest.mark.parametrize("length", [1, 5, 8, 9, 21])
-def test_a_schedule_hands_out_every_frame_once_in_groups_of_one_shape(length):
-    images = [np.full((2, 3, 3), k, np.uint8) for k in range(length)]
-    frames = (Frame(k, image) for k, image in enumerate(images))
-    taken, final = [], []
-    for groups, progress in windows.schedule(frames, 8, 4):
-        for group in groups:
-            assert group.images.shape == (4, 2, 3, 3)
-            shown = group.images[:, 0, 0, 0].tolist()
-            assert shown[: len(group.indices)] == list(group.indices)
-            assert set(shown[len(group.indices) :]) <= {group.indices[-1]}
-            taken += group.indices
-        final += progress.final
-    assert taken == list(range(length))
-    assert final == windows.windows(length, 8, 4)
+@pytest.mark.parametrize("group", [1, 3, 4, 9])
+def test_all_groups_have_one_shape_and_only_the_last_is_short(length, group):
+    groups = [given for _, given, _ in scheduled(length, 8, 4, group) if given]
+    for given in groups:
+        assert given.images.shape == (group, 1, 2, 3)
+        shown = given.images[:, 0, 0, 0].tolist()
+        assert shown[: len(given.indices)] == list(given.indices)
+        assert set(shown[len(given.indices) :]) <= {given.indices[-1]}
+    sizes = [len(given.indices) for given in groups]
+    assert sizes[:-1] == [group] * (len(groups) - 1) and sum(sizes) == length
