@@ -47,7 +47,10 @@ def test_the_loss_falls(tmp_path):
 
 def test_a_resumed_run_ends_in_the_same_bits(tmp_path):
     config = smoke_config(steps=4, schedule="constant")
+    config.profile_steps = (3, 3)
     train.run(config, str(tmp_path / "whole"))
+    assert len(list((tmp_path / "whole/profile").rglob("*.xplane.pb"))) == 1
+    config.profile_steps = ()
     for steps in (2, 4):
         config.optim.steps = steps
         train.run(config, str(tmp_path / "parts"))
