@@ -131,10 +131,8 @@ def updates(config: ConfigDict, clips: PackedClips, timer: Timer) -> Iterator[Ro
 
     given = (state.params, state.collections, batch)
     forward, gradient = jax.jit(loss), jax.jit(jax.grad(loss))
-    # There gradients of kernels are loops (ops/convolution.py), counted once.
-    on_cpu = jax.default_backend() == "cpu"
     of_forward = flops(forward, *given)
-    of_both = None if on_cpu else flops(gradient, *given)
+    of_both = flops(gradient, *given)
     yield timer("forward, loss", lambda: forward(*given), flops=of_forward)[0]
     row, slopes = timer(
         "forward, loss, backward", lambda: gradient(*given), flops=of_both

@@ -1,5 +1,7 @@
 """The Lovász hinge: a convex surrogate of 1 - IoU for binary masks."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -38,8 +40,11 @@ def hinge(
         Jaccard curve, which cancel in float32 (0.5 % of the gradient at 3e5 points).
     """
     if form == "auto":
-        form = "ranks" if jax.default_backend() == "cpu" else "permutation"
-    weigh = FORMS[choices.known("form", form, FORMS)]
+        weigh = functools.partial(
+            lax.platform_dependent, cpu=_by_ranks, default=_by_permutation
+        )
+    else:
+        weigh = FORMS[choices.known("form", form, FORMS)]
     logits, labels = logits.ravel(), labels.ravel()
     valid = jnp.ones_like(labels) if valid is None else valid.ravel()
     labels = labels & valid

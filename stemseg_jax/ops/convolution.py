@@ -6,6 +6,7 @@ the kernel is 1x1. Here it is one product for each row of the kernel, frame by f
 that a frame's maps stay in the cache. experiments/convolutions has figures.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -36,17 +37,15 @@ def general_dilated(
             "products" on CPU and "native" elsewhere. What has dilation, groups, a
             precision or other axes than `AXES` is native.
     """
-    if form == "auto":
-        form = "products" if jax.default_backend() == "cpu" else "native"
-    if choices.known("form", form, FORMS) == "native" or not _is_plain(
-        x, kernel, **options
-    ):
+    if form != "auto":
+        choices.known("form", form, FORMS)
+    if form == "native" or not _is_plain(x, kernel, **options):
         return lax.conv_general_dilated(x, kernel, strides, padding, **options)
     if isinstance(padding, str):
         sizes = x.shape[1:3], kernel.shape[:2]
         padding = lax.padtype_to_pads(*sizes, strides, padding)
     padding = tuple((int(before), int(after)) for before, after in padding)
-    return _products(x, kernel, tuple(strides), padding)
+    return _with_gradient(x, kernel, tuple(strides), padding, form)
 
 
 def _is_plain(
@@ -63,23 +62,35 @@ def _is_plain(
     return axes == own and all(set(one) == {1} for one in ones) and not others
 
 
-def _plain(x, kernel, strides, padding):
+def _plain(x, kernel, strides, padding, form):
+    del form  # of the gradient alone
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=AXES)
 
 
-def _forward(x, kernel, strides, padding):
-    return _plain(x, kernel, strides, padding), (x, kernel)
+def _forward(x, kernel, *settings):
+    return _plain(x, kernel, *settings), (x, kernel)
 
 
-def _backward(strides, padding, saved, slope):
+def _backward(strides, padding, form, saved, slope):
     x, kernel = saved
+    convolve = functools.partial(_plain, strides=strides, padding=padding, form=form)
+
+    def native(x, slope, kernel):
+        return jax.linear_transpose(lambda k: convolve(x, k), kernel)(slope)[0]
+
+    products = functools.partial(slope_of_kernel, strides=strides, padding=padding)
+    of_kernel = products
+    if form == "auto":
+        of_kernel = functools.partial(
+            lax.platform_dependent, cpu=products, default=native
+        )
     # With respect to the input it is a convolution as fast as the one forward.
-    transposed = jax.linear_transpose(lambda x: _plain(x, kernel, strides, padding), x)
-    return *transposed(slope), slope_of_kernel(x, slope, kernel, strides, padding)
+    transposed = jax.linear_transpose(lambda x: convolve(x, kernel), x)
+    return *transposed(slope), of_kernel(x, slope, kernel)
 
 
-_products = jax.custom_vjp(_plain, nondiff_argnums=(2, 3))
-_products.defvjp(_forward, _backward)
+_with_gradient = jax.custom_vjp(_plain, nondiff_argnums=(2, 3, 4))
+_with_gradient.defvjp(_forward, _backward)
 
 
 def slope_of_kernel(

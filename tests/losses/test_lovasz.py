@@ -184,16 +184,24 @@ def test_counts_beyond_those_of_floats_are_exact():
     np.testing.assert_allclose(weight, 1 / (union * (union + 1)), rtol=3e-7)
 
 
-def test_auto_takes_the_form_that_is_fast_here(monkeypatch):
-    taken = []
-    for form in lovasz.FORMS:
-        monkeypatch.setitem(
-            lovasz.FORMS, form, lambda costs, labels, f=form: taken.append(f) or costs
-        )
-    for backend in ("cpu", "gpu", "tpu"):
-        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        lovasz.hinge(jnp.zeros(3), jnp.zeros(3, bool))
-    assert taken == ["ranks", "permutation", "permutation"]
+def test_auto_takes_the_form_that_is_fast_where_it_runs():
+    def searches(form, platform):
+        """Ranks are searched for in a loop."""
+        hinge = jax.vmap(jax.value_and_grad(functools.partial(lovasz.hinge, form=form)))
+        traced = jax.jit(hinge).trace(jnp.zeros((2, 9)), jnp.zeros((2, 9), bool))
+        lowered = traced.lower(lowering_platforms=(platform,)).as_text()
+        return "stablehlo.while" in lowered
+
+    for platform in ("cpu", "cuda", "tpu"):
+        assert searches("ranks", platform) and not searches("permutation", platform)
+        assert searches("auto", platform) == (platform == "cpu")
+
+
+def test_auto_has_the_same_gradients():
+    logits, labels = (jnp.asarray(a) for a in sample(90, 0.3))
+    found = jax.value_and_grad(lovasz.hinge)(logits, labels)
+    for a, b in zip(found, GRADIENTS["permutation"](logits, labels), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 @pytest.mark.parametrize("points", [0, 5])

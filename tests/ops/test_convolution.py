@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,12 +49,13 @@ def assert_equal(found, expected, tolerance=1e-5):
         ((7, 5), (2, 2), ((3, 3), (2, 2))),
     ],
 )
-def test_both_forms_have_the_same_values_and_gradients(taps, strides, padding):
+def test_all_forms_have_the_same_values_and_gradients(taps, strides, padding):
     case = *arrays(taps), strides, padding
-    native, products = (
-        gradients(*case, form=form, **OPTIONS) for form in ("native", "products")
+    native, products, auto = (
+        gradients(*case, form=form, **OPTIONS) for form in (*convolution.FORMS, "auto")
     )
     assert_equal(products, native)
+    assert_equal(auto, native)
 
 
 def test_the_gradient_by_hand():
@@ -127,18 +130,21 @@ def test_a_form_of_another_name_is_refused():
         convolution.general_dilated(x, kernel, (1, 1), "SAME", form="product")
 
 
-def test_auto_takes_the_form_that_is_fast_here(monkeypatch):
-    x, kernel = arrays()
+def test_auto_takes_the_form_that_is_fast_where_it_runs():
+    def lowered(form, platform):
+        """Products are in a loop; a native gradient is a convolution more."""
+        function = functools.partial(
+            gradients, strides=(2, 1), padding="SAME", form=form, **OPTIONS
+        )
+        traced = jax.jit(function).trace(*arrays())
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        return text.count("stablehlo.convolution"), "stablehlo.while" in text
 
-    def has_own_gradient(backend):
-        monkeypatch.setattr(jax, "default_backend", lambda: backend)
-        jaxpr = jax.make_jaxpr(
-            lambda x: convolution.general_dilated(x, kernel, (1, 1), "SAME", **OPTIONS)
-        )(x)
-        return "custom_vjp" in str(jaxpr)
-
-    assert has_own_gradient("cpu")
-    assert not has_own_gradient("gpu") and not has_own_gradient("tpu")
+    for platform in ("cpu", "cuda", "tpu"):
+        assert lowered("products", platform) == (2, True)
+        assert lowered("native", platform) == (3, False)
+    assert lowered("auto", "cpu") == (2, True)
+    assert lowered("auto", "cuda") == lowered("auto", "tpu") == (3, False)
 
 
 def test_a_layer_is_that_of_flax():
