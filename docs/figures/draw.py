@@ -9,22 +9,24 @@ that are here); without --checkpoint they are left as they are.
 import argparse
 import pathlib
 
-import clips
-import grouping
-import ideas
 import matplotlib
 import roads
 from matplotlib import figure
 
-STYLE = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "figure.dpi": 100,
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "stemseg_jax",  # the same figure is the same file
+from stemseg_jax import figures
+from stemseg_jax.figures import clips, grouping, ideas
+
+OF_FUNCTIONS = {
+    "mixing.svg": ideas.mixings,
+    "gaussian.svg": ideas.gaussians,
+    "lovasz.svg": ideas.lovasz_hinge,
+    "windows.svg": ideas.laid_windows,
+}
+OF_A_CLIP = {
+    "volume.jpg": clips.volume,
+    "embedding.png": clips.embedding,
+    "clustering.jpg": grouping.clustering,
+    "stitching.jpg": grouping.stitched,
 }
 
 
@@ -40,14 +42,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", help="a run of configs/moving_shapes.py")
     parser.add_argument("--output", type=pathlib.Path, required=True)
     options = parser.parse_args(arguments)
-    with matplotlib.rc_context(STYLE):
-        for name, draw in ideas.FIGURES.items():
+    with matplotlib.rc_context(figures.STYLE):
+        for name, draw in OF_FUNCTIONS.items():
             write(draw(), options.output / name)
         for name, road in roads.ROADS.items():
             write(roads.draw(road), options.output / f"road_{name}.svg")
         if options.checkpoint:
             seen = clips.look(options.checkpoint)
-            for name, draw in (clips.FIGURES | grouping.FIGURES).items():
+            for name, draw in OF_A_CLIP.items():
                 write(draw(seen), options.output / name)
 
 

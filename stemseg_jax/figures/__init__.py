@@ -1,0 +1,26 @@
+"""The paper's ideas as Matplotlib figures, drawn by the package's own functions.
+
+ideas      figures of functions alone, without a network
+clips      what a trained network makes of a built-in video: the volume, the Gaussians
+maps       each output of the network as a map over frames
+grouping   clustering seed by seed, and stitching of two windows
+
+Each function gives a figure. With `matplotlib.rcParams.update(figures.STYLE)` before it
+it looks as on the site.
+"""
+
+import importlib.util
+
+if importlib.util.find_spec("matplotlib") is None:
+    raise ImportError("Figures need Matplotlib: run  pip install matplotlib")
+
+STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "figure.dpi": 100,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "stemseg_jax",  # the same figure is the same file
+}

@@ -135,11 +135,3 @@ def laid_windows() -> figure.Figure:
     left.set_title("21 frames in windows of 8 that share 4; the last is moved back")
     right.set_title("5 frames: frame 0 is repeated")
     return fig
-
-
-FIGURES = {
-    "mixing.svg": mixings,
-    "gaussian.svg": gaussians,
-    "lovasz.svg": lovasz_hinge,
-    "windows.svg": laid_windows,
-}
