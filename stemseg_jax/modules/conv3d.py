@@ -39,6 +39,21 @@ class Conv3D(nn.Module):
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         return FORMS[self.form](x, kernel) + bias
 
+    def of_frames(self, x: Float[Array, "B T h w c"]) -> Float[Array, "B T h w _"]:
+        """What each frame adds to the frame after it, to itself and to the one before
+        it, side by side, whatever clip it is in."""
+        kernel = self.get_variable("params", "kernel")
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        # [t h w I O] -> [h w I tO]
+        return _in_2d(x, jax.lax.collapse(jnp.moveaxis(kernel, 0, 3), 3, 5))
+
+    def of_clip(self, added: Float[Array, "B T h w _"]) -> Float[Array, "B T h w C"]:
+        """The convolution of a clip, from what `of_frames` gives of its frames."""
+        after, own, before = jnp.split(added, 3, axis=-1)
+        after, before = _padded(after[:, :-1], (1, 0)), _padded(before[:, 1:], (0, 1))
+        bias = self.get_variable("params", "bias")
+        return after + own + before + bias.astype(added.dtype)
+
 
 class Pointwise(nn.Module):
     """A 1x1x1 convolution: one matrix for all cells.

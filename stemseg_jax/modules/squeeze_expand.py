@@ -16,6 +16,9 @@ from stemseg_jax.ops import resize
 
 # How often the coarsest path halves the clip. No parameter depends on it.
 HALVINGS = {2: 0, 4: 1, 8: 2, 16: 3, 24: 3, 32: 3}
+Parts = tuple[Float[Array, "B T _ _ _"], ...]  # of frames, finest first
+
+STRIDES, UNITS = (32, 16, 8, 4), (3, 2, 1, 1)  # of the paths
 
 
 class SqueezeExpandDecoder(nn.Module):
@@ -58,19 +61,12 @@ class SqueezeExpandDecoder(nn.Module):
             )
         super().__post_init__()
 
-    @nn.compact
-    def __call__(
-        self, maps: tuple[Float[Array, "B T _ _ _"], ...]
-    ) -> Float[Array, "B T h w C"]:
-        """Takes the four feature maps finest first."""
+    def setup(self):
         unit = nn.remat(Unit) if self.remat else Unit
         halvings = HALVINGS[self.num_frames] if self.pooling else 0
-        x = None
-        for stride, units, width, features in zip(
-            (32, 16, 8, 4), (3, 2, 1, 1), self.channels, reversed(maps), strict=True
-        ):
-            for index in range(units):
-                features = unit(
+        self.paths = [
+            [
+                unit(
                     width,
                     squeeze=stride > 4 and index < halvings,
                     norm=self.norm,
@@ -78,13 +74,43 @@ class SqueezeExpandDecoder(nn.Module):
                     initialiser=self.initialiser,
                     dtype=self.dtype,
                     name=f"block_{stride}x_{index}",
-                )(features)
-            if x is None:
-                x = features
-            else:
-                x = Merge(width, self.initialiser, self.dtype, name=f"conv_{stride}")(
-                    x, features
                 )
+                for index in range(units)
+            ]
+            for stride, units, width in zip(STRIDES, UNITS, self.channels, strict=True)
+        ]
+        self.merges = [
+            Merge(width, self.initialiser, self.dtype, name=f"conv_{stride}")
+            for stride, width in zip(STRIDES[1:], self.channels[1:], strict=True)
+        ]
+
+    def __call__(
+        self, maps: tuple[Float[Array, "B T _ _ _"], ...]
+    ) -> Float[Array, "B T h w C"]:
+        """Takes the four feature maps finest first."""
+        return self._expand(
+            [path[0](x) for path, x in zip(self.paths, reversed(maps), strict=True)]
+        )
+
+    def of_frames(self, maps: tuple[Float[Array, "B T _ _ _"], ...]) -> Parts:
+        """The part that each frame has in its clips, whichever they are, and most of
+        the work: the first convolutions, from its four maps, finest first."""
+        pairs = zip(reversed(self.paths), maps, strict=True)
+        return tuple(path[0].of_frames(x) for path, x in pairs)
+
+    def of_clip(self, parts: Parts) -> Float[Array, "B T h w C"]:
+        """As of the maps of a clip, from what `of_frames` gives of its frames."""
+        pairs = zip(self.paths, reversed(parts), strict=True)
+        return self._expand([path[0].of_clip(x) for path, x in pairs])
+
+    def _expand(self, maps: list[Array]) -> Array:
+        """The rest, from what the first unit of each path gives, coarsest first."""
+        for k, (_, *others) in enumerate(self.paths):
+            for unit in others:
+                maps[k] = unit(maps[k])
+        x, *finer = maps
+        for merge, features in zip(self.merges, finer, strict=True):
+            x = merge(x, features)
         return x
 
 
@@ -123,16 +149,29 @@ class Unit(nn.Module):
     initialiser: str
     dtype: DTypeLike
 
-    @nn.compact
-    def __call__(self, x: Float[Array, "B T h w c"]) -> Float[Array, "B t h w C"]:
-        x = conv3d.Conv3D(
+    def setup(self):
+        self.convolve = conv3d.Conv3D(
             self.features,
             form=self.convolution,
             initialiser=self.initialiser,
             dtype=self.dtype,
             name="conv",
-        )(x)
-        x = nn.relu(self.norm(dtype=self.dtype, name="norm")(x))
+        )
+        self.normalise = self.norm(dtype=self.dtype, name="norm")
+
+    def __call__(self, x: Float[Array, "B T h w c"]) -> Float[Array, "B t h w C"]:
+        return self._activate(self.convolve(x))
+
+    def of_frames(self, x: Float[Array, "B T h w c"]) -> Float[Array, "B T h w _"]:
+        """See `conv3d.Conv3D.of_frames`."""
+        return self.convolve.of_frames(x)
+
+    def of_clip(self, added: Float[Array, "B T h w _"]) -> Float[Array, "B t h w C"]:
+        """The unit of a clip, from what `of_frames` gives of its frames."""
+        return self._activate(self.convolve.of_clip(added))
+
+    def _activate(self, x: Array) -> Array:
+        x = nn.relu(self.normalise(x))
         return halve_time(x) if self.squeeze else x
 
 

@@ -24,6 +24,7 @@ from stemseg_jax.losses import segmentation
 from stemseg_jax.modules import conv3d, squeeze_expand
 from stemseg_jax.modules.encoder import Encoder, Pyramid
 from stemseg_jax.modules.recipes import Recipe
+from stemseg_jax.modules.squeeze_expand import Parts
 from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
 from stemseg_jax.systems import steps, volumes
@@ -74,6 +75,14 @@ class Network(nn.Module):
     def decode(self, pyramid: Pyramid) -> Float[Array, "B T h w"]:
         """Logits of a window's foreground from the features of its frames."""
         return self.foreground_head(self.foreground_decoder(pyramid))[..., 0]
+
+    def of_frames(self, pyramid: Pyramid) -> Parts:
+        """The part of `decode` that each frame has in all of its windows."""
+        return self.foreground_decoder.of_frames(pyramid)
+
+    def of_window(self, parts: Parts) -> Float[Array, "B T h w"]:
+        """As `decode`, from what `of_frames` gives of the window's frames."""
+        return self.foreground_head(self.foreground_decoder.of_clip(parts))[..., 0]
 
 
 # ------------------------------------------------------------------------------ system
@@ -218,7 +227,10 @@ class Saliency:
     ) -> Stages:
         """As the contract has it, of a window in the middle of a video."""
         T = self.network.num_frames
-        logits = yield from volumes.stages(self.network, variables, images, self.sizes)
+        logits = yield from volumes.stages(
+            *(self.network, variables, images, self.sizes),
+            overlap=self.tracking.overlap,
+        )
         known = np.int32(self.tracking.overlap)
 
         def add_up(sums, logits):

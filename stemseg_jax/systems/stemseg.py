@@ -29,6 +29,7 @@ from stemseg_jax.losses import embedding, segmentation
 from stemseg_jax.modules import heads, squeeze_expand
 from stemseg_jax.modules.encoder import STRIDE, Encoder, Pyramid
 from stemseg_jax.modules.recipes import Recipe
+from stemseg_jax.modules.squeeze_expand import Parts
 from stemseg_jax.ops import gaussian, mixing, resize
 from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
@@ -130,13 +131,35 @@ class Network(nn.Module):
 
     def decode(self, pyramid: Pyramid) -> Maps:
         """Maps of a window from the features of its frames."""
-        maps = self.embedding_head(self.embedding_decoder(pyramid))
+        return self._maps([decoder(pyramid) for decoder in self._decoders()])
+
+    def of_frames(self, pyramid: Pyramid) -> tuple[Parts, ...]:
+        """The part of `decode` that each frame has in all of its windows."""
+        return tuple(decoder.of_frames(pyramid) for decoder in self._decoders())
+
+    def of_window(self, parts: tuple[Parts, ...]) -> Maps:
+        """As `decode`, from what `of_frames` gives of the window's frames."""
+        pairs = zip(self._decoders(), parts, strict=True)
+        return self._maps([decoder.of_clip(part) for decoder, part in pairs])
+
+    def _decoders(self) -> list[nn.Module]:
+        decoders = [self.embedding_decoder]
+        if self.seediness_decoder:
+            decoders.append(self.own_seediness_decoder)
+        if self.num_classes:
+            decoders.append(self.semantic_decoder)
+        return decoders
+
+    def _maps(self, decoded: list[Float[Array, "B T h w _"]]) -> Maps:
+        """From what the decoders give."""
+        decoded = iter(decoded)
+        maps = self.embedding_head(next(decoded))
         seediness = maps.seediness
         if self.seediness_decoder:
-            seediness = self.seediness_head(self.own_seediness_decoder(pyramid))
+            seediness = self.seediness_head(next(decoded))
         semantic = heads.SemanticMaps(None, None)
         if self.num_classes:
-            semantic = self.semantic_head(self.semantic_decoder(pyramid))
+            semantic = self.semantic_head(next(decoded))
         return Maps(maps.embeddings, maps.log_bandwidths, seediness, *semantic)
 
 
@@ -401,7 +424,10 @@ class STEmSeg:
     ) -> Stages:
         """As the contract has it, of a window in the middle of a video."""
         T = self.network.num_frames
-        maps = yield from volumes.stages(self.network, variables, images, self.sizes)
+        maps = yield from volumes.stages(
+            *(self.network, variables, images, self.sizes),
+            overlap=self.tracking.overlap,
+        )
         blank, next_id = self._blank(maps)
         zero, known = np.int32(0), np.int32(self.tracking.overlap)
 

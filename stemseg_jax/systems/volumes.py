@@ -44,6 +44,16 @@ class Network(Protocol):
     def decode(self, pyramid: Pyramid) -> Any:
         """Maps [B T h w ...] of a window from the features of its frames."""
 
+    def of_frames(self, pyramid: Pyramid) -> Any:
+        """The part of `decode` that a frame has in all of its windows: arrays with axes
+        B and T."""
+
+    def of_window(self, parts: Any) -> Any:
+        """As `decode`, from what `of_frames` gives of the window's frames."""
+
+
+OfFrame = Any  # its features [B h w C], or what `Network.of_frames` makes of them
+
 
 class Decoded(NamedTuple):
     """What one more frame, or the end of the video, makes possible."""
@@ -66,25 +76,31 @@ def decoded(
 ) -> Iterator[Decoded]:
     """The maps of the windows of a video.
 
+    What `decode` does with each frame on its own is done once, if frames are in two
+    windows or more.
+
     Args:
         stride: Of the label maps.
 
     Raises:
         ValueError: If there is no frame, or frames differ in size.
     """
-    features: dict[int, Pyramid] = {}
+    shared = _is_shared(num_frames, overlap)
+    of_frames: dict[int, OfFrame] = {}
     waiting: list[windows.Window] = []
     schedule = windows.schedule(frames, num_frames, overlap, group=_group_size())
     for group, progress in schedule:
         if group is not None:
             geometry = sizes.geometry(group.images.shape[1:3], stride=stride)
-            pyramids = _encode_group(network, variables, group, geometry.resized)
-            features.update(zip(group.indices, pyramids, strict=False))
+            encoded = _encode_group(
+                network, variables, group, geometry.resized, shared=shared
+            )
+            of_frames.update(zip(group.indices, encoded, strict=False))
         complete = []
         for window in progress.complete:
-            pyramids = tuple(features[index] for index in window.frames)
-            complete.append((window, _decode(network, variables, pyramids)))
-        forget(features, progress.keep_from)
+            own = tuple(of_frames[index] for index in window.frames)
+            complete.append((window, _decode(network, variables, own, shared=shared)))
+        forget(of_frames, progress.keep_from)
         waiting += progress.complete
         waiting = [window for window in waiting if window not in progress.final]
         needed = [progress.keep_from, *(window.start for window in waiting)]
@@ -101,12 +117,15 @@ def stages(
     variables: Variables,
     images: UInt8[np.ndarray, "T H W 3"],
     sizes: SizeRule,
+    *,
+    overlap: int,
 ) -> Stages:
     """`System.stages` up to the maps of a window, which it returns.
 
     Whole groups of frames are encoded, as in `decoded`: perhaps more than the window's.
     """
     T, group = network.num_frames, _group_size()
+    shared = _is_shared(T, overlap)
     frames = math.ceil(T / group) * group
     groups = np.split(images[np.arange(frames) % len(images)], frames // group)
     resized = sizes.geometry(images.shape[1:3], stride=1).resized
@@ -116,19 +135,25 @@ def stages(
         return [pixels.prepare(images, resized, convention) for images in groups]
 
     def encode(groups):
-        of_group = functools.partial(_encode, network, variables)
+        of_group = functools.partial(_encode, network, variables, shared=shared)
         return [x for images in groups for x in _frame_by_frame(of_group, images)]
 
     def encode_one(variables, prepared):
-        return _encode(network, variables, prepared)
+        return _encode(network, variables, prepared, shared=shared)
 
-    def decode(variables, pyramids):
-        return _decode(network, variables, pyramids)
+    def decode(variables, of_frames):
+        return _decode(network, variables, of_frames, shared=shared)
 
     prepared = yield Stage("preprocess", prepare, (groups,), frames)
     one = (encode_one, (variables, prepared[0][:1]))
-    pyramids = yield Stage("encode", encode, (prepared,), frames, one)
-    return (yield Stage("decode heads", decode, (variables, tuple(pyramids[:T])), T))
+    encoded = yield Stage("encode", encode, (prepared,), frames, one)
+    return (yield Stage("decode heads", decode, (variables, tuple(encoded[:T])), T))
+
+
+def _is_shared(num_frames: int, overlap: int) -> bool:
+    """Whether what windows have in common is worth its memory, thrice that of features:
+    frames are in two windows or more."""
+    return num_frames >= 2 * (num_frames - overlap)
 
 
 def _group_size() -> int:
@@ -139,13 +164,18 @@ def _group_size() -> int:
 
 
 def _encode_group(
-    network: Network, variables: Variables, group: windows.Group, resized: Size
-) -> Sequence[Pyramid]:
-    """Features of each frame of a group."""
+    network: Network,
+    variables: Variables,
+    group: windows.Group,
+    resized: Size,
+    *,
+    shared: bool,
+) -> Sequence[OfFrame]:
+    """What is known of each frame of a group on its own."""
 
     def encode(images):
         prepared = pixels.prepare(images, resized, network.encoder.convention)
-        return _encode(network, variables, prepared)
+        return _encode(network, variables, prepared, shared=shared)
 
     images = group.images
     if jax.default_backend() == "cpu":  # there is no shape that has to be kept
@@ -154,16 +184,16 @@ def _encode_group(
 
 
 def _frame_by_frame(
-    encode: Callable[[Any], tuple[Pyramid, ...]], images: Any
-) -> Sequence[Pyramid]:
+    encode: Callable[[Any], tuple[OfFrame, ...]], images: Any
+) -> Sequence[OfFrame]:
     """On CPU the frames go one by one, in a thread for each core: maps of a whole group
     fit no cache, and XLA by itself leaves cores idle."""
     if jax.default_backend() != "cpu":
         return encode(images)
 
     def encode_alone(image):
-        (pyramid,) = encode(image[None])
-        return jax.block_until_ready(pyramid)
+        (encoded,) = encode(image[None])
+        return jax.block_until_ready(encoded)
 
     return list(_threads().map(encode_alone, images))
 
@@ -173,24 +203,35 @@ def _threads() -> futures.ThreadPoolExecutor:
     return futures.ThreadPoolExecutor(os.cpu_count())
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, static_argnames="shared")
 def _encode(
-    network: Network, variables: Variables, images: Float[Array, "T H W 3"]
-) -> tuple[Pyramid, ...]:
-    """Features of prepared frames, frame by frame."""
-    pyramid = network.apply(variables, images[None], method="encode")
+    network: Network,
+    variables: Variables,
+    images: Float[Array, "T H W 3"],
+    *,
+    shared: bool = False,
+) -> tuple[OfFrame, ...]:
+    """Of prepared frames, frame by frame: features, or what windows share of them."""
+    encoded = network.apply(variables, images[None], method="encode")
+    if shared:
+        encoded = network.apply(variables, encoded, method="of_frames")
     return tuple(
-        tuple(level[:, k] for level in pyramid) for k in range(images.shape[0])
+        jax.tree.map(lambda x, k=k: x[:, k], encoded) for k in range(images.shape[0])
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, static_argnames="shared")
 def _decode(
-    network: Network, variables: Variables, pyramids: tuple[Pyramid, ...]
+    network: Network,
+    variables: Variables,
+    of_frames: tuple[OfFrame, ...],
+    *,
+    shared: bool = False,
 ) -> Any:
-    """Maps of one window [T h w ...] from the features of its frames."""
-    pyramid = jax.tree.map(lambda *levels: jnp.stack(levels, axis=1), *pyramids)
-    maps = network.apply(variables, pyramid, method="decode")
+    """Maps of one window [T h w ...] from what is known of its frames."""
+    stacked = jax.tree.map(lambda *x: jnp.stack(x, axis=1), *of_frames)
+    method = "of_window" if shared else "decode"
+    maps = network.apply(variables, stacked, method=method)
     return jax.tree.map(lambda x: x[0], maps)
 
 

@@ -64,6 +64,12 @@ class PaintedNetwork(stemseg.Network):
             *maps(cells, mixture=self.mixing, num_classes=self.num_classes)
         )
 
+    def of_frames(self, pyramid):
+        return pyramid
+
+    def of_window(self, parts):
+        return self.decode(parts)
+
 
 def system(
     config: ConfigDict, network: type[stemseg.Network] = PaintedNetwork

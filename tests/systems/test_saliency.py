@@ -45,6 +45,12 @@ class PaintedNetwork(saliency.Network):
             logits = logits + self.get_variable("params", "zero")
         return logits
 
+    def of_frames(self, pyramid):
+        return pyramid
+
+    def of_window(self, parts):
+        return self.decode(parts)
+
 
 def built(network, **changes):
     """The system of the config, with such a network in place of its own."""

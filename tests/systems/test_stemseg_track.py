@@ -170,9 +170,9 @@ def test_equals_the_plain_tracker(case):
 def test_groups_of_any_size_give_the_same(backend, group, monkeypatch):
     case, sizes, encode = CASES[1], [], volumes._encode
 
-    def watched_encode(network, variables, images):
+    def watched_encode(network, variables, images, **options):
         sizes.append(len(images))
-        return encode(network, variables, images)
+        return encode(network, variables, images, **options)
 
     monkeypatch.setattr(volumes, "_group_size", lambda: group)
     monkeypatch.setattr(volumes, "_encode", watched_encode)
