@@ -4,6 +4,7 @@ ideas      figures of functions alone, without a network
 clips      what a trained network makes of a built-in video: the volume, the Gaussians
 maps       each output of the network as a map over frames
 grouping   clustering seed by seed, and stitching of two windows
+training   the curves of a run, while it trains
 
 Each function gives a figure. With `matplotlib.rcParams.update(figures.STYLE)` before it
 it looks as on the site.
