@@ -72,6 +72,7 @@ def curves(workdir: str | os.PathLike) -> figure.Figure:
         axis.set_title(plot.name, fontsize=9)
         axis.set_yscale("log" if plot.logarithmic else "linear")
         axis.tick_params(labelsize=7)
+        axis.tick_params(which="minor", labelleft=False)
     for axis in axes[len(drawn) :]:
         axis.axis("off")
     return fig
