@@ -24,6 +24,7 @@ RULES = ("paper", "released", "refined", "discard")
 SEEDS = ("seediness", "random")
 # "refined" and "discard" try at most this many seeds for each slot they have.
 ROUNDS_PER_SLOT = 4
+TOGETHER = 4  # slots that one pass over the points is compared with
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,6 +162,7 @@ class _Slots(NamedTuple):
 def _search(embeddings, bandwidths, seediness, foreground, settings, free):
     """The labels, the slots and how many of them were filled; points are [E P]."""
     refined, discard = settings.rule == "refined", settings.rule == "discard"
+    drops = refined or discard  # small clusters, whose points are no seeds any more
     K = settings.max_instances
     goodness, least = seediness, settings.min_seediness
     if settings.seeds == "random":  # in the same order in every window
@@ -174,7 +176,8 @@ def _search(embeddings, bandwidths, seediness, foreground, settings, free):
 
     def step(state):
         labels, left, slots, top, count, rounds = state
-        unassigned = foreground & (labels < 0)
+        # If none are dropped, points without a label are those that may be a seed.
+        unassigned = foreground & (labels < 0) if drops else left > -jnp.inf
 
         def catch(centre, bandwidth):
             distance = _distance(embeddings, centre, bandwidth, settings)
@@ -191,7 +194,7 @@ def _search(embeddings, bandwidths, seediness, foreground, settings, free):
             centre = _mean(embeddings, caught)
             bandwidth = jnp.concatenate([_mean(bandwidths, caught), free])
             caught = catch(centre, bandwidth)
-        if refined or discard:
+        if drops:
             slot = jnp.where(caught.sum() < settings.min_cells, K, count)
         slots = _Slots(
             slots.centres.at[slot].set(centre),  # nowhere, if the slot is K
@@ -200,7 +203,8 @@ def _search(embeddings, bandwidths, seediness, foreground, settings, free):
         )
         # What is discarded has the label K until the search ends.
         labels = jnp.where(caught & ((slot < K) | discard), slot, labels)
-        left = jnp.where(labels < 0, left, -jnp.inf)
+        if drops:
+            left = jnp.where(labels < 0, left, -jnp.inf)
         return labels, left, slots, left.max(), count + (slot < K), rounds + 1
 
     labels = jnp.full(seediness.shape, -1, jnp.int32)
@@ -225,16 +229,20 @@ def _give_leftovers(embeddings, foreground, labels, slots, count, settings):
     K = settings.max_instances
     remaining = foreground & ((labels < 0) | ((count == K) & (labels == K - 1)))
 
-    def compare(index, best):
+    def compare(block, best):
         distance, label = best
-        candidate = _distance(
-            embeddings, slots.centres[index], slots.bandwidths[index], settings
-        )
-        farther = candidate > distance
-        return jnp.where(farther, candidate, distance), jnp.where(farther, index, label)
+        for index in block * TOGETHER + jnp.arange(TOGETHER):
+            candidate = _distance(
+                embeddings, slots.centres[index], slots.bandwidths[index], settings
+            )
+            farther = (index < count) & (candidate > distance)
+            distance = jnp.where(farther, candidate, distance)
+            label = jnp.where(farther, index, label)
+        return distance, label
 
     start = jnp.full(labels.shape, -1, embeddings.dtype), labels
-    distance, farthest = lax.fori_loop(0, count, compare, start)
+    blocks = (count + TOGETHER - 1) // TOGETHER
+    distance, farthest = lax.fori_loop(0, blocks, compare, start)
     probable = jnp.exp(-distance / 2) > settings.secondary_threshold
     return jnp.where(remaining & probable & (count > 0), farthest, labels)
 
