@@ -51,7 +51,7 @@ def get_config(variant: str = ""):
     config.clustering.min_seediness = 0.5
     config.clustering.primary_threshold = 0.25  # fewer, larger clusters
     config.tracking.foreground_threshold = 0.5
-    config.tracking.overlap = 2  # a third of the decoders' work less than 4
+    config.tracking.overlap = 2  # fewer windows than with 4
     config.tracking.score = "foreground"
     config.selection.min_score = 0.7  # calibrated: docs/model_card.md
 

@@ -29,6 +29,9 @@ def get_config() -> ConfigDict:
     config.tracking = ConfigDict()
     tracking = config.tracking
     tracking.overlap = 4  # frames that neighbouring windows share
+    # Decoders' first convolutions once for each frame: "always", "never" (less memory);
+    # "auto" does so on a CPU. Once, they are in 2-D whatever model.conv3d says.
+    tracking.share_convolutions = "auto"
     tracking.foreground_threshold = 0.5  # of the probability
 
     config.selection.limit = 1

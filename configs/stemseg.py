@@ -53,6 +53,9 @@ def get_config() -> ConfigDict:
     config.tracking = ConfigDict()
     tracking = config.tracking
     tracking.overlap = 4  # frames that neighbouring windows share
+    # Decoders' first convolutions once for each frame: "always", "never" (less memory);
+    # "auto" does so on a CPU. Once, they are in 2-D whatever model.conv3d says.
+    tracking.share_convolutions = "auto"
     # Foreground: the semantic decoder's channel, or the mean seediness over windows.
     tracking.foreground_threshold = 0.25
     tracking.full_size = False  # enlarge maps before clustering, not after it

@@ -172,8 +172,9 @@ def test_the_code_of_the_page_gives_the_models_own_maps(size, exported, tmp_path
     )
     maps = np.load(tmp_path / "maps.npz")
     network, images = model.system.network, normalised(model, clip)
-    pyramids = volumes._encode(network, model.variables, images)
-    expected = volumes._decode(network, model.variables, pyramids)._asdict()
+    pyramids = volumes._encode(network, model.variables, images, shared=False)
+    expected = volumes._decode(network, model.variables, pyramids, shared=False)
+    expected = expected._asdict()
     assert {*maps} == {*expected}
     for name, values in expected.items():
         close(maps[name][0], values)

@@ -27,9 +27,9 @@ def main(folder: str, checkpoint: str) -> None:
     clip = rng.integers(0, 256, (config.num_frames, *SIZE, 3), np.uint8)
     weights = jax.device_put(load_file(pathlib.Path(folder, "weights.safetensors")))
     images = pixels.prepare(jnp.asarray(clip), SIZE, network.encoder.convention)
-    own = functools.partial(volumes._encode, network, variables, images)
+    own = functools.partial(volumes._encode, network, variables, images, shared=False)
     row, features = timed(f"{folder}/encode", own, weights, {"frames": clip})
-    own = functools.partial(volumes._decode, network, variables, own())
+    own = functools.partial(volumes._decode, network, variables, own(), shared=False)
     window = {name: x[None] for name, x in features.items()}
     other, maps = timed(f"{folder}/decode", own, weights, window)
     print(report.table([row, other]))

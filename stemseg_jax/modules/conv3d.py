@@ -1,6 +1,7 @@
 """3-D convolution in the form that is fast where it runs."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -39,20 +40,31 @@ class Conv3D(nn.Module):
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         return FORMS[self.form](x, kernel) + bias
 
-    def of_frames(self, x: Float[Array, "B T h w c"]) -> Float[Array, "B T h w _"]:
-        """What each frame adds to the frame after it, to itself and to the one before
-        it, side by side, whatever clip it is in."""
+    def frame_terms(self, x: Float[Array, "B T h w c"]) -> Float[Array, "B T h w _"]:
+        """The terms of the sum over frames that the convolution is.
+
+        Of each frame, along the channels: what it adds to the frame after it, to itself
+        and to the one before it. They do not depend on the clip, nor on `form`.
+        """
         kernel = self.get_variable("params", "kernel")
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
         # [t h w I O] -> [h w I tO]
         return _in_2d(x, jax.lax.collapse(jnp.moveaxis(kernel, 0, 3), 3, 5))
 
-    def of_clip(self, added: Float[Array, "B T h w _"]) -> Float[Array, "B T h w C"]:
-        """The convolution of a clip, from what `of_frames` gives of its frames."""
-        after, own, before = jnp.split(added, 3, axis=-1)
-        after, before = _padded(after[:, :-1], (1, 0)), _padded(before[:, 1:], (0, 1))
+    def of_terms(
+        self, terms: Sequence[Float[Array, "B h w _"]]
+    ) -> Float[Array, "B T h w C"]:
+        """The convolution of a clip from the terms of its frames, added in float32."""
         bias = self.get_variable("params", "bias")
-        return after + own + before + bias.astype(added.dtype)
+        after, own, before = zip(
+            *[jnp.split(x, 3, axis=-1) for x in terms], strict=True
+        )
+        # Frame by frame: side by side all terms would be in memory twice.
+        frames = []
+        for k, x in enumerate(own):
+            seen = (*after[max(k - 1, 0) : k], x, *before[k + 1 : k + 2])
+            frames.append(sum(x.astype(jnp.float32) for x in seen) + bias)
+        return jnp.stack(frames, axis=1).astype(terms[0].dtype)
 
 
 class Pointwise(nn.Module):

@@ -16,9 +16,8 @@ from stemseg_jax.ops import resize
 
 # How often the coarsest path halves the clip. No parameter depends on it.
 HALVINGS = {2: 0, 4: 1, 8: 2, 16: 3, 24: 3, 32: 3}
-Parts = tuple[Float[Array, "B T _ _ _"], ...]  # of frames, finest first
-
 STRIDES, UNITS = (32, 16, 8, 4), (3, 2, 1, 1)  # of the paths
+Maps = tuple[Float[Array, "B *T _ _ _"], ...]  # one of each stride, finest first
 
 
 class SqueezeExpandDecoder(nn.Module):
@@ -84,33 +83,32 @@ class SqueezeExpandDecoder(nn.Module):
             for stride, width in zip(STRIDES[1:], self.channels[1:], strict=True)
         ]
 
-    def __call__(
-        self, maps: tuple[Float[Array, "B T _ _ _"], ...]
-    ) -> Float[Array, "B T h w C"]:
+    def __call__(self, maps: Maps) -> Float[Array, "B T h w C"]:
         """Takes the four feature maps finest first."""
-        return self._expand(
-            [path[0](x) for path, x in zip(self.paths, reversed(maps), strict=True)]
-        )
+        pairs = zip(self.paths, reversed(maps), strict=True)
+        return self._expand([path[0](x) for path, x in pairs])
 
-    def of_frames(self, maps: tuple[Float[Array, "B T _ _ _"], ...]) -> Parts:
-        """The part that each frame has in its clips, whichever they are, and most of
-        the work: the first convolutions, from its four maps, finest first."""
+    def frame_terms(self, maps: Maps) -> Maps:
+        """Of the first convolution of each path, see `conv3d.Conv3D.frame_terms`: most
+        of the decoder's work, and the same in every clip that has the frame."""
         pairs = zip(reversed(self.paths), maps, strict=True)
-        return tuple(path[0].of_frames(x) for path, x in pairs)
+        return tuple(path[0].convolve.frame_terms(x) for path, x in pairs)
 
-    def of_clip(self, parts: Parts) -> Float[Array, "B T h w C"]:
-        """As of the maps of a clip, from what `of_frames` gives of its frames."""
-        pairs = zip(self.paths, reversed(parts), strict=True)
-        return self._expand([path[0].of_clip(x) for path, x in pairs])
+    def of_terms(self, terms: Sequence[Maps]) -> Float[Array, "B T h w C"]:
+        """The decoder's map of a clip from the terms of each of its frames."""
+        scales = reversed([*zip(*terms, strict=True)])
+        pairs = zip(self.paths, scales, strict=True)
+        return self._expand([path[0].of_terms(x) for path, x in pairs])
 
     def _expand(self, maps: list[Array]) -> Array:
-        """The rest, from what the first unit of each path gives, coarsest first."""
-        for k, (_, *others) in enumerate(self.paths):
-            for unit in others:
-                maps[k] = unit(maps[k])
-        x, *finer = maps
-        for merge, features in zip(self.merges, finer, strict=True):
-            x = merge(x, features)
+        """All that follows the first unit of each path; coarsest first."""
+        x = None
+        for (_, *units), merge, features in zip(
+            self.paths, (None, *self.merges), maps, strict=True
+        ):
+            for unit in units:
+                features = unit(features)
+            x = merge(x, features) if merge else features
         return x
 
 
@@ -162,13 +160,11 @@ class Unit(nn.Module):
     def __call__(self, x: Float[Array, "B T h w c"]) -> Float[Array, "B t h w C"]:
         return self._activate(self.convolve(x))
 
-    def of_frames(self, x: Float[Array, "B T h w c"]) -> Float[Array, "B T h w _"]:
-        """See `conv3d.Conv3D.of_frames`."""
-        return self.convolve.of_frames(x)
-
-    def of_clip(self, added: Float[Array, "B T h w _"]) -> Float[Array, "B t h w C"]:
-        """The unit of a clip, from what `of_frames` gives of its frames."""
-        return self._activate(self.convolve.of_clip(added))
+    def of_terms(
+        self, terms: Sequence[Float[Array, "B h w _"]]
+    ) -> Float[Array, "B t h w C"]:
+        """The unit of a clip from the terms of its convolution."""
+        return self._activate(self.convolve.of_terms(terms))
 
     def _activate(self, x: Array) -> Array:
         x = nn.relu(self.normalise(x))

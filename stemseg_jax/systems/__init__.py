@@ -32,11 +32,13 @@ OPTIONS = {
     "target_aware": target_aware_options.OPTIONS,
 }
 ADDED = {
+    "saliency": {"tracking.share_convolutions": "auto"},  # the same maps
     "stemseg": {
+        "tracking.share_convolutions": "auto",
         "model.bandwidth_std": None,
         "model.temporal_pooling": True,
         "loss.classes_of": "cells",
         "clustering.seeds": "seediness",
         "tracking.score": "size",
-    }
+    },
 }

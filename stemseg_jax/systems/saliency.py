@@ -24,7 +24,6 @@ from stemseg_jax.losses import segmentation
 from stemseg_jax.modules import conv3d, squeeze_expand
 from stemseg_jax.modules.encoder import Encoder, Pyramid
 from stemseg_jax.modules.recipes import Recipe
-from stemseg_jax.modules.squeeze_expand import Parts
 from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
 from stemseg_jax.systems import steps, volumes
@@ -76,13 +75,15 @@ class Network(nn.Module):
         """Logits of a window's foreground from the features of its frames."""
         return self.foreground_head(self.foreground_decoder(pyramid))[..., 0]
 
-    def of_frames(self, pyramid: Pyramid) -> Parts:
-        """The part of `decode` that each frame has in all of its windows."""
-        return self.foreground_decoder.of_frames(pyramid)
+    def frame_terms(self, pyramid: Pyramid) -> squeeze_expand.Maps:
+        """What of `decode` is the same in all windows of a frame."""
+        return self.foreground_decoder.frame_terms(pyramid)
 
-    def of_window(self, parts: Parts) -> Float[Array, "B T h w"]:
-        """As `decode`, from what `of_frames` gives of the window's frames."""
-        return self.foreground_head(self.foreground_decoder.of_clip(parts))[..., 0]
+    def decode_terms(
+        self, terms: tuple[squeeze_expand.Maps, ...]
+    ) -> Float[Array, "B T h w"]:
+        """As `decode`, from the terms of each frame of the window."""
+        return self.foreground_head(self.foreground_decoder.of_terms(terms))[..., 0]
 
 
 # ------------------------------------------------------------------------------ system
@@ -96,10 +97,12 @@ class TrackingSettings:
         overlap: Frames that neighbouring windows share.
         foreground_threshold: Of the probability at full size; the mean logit of all
             windows of a frame gives it.
+        share_convolutions: See `volumes.SHARE`.
     """
 
     overlap: int
     foreground_threshold: float
+    share_convolutions: str
 
 
 class WindowLabels(NamedTuple):
@@ -198,6 +201,7 @@ class Saliency:
             *(self.network, variables, frames),
             num_frames=self.network.num_frames,
             overlap=self.tracking.overlap,
+            share=self.tracking.share_convolutions,
             sizes=self.sizes,
             stride=1,
         ):
@@ -230,6 +234,7 @@ class Saliency:
         logits = yield from volumes.stages(
             *(self.network, variables, images, self.sizes),
             overlap=self.tracking.overlap,
+            share=self.tracking.share_convolutions,
         )
         known = np.int32(self.tracking.overlap)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from stemseg_jax.modules import conv3d, initialisers, norms, squeeze_expand
 from stemseg_jax.ops import masks
 from stemseg_jax.ranges import PROBABILITY, Each, Flag, OneOf, Range, Real, Whole
+from stemseg_jax.systems.volumes import SHARE
 
 OPTIONS: Mapping[str, Range] = {
     "parity": OneOf(("paper",)),  # their program does not hold it
@@ -21,5 +22,6 @@ OPTIONS: Mapping[str, Range] = {
     "loss.target": OneOf(tuple(masks.TO_STRIDE)),
     "loss.hardest": Real(above=0, most=1),
     "tracking.overlap": Whole(),
+    "tracking.share_convolutions": OneOf(SHARE),
     "tracking.foreground_threshold": PROBABILITY,
 }

@@ -29,7 +29,6 @@ from stemseg_jax.losses import embedding, segmentation
 from stemseg_jax.modules import heads, squeeze_expand
 from stemseg_jax.modules.encoder import STRIDE, Encoder, Pyramid
 from stemseg_jax.modules.recipes import Recipe
-from stemseg_jax.modules.squeeze_expand import Parts
 from stemseg_jax.ops import gaussian, mixing, resize
 from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.structures import ClipBatch, Collections, LossReport, Scalar, Variables
@@ -131,35 +130,38 @@ class Network(nn.Module):
 
     def decode(self, pyramid: Pyramid) -> Maps:
         """Maps of a window from the features of its frames."""
-        return self._maps([decoder(pyramid) for decoder in self._decoders()])
+        return self._maps({k: decode(pyramid) for k, decode in self._decoders.items()})
 
-    def of_frames(self, pyramid: Pyramid) -> tuple[Parts, ...]:
-        """The part of `decode` that each frame has in all of its windows."""
-        return tuple(decoder.of_frames(pyramid) for decoder in self._decoders())
+    def frame_terms(self, pyramid: Pyramid) -> dict[str, squeeze_expand.Maps]:
+        """Of each decoder: what of `decode` is the same in all windows of a frame."""
+        decoders = self._decoders.items()
+        return {k: decoder.frame_terms(pyramid) for k, decoder in decoders}
 
-    def of_window(self, parts: tuple[Parts, ...]) -> Maps:
-        """As `decode`, from what `of_frames` gives of the window's frames."""
-        pairs = zip(self._decoders(), parts, strict=True)
-        return self._maps([decoder.of_clip(part) for decoder, part in pairs])
+    def decode_terms(self, terms: tuple[dict[str, squeeze_expand.Maps], ...]) -> Maps:
+        """As `decode`, from the terms of each frame of the window."""
+        decoders = self._decoders.items()
+        return self._maps(
+            {k: decoder.of_terms([x[k] for x in terms]) for k, decoder in decoders}
+        )
 
-    def _decoders(self) -> list[nn.Module]:
-        decoders = [self.embedding_decoder]
+    @property
+    def _decoders(self) -> dict[str, nn.Module]:
+        decoders = {"embedding": self.embedding_decoder}
         if self.seediness_decoder:
-            decoders.append(self.own_seediness_decoder)
+            decoders["seediness"] = self.own_seediness_decoder
         if self.num_classes:
-            decoders.append(self.semantic_decoder)
+            decoders["semantic"] = self.semantic_decoder
         return decoders
 
-    def _maps(self, decoded: list[Float[Array, "B T h w _"]]) -> Maps:
-        """From what the decoders give."""
-        decoded = iter(decoded)
-        maps = self.embedding_head(next(decoded))
+    def _maps(self, decoded: dict[str, Float[Array, "B T h w _"]]) -> Maps:
+        """What the heads read off the decoders' maps."""
+        maps = self.embedding_head(decoded["embedding"])
         seediness = maps.seediness
         if self.seediness_decoder:
-            seediness = self.seediness_head(next(decoded))
+            seediness = self.seediness_head(decoded["seediness"])
         semantic = heads.SemanticMaps(None, None)
         if self.num_classes:
-            semantic = self.semantic_head(next(decoded))
+            semantic = self.semantic_head(decoded["semantic"])
         return Maps(maps.embeddings, maps.log_bandwidths, seediness, *semantic)
 
 
@@ -182,12 +184,14 @@ class TrackingSettings:
             "confidence": the mean of that, of its mean seediness, and of the
             probability of its class, if there are classes. "product": the seediness of
             its seeds, averaged over its frames, times the probability of its class.
+        share_convolutions: See `volumes.SHARE`.
     """
 
     overlap: int
     foreground_threshold: float
     full_size: bool
     score: str
+    share_convolutions: str
 
     def __post_init__(self):
         choices.known("tracking.score", self.score, SCORES)
@@ -372,7 +376,7 @@ class STEmSeg:
         most two window lengths after it came. They come out when the next window's
         work is under way, so that the device does not wait while the host fetches: at
         most three window lengths after the frame, and all when the video has ended.
-        Added to this is the wait for the rest of its group, see `volumes.GROUP`.
+        A frame also waits until its group is whole, see `volumes.GROUP`.
 
         Source: STEm-Seg, Sec. 3.3 and 3.4.
         """
@@ -384,6 +388,7 @@ class STEmSeg:
             *(self.network, variables, frames),
             num_frames=self.network.num_frames,
             overlap=self.tracking.overlap,
+            share=self.tracking.share_convolutions,
             sizes=self.sizes,
             stride=1 if self._labels_full_size else STRIDE,
         ):
@@ -427,6 +432,7 @@ class STEmSeg:
         maps = yield from volumes.stages(
             *(self.network, variables, images, self.sizes),
             overlap=self.tracking.overlap,
+            share=self.tracking.share_convolutions,
         )
         blank, next_id = self._blank(maps)
         zero, known = np.int32(0), np.int32(self.tracking.overlap)

@@ -16,6 +16,7 @@ from stemseg_jax.ranges import (
     Whole,
 )
 from stemseg_jax.systems.stemseg import CLASSES_OF, SCORES
+from stemseg_jax.systems.volumes import SHARE
 
 WIDTHS = Each(Whole(least=1, most=2**14), lengths=(4,))
 OPTIONS: Mapping[str, Range] = {
@@ -54,6 +55,7 @@ OPTIONS: Mapping[str, Range] = {
     "clustering.min_cells": Whole(least=1),
     "clustering.min_probability": PROBABILITY,
     "tracking.overlap": Whole(),
+    "tracking.share_convolutions": OneOf(SHARE),
     "tracking.foreground_threshold": PROBABILITY,
     "tracking.full_size": Flag(),
     "tracking.score": OneOf(SCORES),

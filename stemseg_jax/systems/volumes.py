@@ -1,8 +1,8 @@
 """What systems share whose network takes a window of frames as one volume.
 
-Features of a frame are computed once, however many windows see it; what the windows of
-a frame say is added up; what is said of a window crosses to the host while the next
-one's work is under way.
+Features of a frame, and what its windows have in common beyond them (`SHARE`), are
+computed once, however many windows see it; what the windows of a frame say is added up;
+what is said of a window crosses to the host while the next one's work is under way.
 """
 
 import functools
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, UInt, UInt8
 
+from stemseg_jax import choices
 from stemseg_jax.geometry import Geometry, Size, SizeRule
 from stemseg_jax.modules.encoder import STRIDE, Encoder, Pyramid
 from stemseg_jax.ops import pixels, resize
@@ -25,10 +26,16 @@ from stemseg_jax.systems import steps
 from stemseg_jax.tracking import label_codes, statistics, windows
 from stemseg_jax.tracks import Frame, LabelledFrames, Stage, Stages
 
-# Frames that are encoded together, at most: enough that each program fills an
-# accelerator. The features of so many more frames take memory, and the first frame of a
-# group waits for seven others, which matters to a live stream.
+# Frames that are encoded together, at most. More fill an accelerator better, but their
+# features take memory, the first frame of a group waits for seven others, which matters
+# to a live stream, and the last group of a shot is padded to as many.
 GROUP = 8
+
+# Whether the first convolutions of decoders, nearly all of their work, are done once
+# for each frame ("always") or for each window that has it ("never"). What is kept of a
+# frame is two to five times as large as its features. "auto": once on a CPU, where it
+# was measured (experiments/benchmark_original), if windows overlap.
+SHARE = ("auto", "always", "never")
 
 
 @runtime_checkable
@@ -44,15 +51,15 @@ class Network(Protocol):
     def decode(self, pyramid: Pyramid) -> Any:
         """Maps [B T h w ...] of a window from the features of its frames."""
 
-    def of_frames(self, pyramid: Pyramid) -> Any:
-        """The part of `decode` that a frame has in all of its windows: arrays with axes
-        B and T."""
+    def frame_terms(self, pyramid: Pyramid) -> Any:
+        """What of `decode` is the same in all windows of a frame: arrays [B T ...]."""
 
-    def of_window(self, parts: Any) -> Any:
-        """As `decode`, from what `of_frames` gives of the window's frames."""
+    def decode_terms(self, terms: tuple[Any, ...]) -> Any:
+        """As `decode`, from the terms of each frame of the window, without T."""
 
 
-OfFrame = Any  # its features [B h w C], or what `Network.of_frames` makes of them
+# Of one frame: its features or, where they are shared, its terms. Arrays [B ...].
+Encoded = Any
 
 
 class Decoded(NamedTuple):
@@ -71,36 +78,35 @@ def decoded(
     *,
     num_frames: int,
     overlap: int,
+    share: str,
     sizes: SizeRule,
     stride: int,
 ) -> Iterator[Decoded]:
     """The maps of the windows of a video.
 
-    What `decode` does with each frame on its own is done once, if frames are in two
-    windows or more.
-
     Args:
+        share: See `SHARE`.
         stride: Of the label maps.
 
     Raises:
         ValueError: If there is no frame, or frames differ in size.
     """
-    shared = _is_shared(num_frames, overlap)
-    of_frames: dict[int, OfFrame] = {}
+    shared = _is_shared(share, overlap)
+    encoded: dict[int, Encoded] = {}
     waiting: list[windows.Window] = []
     schedule = windows.schedule(frames, num_frames, overlap, group=_group_size())
     for group, progress in schedule:
         if group is not None:
             geometry = sizes.geometry(group.images.shape[1:3], stride=stride)
-            encoded = _encode_group(
+            new = _encode_group(
                 network, variables, group, geometry.resized, shared=shared
             )
-            of_frames.update(zip(group.indices, encoded, strict=False))
+            encoded.update(zip(group.indices, new, strict=False))
         complete = []
         for window in progress.complete:
-            own = tuple(of_frames[index] for index in window.frames)
+            own = tuple(encoded[index] for index in window.frames)
             complete.append((window, _decode(network, variables, own, shared=shared)))
-        forget(of_frames, progress.keep_from)
+        forget(encoded, progress.keep_from)
         waiting += progress.complete
         waiting = [window for window in waiting if window not in progress.final]
         needed = [progress.keep_from, *(window.start for window in waiting)]
@@ -119,13 +125,15 @@ def stages(
     sizes: SizeRule,
     *,
     overlap: int,
+    share: str,
 ) -> Stages:
     """`System.stages` up to the maps of a window, which it returns.
 
     Whole groups of frames are encoded, as in `decoded`: perhaps more than the window's.
+    First convolutions that are shared belong to what is done with each frame.
     """
     T, group = network.num_frames, _group_size()
-    shared = _is_shared(T, overlap)
+    shared = _is_shared(share, overlap)
     frames = math.ceil(T / group) * group
     groups = np.split(images[np.arange(frames) % len(images)], frames // group)
     resized = sizes.geometry(images.shape[1:3], stride=1).resized
@@ -141,23 +149,24 @@ def stages(
     def encode_one(variables, prepared):
         return _encode(network, variables, prepared, shared=shared)
 
-    def decode(variables, of_frames):
-        return _decode(network, variables, of_frames, shared=shared)
+    def decode(variables, encoded):
+        return _decode(network, variables, encoded, shared=shared)
 
     prepared = yield Stage("preprocess", prepare, (groups,), frames)
     one = (encode_one, (variables, prepared[0][:1]))
-    encoded = yield Stage("encode", encode, (prepared,), frames, one)
+    name = "encode, first convolutions" if shared else "encode"
+    encoded = yield Stage(name, encode, (prepared,), frames, one)
     return (yield Stage("decode heads", decode, (variables, tuple(encoded[:T])), T))
 
 
-def _is_shared(num_frames: int, overlap: int) -> bool:
-    """Whether what windows have in common is worth its memory, thrice that of features:
-    frames are in two windows or more."""
-    return num_frames >= 2 * (num_frames - overlap)
+def _is_shared(share: str, overlap: int) -> bool:
+    if share == "auto":
+        return overlap > 0 and jax.default_backend() == "cpu"
+    return choices.known("tracking.share_convolutions", share, SHARE) == "always"
 
 
 def _group_size() -> int:
-    """On a CPU one frame for each thread, see `_frame_by_frame`."""
+    """On a CPU a frame for each core, eight at most; see `_frame_by_frame`."""
     if jax.default_backend() != "cpu":
         return GROUP
     return min(os.cpu_count() or 1, GROUP)
@@ -170,8 +179,8 @@ def _encode_group(
     resized: Size,
     *,
     shared: bool,
-) -> Sequence[OfFrame]:
-    """What is known of each frame of a group on its own."""
+) -> Sequence[Encoded]:
+    """Each frame of a group."""
 
     def encode(images):
         prepared = pixels.prepare(images, resized, network.encoder.convention)
@@ -184,8 +193,8 @@ def _encode_group(
 
 
 def _frame_by_frame(
-    encode: Callable[[Any], tuple[OfFrame, ...]], images: Any
-) -> Sequence[OfFrame]:
+    encode: Callable[[Any], tuple[Encoded, ...]], images: Any
+) -> Sequence[Encoded]:
     """On CPU the frames go one by one, in a thread for each core: maps of a whole group
     fit no cache, and XLA by itself leaves cores idle."""
     if jax.default_backend() != "cpu":
@@ -209,12 +218,12 @@ def _encode(
     variables: Variables,
     images: Float[Array, "T H W 3"],
     *,
-    shared: bool = False,
-) -> tuple[OfFrame, ...]:
-    """Of prepared frames, frame by frame: features, or what windows share of them."""
+    shared: bool,
+) -> tuple[Encoded, ...]:
+    """Prepared frames, one by one."""
     encoded = network.apply(variables, images[None], method="encode")
     if shared:
-        encoded = network.apply(variables, encoded, method="of_frames")
+        encoded = network.apply(variables, encoded, method="frame_terms")
     return tuple(
         jax.tree.map(lambda x, k=k: x[:, k], encoded) for k in range(images.shape[0])
     )
@@ -224,14 +233,16 @@ def _encode(
 def _decode(
     network: Network,
     variables: Variables,
-    of_frames: tuple[OfFrame, ...],
+    encoded: tuple[Encoded, ...],
     *,
-    shared: bool = False,
+    shared: bool,
 ) -> Any:
-    """Maps of one window [T h w ...] from what is known of its frames."""
-    stacked = jax.tree.map(lambda *x: jnp.stack(x, axis=1), *of_frames)
-    method = "of_window" if shared else "decode"
-    maps = network.apply(variables, stacked, method=method)
+    """Maps of one window [T h w ...]."""
+    if shared:
+        maps = network.apply(variables, encoded, method="decode_terms")
+    else:
+        pyramid = jax.tree.map(lambda *x: jnp.stack(x, axis=1), *encoded)
+        maps = network.apply(variables, pyramid, method="decode")
     return jax.tree.map(lambda x: x[0], maps)
 
 

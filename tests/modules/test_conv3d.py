@@ -30,16 +30,18 @@ def test_equals_scipy(form, size):
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])
-def test_clips_are_made_of_what_frames_give_alone(frames):
+def test_clips_are_sums_of_the_terms_of_their_frames(frames):
     x = jnp.asarray(arrays((frames + 2, 4, 5))[0])
     layer = conv3d.Conv3D(3)
     variables = layer.init(jax.random.key(0), x)
-    added = layer.apply(variables, x, method="of_frames")
-    alone = layer.apply(variables, x[:, 1:2], method="of_frames")
-    np.testing.assert_allclose(alone, added[:, 1:2], atol=1e-6)
+    terms = layer.apply(variables, x, method="frame_terms")
+    alone = layer.apply(variables, x[:, 1:2], method="frame_terms")
+    np.testing.assert_allclose(alone, terms[:, 1:2], atol=1e-6)
     for first in range(3):
         clip = slice(first, first + frames)
-        result = layer.apply(variables, added[:, clip], method="of_clip")
+        result = layer.apply(
+            variables, [*jnp.moveaxis(terms[:, clip], 1, 0)], method="of_terms"
+        )
         expected = layer.apply(variables, x[:, clip])
         np.testing.assert_allclose(result, expected, atol=1e-6)
 

@@ -114,14 +114,14 @@ def test_neither_recomputing_nor_the_form_changes_the_numbers(change):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_clips_share_what_each_frame_gives():
+def test_clips_share_the_terms_of_their_frames():
     decoder, inputs = narrow(4), maps(6)
     clips = [tuple(x[:, k : k + 4] for x in inputs) for k in (0, 2)]
     variables = jax.jit(decoder.init)(jax.random.key(0), clips[0])
-    parts = decoder.apply(variables, inputs, method="of_frames")
+    terms = decoder.apply(variables, inputs, method="frame_terms")
     for first, clip in zip((0, 2), clips, strict=True):
-        own = tuple(x[:, first : first + 4] for x in parts)
-        result = decoder.apply(variables, own, method="of_clip")
+        own = [tuple(x[:, k] for x in terms) for k in range(first, first + 4)]
+        result = decoder.apply(variables, own, method="of_terms")
         expected = decoder.apply(variables, clip)
         np.testing.assert_allclose(result, expected, atol=1e-5)
 

@@ -87,19 +87,20 @@ def _maps(
     network = system.network
     resized = system.sizes.resized(*images.shape[1:3])
     prepared = pixels.prepare(jnp.asarray(images), resized, network.encoder.convention)
-    encode = jax.jit(lambda x: network.apply(variables, x[None], method="encode"))
-    decode = jax.jit(lambda x: network.apply(variables, x, method="decode"))
-    pyramids = [encode(prepared[k : k + 1]) for k in range(len(images))]
+    overlap, share = system.tracking.overlap, system.tracking.share_convolutions
+    shared = volumes._is_shared(share, overlap)
+    encoded = [
+        one
+        for frame in prepared
+        for one in volumes._encode(network, variables, frame[None], shared=shared)
+    ]
     count, foreground, logits = np.zeros(len(images)), 0.0, 0.0
     found = []
-    overlap = system.tracking.overlap
     for window in windows.windows(len(images), network.num_frames, overlap):
         places = np.array(window.frames)
-        stacked = [
-            jnp.concatenate(level, axis=1)
-            for level in zip(*(pyramids[k] for k in places), strict=True)
-        ]
-        maps = jax.tree.map(lambda x: np.asarray(x[0]), decode(tuple(stacked)))
+        own = tuple(encoded[k] for k in places)
+        maps = volumes._decode(network, variables, own, shared=shared)
+        maps = jax.tree.map(np.asarray, maps)
         semantic = maps.foreground_logits is not None
         # Of frame 0, repeated before a short video, the last; the semantic maps of all.
         last = np.flatnonzero(np.diff(places, append=len(images)))

@@ -6,6 +6,8 @@ reads its maps off them, so that the maps of any clip are known without it.
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
@@ -64,11 +66,11 @@ class PaintedNetwork(stemseg.Network):
             *maps(cells, mixture=self.mixing, num_classes=self.num_classes)
         )
 
-    def of_frames(self, pyramid):
+    def frame_terms(self, pyramid):
         return pyramid
 
-    def of_window(self, parts):
-        return self.decode(parts)
+    def decode_terms(self, terms):
+        return self.decode(jax.tree.map(lambda *x: jnp.stack(x, axis=1), *terms))
 
 
 def system(

@@ -45,11 +45,11 @@ class PaintedNetwork(saliency.Network):
             logits = logits + self.get_variable("params", "zero")
         return logits
 
-    def of_frames(self, pyramid):
+    def frame_terms(self, pyramid):
         return pyramid
 
-    def of_window(self, parts):
-        return self.decode(parts)
+    def decode_terms(self, terms):
+        return self.decode(jax.tree.map(lambda *x: jnp.stack(x, axis=1), *terms))
 
 
 def built(network, **changes):

@@ -170,9 +170,10 @@ def test_equals_the_plain_tracker(case):
 def test_groups_of_any_size_give_the_same(backend, group, monkeypatch):
     case, sizes, encode = CASES[1], [], volumes._encode
 
-    def watched_encode(network, variables, images, **options):
+    def watched_encode(network, variables, images, *, shared):
         sizes.append(len(images))
-        return encode(network, variables, images, **options)
+        assert shared == (backend == "cpu")
+        return encode(network, variables, images, shared=shared)
 
     monkeypatch.setattr(volumes, "_group_size", lambda: group)
     monkeypatch.setattr(volumes, "_encode", watched_encode)
