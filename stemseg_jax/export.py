@@ -14,7 +14,6 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from stemseg_jax import __version__, choices, export_weights, models
-from stemseg_jax.conversion import packaged
 from stemseg_jax.formats import whole
 from stemseg_jax.geometry import MULTIPLE
 from stemseg_jax.ops import pixels
@@ -54,7 +53,7 @@ def run(
     frames = _frames(size)
     with whole.folder(output, WRITER) as partial:
         model = models.load(config, checkpoint)
-        terms = packaged.terms(checkpoint)
+        terms = models.terms(checkpoint)
         export_weights.write(model, partial / WEIGHTS, half=False, terms=terms)
         manifest = {
             "stemseg_jax": __version__,

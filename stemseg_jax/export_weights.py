@@ -9,7 +9,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from stemseg_jax import models
-from stemseg_jax.conversion import packaged, release
+from stemseg_jax.conversion import release
 
 
 def run(
@@ -22,7 +22,7 @@ def run(
             is beyond float16.
     """
     model = models.load(config, checkpoint)
-    write(model, output, half=half, terms=packaged.terms(checkpoint))
+    write(model, output, half=half, terms=models.terms(checkpoint))
     millions = models.size(model.variables) / 1e6
     logging.info("%s: %.2f M values", output, millions)
 

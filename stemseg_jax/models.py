@@ -236,6 +236,25 @@ def read(checkpoint: str) -> sources.Loaded:
     )
 
 
+def terms(checkpoint: str) -> str:
+    """On which terms weights may be used; empty if none are known.
+
+    Those of a run are the terms of all that it began from (`init_from`). What of this
+    cannot be asked any more is named in a warning.
+    """
+    found, files = [], [checkpoint]
+    for file in files:  # they become more on the way
+        try:
+            if own := packaged.terms(file):
+                found.append(own)
+            elif not (path := packaged.locate(file)).is_file():
+                begun = parts.starts(checkpoints.config(path).get("init_from", ""))
+                files += [s.file for s in begun.values() if s.file not in files]
+        except ValueError as error:
+            logging.warning("The terms of %s, if any, are not known: %s", file, error)
+    return "; ".join(dict.fromkeys(found))
+
+
 def saved_config(checkpoint: str) -> ConfigDict:
     """The config that a run's folder or a release carries; no device is touched.
 
