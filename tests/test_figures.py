@@ -4,6 +4,7 @@ import importlib
 import io
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from configs import srnet
 from stemseg_jax import models
 from stemseg_jax.clustering import sequential
 from stemseg_jax.data.datasets import moving_shapes
-from stemseg_jax.ops import gaussian, mixing
+from stemseg_jax.ops import gaussian, masks, mixing
 from stemseg_jax.systems import stemseg
 
 pytest.importorskip("matplotlib")
@@ -36,7 +37,8 @@ def seen_by_hand(mixed="xyff", *, foreground=True, **settings) -> clips.Seen:
     def window(start):
         clip = video.clip(range(start, start + T))
         numbers = np.arange(1, 1 + len(clip.ids))[:, None, None, None]
-        labels = jnp.asarray((clip.masks[..., 2::4, 2::4] * numbers).max(axis=0))
+        cells = clip.masks[..., 2::4, 2::4]
+        labels = jnp.asarray((cells * numbers).max(axis=0))
         embeddings = jnp.repeat(labels[..., None], mixed.dimensions, axis=-1)
         said = stemseg.Maps(
             embeddings.astype(jnp.float32),
@@ -47,12 +49,18 @@ def seen_by_hand(mixed="xyff", *, foreground=True, **settings) -> clips.Seen:
         )
         bandwidths = gaussian.bandwidths(said.log_bandwidths, (0.3,) * mixed.free)
         chosen = (labels > 0) & foreground
-        return clips.Window(
-            start, clip, said, bandwidths, chosen.astype(jnp.float32), chosen
-        )
+        certain = chosen.astype(jnp.float32)
+        return clips.Window(start, clip, cells, said, bandwidths, certain, chosen)
 
     first, second = window(0), window(T - OVERLAP)
     return clips.Seen(first, (first, second), mixed, sequential.Settings(**settings))
+
+
+def trained(config, _) -> models.Model:
+    """Other weights than the initial ones."""
+    model = models.initial(config)
+    changed = jax.tree.map(lambda weights: 1.5 * weights, model.variables)
+    return model._replace(variables=changed)
 
 
 def image(axis) -> np.ndarray:
@@ -137,7 +145,7 @@ def test_windows_of_one_video_agree_where_they_overlap():
 def test_two_windows_of_a_video_are_seen(monkeypatch):
     config = configs_of_shapes.get_config("smoke")
     monkeypatch.setattr(models, "saved_config", lambda _: config)
-    monkeypatch.setattr(models, "load", lambda config, _: models.initial(config))
+    monkeypatch.setattr(models, "load", trained)
     seen = clips.look("run")
     first, second = seen.windows
     shared = config.tracking.overlap
@@ -148,7 +156,40 @@ def test_two_windows_of_a_video_are_seen(monkeypatch):
     assert first.bandwidths.shape == first.maps.embeddings.shape == (8, 16, 24, 4)
     logits = first.maps.foreground_logits
     np.testing.assert_array_equal(first.foreground, logits > 0)
-    np.testing.assert_array_equal(seen.before.maps.seediness, first.maps.seediness)
+    majority = masks.majority(jnp.asarray(first.clip.masks))  # as `loss.target` says
+    np.testing.assert_array_equal(first.masks, majority)
+    assert not np.allclose(seen.before.maps.seediness, first.maps.seediness)
+    monkeypatch.setattr(models, "load", lambda config, _: models.initial(config))
+    same, _ = clips.look("run").windows
+    np.testing.assert_array_equal(seen.before.maps.seediness, same.maps.seediness)
+
+
+def test_true_masks_are_those_of_training(monkeypatch):
+    """The released rule, whatever `loss.target` says."""
+    given = {"loss.target": "fraction", "parity": "released"}
+    config = models.changed(configs_of_shapes.get_config("smoke"), given)
+    monkeypatch.setattr(models, "saved_config", lambda _: config)
+    monkeypatch.setattr(models, "load", lambda config, _: models.initial(config))
+    for window in clips.look("run").windows:
+        expected = np.asarray(masks.central_and(jnp.asarray(window.clip.masks)))
+        np.testing.assert_array_equal(window.masks, expected)
+        numbers = [own.number for own in clips.instances(window)]
+        assert numbers == [*np.flatnonzero(expected.any(axis=(1, 2, 3)))]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tracking.overlap": 0}, "run has tracking.overlap=0: .* at least 1"),
+        ({"init_from": "gone.pth"}, "gone.pth: no such checkpoint"),
+    ],
+)
+def test_a_run_that_cannot_be_seen_is_refused(monkeypatch, options, message):
+    config = models.changed(configs_of_shapes.get_config("smoke"), options)
+    monkeypatch.setattr(models, "saved_config", lambda _: config)
+    monkeypatch.setattr(models, "load", lambda *_: None)
+    with pytest.raises(ValueError, match=message):
+        clips.look("run")
 
 
 def test_a_run_of_another_system_is_refused(monkeypatch):
@@ -160,5 +201,5 @@ def test_a_run_of_another_system_is_refused(monkeypatch):
 def test_without_matplotlib_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "stemseg_jax.figures")
-    with pytest.raises(ImportError, match="pip install matplotlib"):
+    with pytest.raises(ImportError, match=r"pip install 'stemseg_jax\[notebooks\]'"):
         importlib.import_module("stemseg_jax.figures")

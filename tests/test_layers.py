@@ -120,7 +120,8 @@ MAY_IMPORT = {
     "track_masks": {"score", "tasks", *SCRIPT},
     "demo": {"train", "evaluate", "tasks", "track_masks", "sheets", *SCRIPT},
     "report": {"tasks", "choices", "evaluation", "formats", "tracks", *HOST},
-    "figures": {"models", "systems", *METHOD, *HOST},
+    # Curves in a notebook are those that the page of a run has.
+    "figures": {"models", "systems", "report", *METHOD, *HOST},
     "studies": {"train", "evaluate", "sheets", *SCRIPT},
     "main": {
         *("models", "options", "data", "results", "compilation", "hosts", "ranges"),

@@ -6,14 +6,16 @@ maps       each output of the network as a map over frames
 grouping   clustering seed by seed, and stitching of two windows
 training   the curves of a run, while it trains
 
-Each function gives a figure. With `matplotlib.rcParams.update(figures.STYLE)` before it
-it looks as on the site.
+Functions that draw give a figure. With `matplotlib.rcParams.update(figures.STYLE)`
+before them it looks as on the site; a notebook shows it after `%matplotlib inline`.
 """
 
 import importlib.util
 
 if importlib.util.find_spec("matplotlib") is None:
-    raise ImportError("Figures need Matplotlib: run  pip install matplotlib")
+    raise ImportError(
+        "Figures need Matplotlib: run  pip install 'stemseg_jax[notebooks]'"
+    )
 
 STYLE = {
     "font.family": "sans-serif",

@@ -15,6 +15,7 @@ from stemseg_jax.data import readers
 from stemseg_jax.data.datasets import moving_shapes
 from stemseg_jax.modules.encoder import STRIDE
 from stemseg_jax.ops import gaussian, mixing
+from stemseg_jax.ops import masks as masks_ops
 from stemseg_jax.outputs import colours, overlay, steady
 from stemseg_jax.systems import stemseg
 from stemseg_jax.tracking import windows
@@ -27,6 +28,7 @@ class Window(NamedTuple):
 
     start: int
     clip: readers.RawClip
+    masks: Bool[np.ndarray, "N T h w"]  # of the clip, as training has them
     maps: stemseg.Maps
     bandwidths: Float[Array, "T h w E"]
     probabilities: Float[Array, "T h w"]  # of the foreground
@@ -65,7 +67,8 @@ def look(checkpoint: str, *, video: int = 0) -> Seen:
             one two objects meet.
 
     Raises:
-        ValueError: If there is no run, or it is of another system.
+        ValueError: There is no run, it is of another system, its windows share no
+            frame, or what it began from (`init_from`) is not there any more.
     """
     config = models.saved_config(checkpoint)
     if config.system != "stemseg":
@@ -73,8 +76,13 @@ def look(checkpoint: str, *, video: int = 0) -> Seen:
             f"{checkpoint} is of the system {config.system!r}; the figures of a clip "
             "are of 'stemseg', e.g. a run of configs/moving_shapes.py."
         )
-    model = models.load(config, checkpoint)
     size, overlap = config.num_frames, config.tracking.overlap
+    if not overlap:
+        raise ValueError(
+            f"{checkpoint} has tracking.overlap=0: its windows share no frame in which "
+            "they could be stitched. Take a run with at least 1."
+        )
+    model = models.load(config, checkpoint)
     length = 2 * size - overlap
     given = config.evaluation.options
     options = {
@@ -107,7 +115,9 @@ def _window(model, video, start, size) -> Window:
     if maps.foreground_logits is not None:
         probabilities = jax.nn.sigmoid(maps.foreground_logits)
     chosen = probabilities > model.system.tracking.foreground_threshold
-    return Window(start, clip, maps, bandwidths, probabilities, chosen)
+    masks = masks_ops.TO_STRIDE[model.system.target](jnp.asarray(clip.masks))
+    masks = np.asarray(masks)
+    return Window(start, clip, masks, maps, bandwidths, probabilities, chosen)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -197,7 +207,7 @@ def _limits(
 def _scatter(axis, window: Window, pair: list[int]) -> None:
     points = np.asarray(window.maps.embeddings)
     known = instances(window)
-    background = ~true_masks(window).any(axis=0)
+    background = ~window.masks.any(axis=0)
     groups = [(background, "#bbbbbb", 0.2)]
     groups += [(own.mask, colour(own.number), 0.5) for own in known]
     for mask, fill, alpha in groups:
@@ -216,17 +226,12 @@ def colour(number: int) -> Float[np.ndarray, "3"]:
     return np.array(colours.of_id(number + 1)) / 255
 
 
-def true_masks(window: Window) -> Bool[np.ndarray, "N T h w"]:
-    """The objects at the stride of the maps."""
-    return window.clip.masks[:, :, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
-
-
 def instances(window: Window) -> list[Instance]:
     """The true objects that have a cell: mean embeddings and mean bandwidths."""
     points = [np.asarray(x) for x in (window.maps.embeddings, window.bandwidths)]
     return [
         Instance(number, mask, *(of_all[mask].mean(axis=0) for of_all in points))
-        for number, mask in enumerate(true_masks(window))
+        for number, mask in enumerate(window.masks)
         if mask.any()
     ]
 

@@ -68,13 +68,12 @@ def _over_frames(
     size = (cell * len(chosen) + 1.6, (cell * height / width + 0.1) * (len(rows) + 1))
     fig = figure.Figure(figsize=size, layout="constrained")
     axes = fig.subplots(len(rows) + 1, len(chosen), squeeze=False)
-    masks = clips.true_masks(window)
     for column, t in zip(axes.T, chosen, strict=True):
         column[0].imshow(window.clip.frames[t])
         column[0].set_title(f"frame {window.start + t}")
         for axis, values in zip(column[1:], rows.values(), strict=True):
             shown = axis.imshow(values[t], **style)
-            for mask in masks[:, t]:
+            for mask in window.masks[:, t]:
                 if mask.any():
                     _outline(axis, mask, outline)
         for axis in column:
