@@ -41,12 +41,13 @@ def main() -> None:
         begin = time.perf_counter()
         found = jax.block_until_ready(system._label(*arguments))
         seconds.append(time.perf_counter() - begin)
+    cells = found.sums.cells.sum(axis=0)
     print(
         json.dumps(
             {
                 "seconds": round(statistics.median(seconds[1:]), 3),
                 "MB": round(compiled.memory_analysis().temp_size_in_bytes / 1e6),
-                "cells of new frames": found.sums.cells.sum(axis=0).tolist()[:5],
+                "cells of new frames": [n for n in cells.tolist() if n],
                 "rule": system.clustering.rule,
                 "jax": jax.__version__,
             }
