@@ -34,9 +34,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--input", required=True, help="video or folder of frames")
     parser.add_argument("--checkpoint", default="real")
+    parser.add_argument("--share", choices=volumes.SHARE, default="auto")
     options = parser.parse_args()
     logging.set_verbosity(logging.WARNING)
-    predictor = Predictor.from_checkpoint(options.checkpoint)
+    shared = {"tracking.share_convolutions": options.share}
+    predictor = Predictor.from_checkpoint(options.checkpoint, changes=shared)
     (source,) = inputs.find(options.input)
     with tempfile.TemporaryDirectory() as folder:
         predictor.predict(source, folder)  # compiles
