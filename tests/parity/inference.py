@@ -10,7 +10,7 @@ import numpy as np
 
 from stemseg_jax.ops import gaussian, pixels, resize
 from stemseg_jax.outputs import collector
-from stemseg_jax.systems import stemseg
+from stemseg_jax.systems import stemseg, volumes
 from stemseg_jax.tracking import windows
 from stemseg_jax.tracks import Frame
 from tests import goldens
