@@ -64,7 +64,7 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path):
 
 
 def test_canvases_have_an_update_each_and_resume_to_the_same_bits(tmp_path, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "absl")  # flags, once parsed, have set its own level
 
     def run(workdir, steps):
         config = smoke_config(steps=steps, schedule="constant")
