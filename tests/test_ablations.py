@@ -1,5 +1,7 @@
-"""Every switch of docs/ablations.md is one, and so is every row of its study."""
+"""Every switch of docs/ablations.md is one, and so is every row of its study; its table
+is of its figures."""
 
+import json
 import pathlib
 import re
 import runpy
@@ -13,6 +15,7 @@ from ml_collections import config_flags
 from configs import davis
 from stemseg_jax import models, options
 from stemseg_jax.data import pipeline
+from stemseg_jax.outputs import report
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 200  # of a study
@@ -62,3 +65,14 @@ def test_rows_of_the_study_can_be_trained(name, variant):
     system = sound(config)
     assert config.optim.steps == STEPS
     assert system.network.num_frames == config.num_frames
+
+
+def test_the_table_of_the_study_is_the_one_that_its_script_makes():
+    folder = ROOT / "experiments/ablations"
+    table = runpy.run_path(str(folder / "table.py"))
+    found = json.loads((folder / "figures.json").read_text())
+    assert found.keys() == ROWS.keys() - {"frames_24"}
+    assert all(seeds.keys() == {"0", "1", "2"} for seeds in found.values())
+    made = report.markdown(table["lines"](found))
+    assert made in (folder / "README.md").read_text()
+    assert (folder / "spread.svg").read_text() == table["plot"](found)

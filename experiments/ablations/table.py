@@ -18,6 +18,12 @@ from stemseg_jax.outputs import report
 HERE = pathlib.Path(__file__).parent
 FIGURES = HERE / "figures.json"  # row -> seed -> what `studies` says of it
 MAIN = "J&F-Mean"
+COLUMNS = {
+    "J": ("J-Mean", ".3f"),
+    "F": ("F-Mean", ".3f"),
+    "id switches": ("id switches", ".0f"),
+    "covered": ("covered", ".3f"),
+}  # title -> what is averaged, and its form
 STEPS = 1000  # of the runs in the table
 LEFT, TOP, WIDTH, LINE = 190, 10, 420, 22  # of the plot, in pixels
 COLOUR, MEAN = "#1f77b4", "#d62728"
@@ -37,20 +43,16 @@ def collect(runs: pathlib.Path, found: Figures) -> None:
 
 
 def lines(found: Figures) -> list[dict[str, str]]:
-    """The rows, the best one first, with what is known of each figure."""
+    """The rows, the best one first."""
     rows = []
     for row in by_mean(found):
         seeds = found[row]
-        line = {"row": row, "J&F": spread([s[MAIN] for s in seeds.values()])}
+        line = {"row": f"`{row}`", "J&F": spread([s[MAIN] for s in seeds.values()])}
         line["of each seed"] = ", ".join(
             f"{seeds[seed][MAIN]:.3f}" for seed in sorted(seeds)
         )
-        for name in ("J-Mean", "F-Mean", "id switches", "covered"):
-            known = [one[name] for one in seeds.values() if name in one]
-            form = ".0f" if name == "id switches" else ".3f"
-            line[name] = f"{np.mean(known):{form}}" if known else "-"
-            if known and len(known) < len(seeds):  # older runs kept J&F alone
-                line[name] += f" ({len(known)})"
+        for title, (name, form) in COLUMNS.items():
+            line[title] = f"{np.mean([one[name] for one in seeds.values()]):{form}}"
         rows.append(line)
     return rows
 
@@ -117,7 +119,7 @@ def main():
         written = json.dumps(found, indent=1, sort_keys=True) + "\n"
         whole.write_text(FIGURES, written)
     whole.write_text(HERE / "spread.svg", plot(found))
-    print(report.table(lines(found)))
+    print(report.markdown(lines(found)))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from stemseg_jax.outputs import report
+
 ORIGINAL = "original"  # the folder of experiments/benchmark_original
 FAILED = "failed"
 Found = dict[str, Any]  # a file
@@ -37,7 +39,7 @@ def of(folder: pathlib.Path) -> str:
         ("Not measured", FAILED, failures),
     ):
         if kind in kinds:
-            parts.append(f"## {title}\n\n{markdown(lines(kinds[kind]))}")
+            parts.append(f"## {title}\n\n{report.markdown(lines(kinds[kind]))}")
     if (beside := folder / ORIGINAL / "figures.json").exists():
         parts.append(f"## Beside the original\n\n{original(beside)}")
     return "\n\n".join(parts)
@@ -47,14 +49,6 @@ def machine(every: Iterable[Found]) -> str:
     names = {f"{f['device']}, jax {f['jax']}" for f in every if "device" in f}
     small = "; at a size that says nothing" * any(found["small"] for found in every)
     return "; ".join(sorted(names)) + small
-
-
-def markdown(lines: list[Line]) -> str:
-    # A column in which nothing stands is none.
-    keys = list(dict.fromkeys(key for line in lines for key in line if line[key]))
-    rows = [keys, ["---"] * len(keys)]
-    rows += [[line.get(key, "-") for key in keys] for line in lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def peak(every: list[Found]) -> list[Line]:
@@ -147,7 +141,7 @@ def original(file: pathlib.Path) -> str:
         | {"difference": row["difference"]}
         for row in held["rows"]
     ]
-    return f"{markdown(lines)}\n\n{json.dumps(held['machine'])}"
+    return f"{report.markdown(lines)}\n\n{json.dumps(held['machine'])}"
 
 
 def settings(found: Found) -> Line:

@@ -151,6 +151,15 @@ def table(
     return "\n".join([line(keys), rule, *map(line, cells)])
 
 
+def markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """A table for a page: one line per mapping, one column per key that any row fills,
+    in order of appearance; "-" where a row lacks it."""
+    keys = list(dict.fromkeys(key for row in rows for key in row if row[key]))
+    cells = [[row.get(key, "-") for key in keys] for row in rows]
+    lines = [keys, ["---"] * len(keys), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _text(value: str | float | int | None, digits: int) -> str:
     if value is None:
         return "-"

@@ -67,5 +67,15 @@ def test_a_table_worked_by_hand():
     assert "0.76" in report.table(rows, digits=2)
 
 
+def test_a_table_of_a_page():
+    rows = [{"row": "`xy`", "J": "0.7", "none": ""}, {"row": "`xyff`", "F": "0.8"}]
+    assert report.markdown(rows).splitlines() == [
+        "| row | J | F |",
+        "| --- | --- | --- |",
+        "| `xy` | 0.7 | - |",
+        "| `xyff` | - | 0.8 |",
+    ]
+
+
 def test_a_table_of_nothing():
     assert report.table([]) == "\n"
